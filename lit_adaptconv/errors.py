@@ -1,0 +1,9 @@
+"""The one exception that means: the input is wrong, and here is what would be right."""
+
+
+class UserError(ValueError):
+    """Bad input that a person can mend; the command prints it as one line, without a traceback."""
+
+
+class DivergedError(UserError):
+    """The training loss stopped being a finite number."""

@@ -1,0 +1,113 @@
+"""The adaptive convolution as a function; the layers in `lit_adaptconv.layers` are thin shells over it."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lit_adaptconv.activation import Activation, check_activation
+from lit_adaptconv.kernels import reference
+from lit_adaptconv.kernels.geometry import Padding, pair
+
+
+def adaptive_conv2d(
+    input: Float[Tensor, "*batch in_channels height width"],
+    generator_weight: Float[Tensor, "out_channels group_channels taps generator_height generator_width"],
+    generator_bias: Float[Tensor, "out_channels group_channels taps"],
+    bias: Float[Tensor, " out_channels"] | None = None,
+    *,
+    kernel_size: int | tuple[int, int],
+    stride: int | tuple[int, int] = 1,
+    padding: Padding = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    kernel_activation: Activation = "tanh",
+) -> Float[Tensor, "*batch out_channels out_height out_width"]:
+    r"""Convolve with a kernel that is computed, at every output pixel, from the image under it.
+
+    For output channel `o`, a channel `c` of its group, output pixel `p`, kernel tap `t` and generator tap `s`:
+
+        K[o,c,t](p) = act( generator_bias[o,c,t] + Σ_s generator_weight[o,c,t,s] · input[c](p + s) )
+        out[o](p)   = bias[o] + Σ_c Σ_t K[o,c,t](p) · input[c](p + t)
+
+    This is the full-rank form of Zamora Esquivel et al., *Adaptive Convolutional Kernels*, ICCV Workshops 2019.
+    `stride`, `padding`, `dilation` and `groups` mean what they mean for `torch.nn.functional.conv2d`. The generator
+    window moves with the stride, is dilated as the kernel is, and has the same centre (for even sizes, the pixel on
+    which `padding="same"` centres it). What it sees beyond the input is zero.
+
+    Args:
+        input: `(N, C_in, H, W)`, or unbatched `(C_in, H, W)`.
+        generator_weight: `(C_out, C_in // groups, kh * kw, qh, qw)`; kernel taps are in row-major order.
+        generator_bias: `(C_out, C_in // groups, kh * kw)`.
+        bias: `(C_out,)` or None.
+        kernel_size: `k` or `(kh, kw)`, in taps.
+        stride: Step between output pixels, in input pixels.
+        padding: Zeros on each side, in pixels, or "same" or "valid".
+        dilation: Distance between taps, in pixels.
+        groups: Number of channel groups; divides `C_in` and `C_out`.
+        kernel_activation: What the generated kernel passes through: "tanh", "sigmoid" or "identity".
+
+    Returns:
+        `(N, C_out, H_out, W_out)`, or `(C_out, H_out, W_out)` for unbatched input. Under autocast it has the
+        autocast type, as a convolution's output has.
+
+    Raises:
+        ValueError: Shapes or arguments do not fit together.
+    """
+    check_activation(kernel_activation, "kernel_activation")
+    kernel = pair(kernel_size, "kernel_size")
+    _check_shapes(input, generator_weight, generator_bias, bias, kernel, groups)
+    device = input.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        input, generator_weight, generator_bias = (t.to(dtype) for t in (input, generator_weight, generator_bias))
+        bias = None if bias is None else bias.to(dtype)
+    batch = input if input.dim() == 4 else input.unsqueeze(0)
+    with torch.autocast(device, enabled=False):
+        out = reference.adaptive_conv2d(
+            batch,
+            generator_weight,
+            generator_bias,
+            bias,
+            kernel,
+            pair(stride, "stride"),
+            padding,
+            pair(dilation, "dilation"),
+            groups,
+            kernel_activation,
+        )
+    return out if input.dim() == 4 else out.squeeze(0)
+
+
+def _check_shapes(
+    input: Tensor,
+    generator_weight: Tensor,
+    generator_bias: Tensor,
+    bias: Tensor | None,
+    kernel_size: tuple[int, int],
+    groups: int,
+) -> None:
+    if input.dim() not in (3, 4):
+        raise ValueError(f"input must be (N, C, H, W) or (C, H, W), got shape {tuple(input.shape)}")
+    if generator_weight.dim() != 5:
+        raise ValueError(
+            "generator_weight must be (out_channels, in_channels // groups, taps, qh, qw), "
+            f"got shape {tuple(generator_weight.shape)}"
+        )
+    out_channels, group_in, taps = generator_weight.shape[:3]
+    if groups < 1 or out_channels % groups:
+        raise ValueError(f"groups must be positive and divide the {out_channels} output channels, got {groups}")
+    if input.shape[-3] != group_in * groups:
+        raise ValueError(
+            f"input has {input.shape[-3]} channels, the generator expects {group_in * groups} "
+            f"({group_in} in each of {groups} groups)"
+        )
+    if taps != kernel_size[0] * kernel_size[1]:
+        raise ValueError(f"generator_weight makes {taps} taps, kernel_size {kernel_size} has {kernel_size[0] * kernel_size[1]}")
+    if generator_bias.shape != generator_weight.shape[:3]:
+        raise ValueError(
+            f"generator_bias must be {tuple(generator_weight.shape[:3])}, got {tuple(generator_bias.shape)}"
+        )
+    if bias is not None and bias.shape != (out_channels,):
+        raise ValueError(f"bias must be ({out_channels},), got {tuple(bias.shape)}")

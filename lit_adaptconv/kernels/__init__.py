@@ -1,0 +1,1 @@
+"""Implementations of the adaptive convolution; `reference` is the definition."""

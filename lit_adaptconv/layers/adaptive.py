@@ -1,0 +1,121 @@
+"""The paper's layer: a convolution whose full-rank kernel is computed from the image under it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lit_adaptconv.activation import Activation, activate, check_activation
+from lit_adaptconv.functional import adaptive_conv2d
+from lit_adaptconv.kernels.geometry import Padding
+from lit_adaptconv.layers.base import WindowedLayer
+from lit_adaptconv.layers.init import tanh_input_std, uniform_bound
+
+STATIC_SHARE = 0.95
+
+
+class AdaptiveConv2d(WindowedLayer):
+    """Adaptive convolution, full rank: every output pixel generates its own kernel from the pixels under it.
+
+    Drop-in for `torch.nn.Conv2d`; see `lit_adaptconv.functional.adaptive_conv2d` for the equation. It has
+    `C_out * (C_in / groups) * k² * (q² + 1) + C_out` parameters: q² + 1 times an ordinary convolution's weights.
+
+    Initialisation: with n = (C_in / groups) * kh * kw terms in an output's sum and a standardised input, outputs keep
+    the input's variance if every kernel tap has E[K²] = 1/n, as in any convolution. For tanh, the standard deviation
+    of what goes into it solves E[tanh²] = 1/n. That variance is shared between the generator's bias (95 %) and its
+    weights (5 %, each 1/q² of it): a layer whose kernel came from its input alone would be a quadratic form, whose
+    output variance grows with the square of its input's, so that ten such layers explode; with a share ρ of static
+    variance, a deviation grows by the factor 2 - ρ a layer instead. All draws are uniform; `bias` starts at zero.
+
+    Source: Zamora Esquivel et al., *Adaptive Convolutional Kernels*, ICCV Workshops 2019.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Size of the generated kernels, `k` or `(kh, kw)`.
+        stride: Step between output pixels.
+        padding: Zeros on each side, in pixels, or "same" or "valid".
+        dilation: Distance between taps, of the kernel and of the generator.
+        groups: Channel groups; divides both channel counts.
+        bias: Whether to add a learned constant to each output channel.
+        generator_size: Size of the window that the generator sees, `q` or `(qh, qw)`; None means `kernel_size`.
+        kernel_activation: Applied to the generated kernel, "tanh" or "identity".
+        output_activation: Applied to the output, "tanh" or "identity".
+        device: Where the parameters are made.
+        dtype: Type of the parameters.
+
+    Raises:
+        ValueError: An argument is out of its range; the message names it and its value.
+
+    Example:
+        >>> AdaptiveConv2d(3, 8, 3, padding=1)(torch.randn(2, 3, 32, 32)).shape
+        torch.Size([2, 8, 32, 32])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: Padding = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        generator_size: int | tuple[int, int] | None = None,
+        kernel_activation: Activation = "tanh",
+        output_activation: Activation = "identity",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, generator_size)
+        check_activation(kernel_activation, "kernel_activation")
+        check_activation(output_activation, "output_activation")
+        self.kernel_activation: Activation = kernel_activation
+        self.output_activation: Activation = output_activation
+        kernels = (out_channels, in_channels // groups, math.prod(self.kernel_size))
+        self.generator_weight = nn.Parameter(torch.empty(*kernels, *self.generator_size, device=device, dtype=dtype))
+        self.generator_bias = nn.Parameter(torch.empty(kernels, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew, as the class describes."""
+        variance = 1 / math.prod(self.generator_bias.shape[1:])
+        std = tanh_input_std(variance) if self.kernel_activation == "tanh" else math.sqrt(variance)
+        static = uniform_bound(std * math.sqrt(STATIC_SHARE))
+        adaptive = uniform_bound(std * math.sqrt((1 - STATIC_SHARE) / math.prod(self.generator_size)))
+        nn.init.uniform_(self.generator_bias, -static, static)
+        nn.init.uniform_(self.generator_weight, -adaptive, adaptive)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(
+        self, input: Float[Tensor, "*batch in_channels height width"]
+    ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
+        """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
+        out = adaptive_conv2d(
+            input,
+            self.generator_weight,
+            self.generator_bias,
+            self.bias,
+            kernel_size=self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            kernel_activation=self.kernel_activation,
+        )
+        return activate(out, self.output_activation)
+
+    def extra_repr(self) -> str:
+        """Return the arguments that differ from their defaults."""
+        return self.describe(
+            bias=(self.bias is not None, True),
+            kernel_activation=(self.kernel_activation, "tanh"),
+            output_activation=(self.output_activation, "identity"),
+        )

@@ -1,0 +1,39 @@
+"""How adaptive layers start: the variance that keeps activations at the same scale through depth."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from lit_adaptconv.activation import GateActivation
+
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
+_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+
+
+def second_moment(activation: GateActivation, mean: float, std: float) -> float:
+    """E[act(z)²] for z normal with this mean and standard deviation (Gauss-Hermite quadrature)."""
+    z = mean + std * _NODES
+    if activation == "tanh":
+        z = np.tanh(z)
+    elif activation == "sigmoid":
+        z = 1 / (1 + np.exp(-z))
+    return float((z**2 * _WEIGHTS).sum())
+
+
+def tanh_input_std(output_variance: float) -> float:
+    """The s with E[tanh(s z)²] = `output_variance`, for z standard normal; at most 4, where tanh saturates."""
+    low, high = 0.0, 4.0
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        if second_moment("tanh", 0.0, middle) < output_variance:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def uniform_bound(std: float) -> float:
+    """The b for which U(-b, b) has this standard deviation."""
+    return math.sqrt(3.0) * std

@@ -1,0 +1,147 @@
+"""The low-rank adaptive layer: the per-pixel kernel is a mixture of a few learned kernels."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lit_adaptconv.activation import GateActivation, activate, check_activation
+from lit_adaptconv.kernels.geometry import Padding, windows
+from lit_adaptconv.layers.base import WindowedLayer
+from lit_adaptconv.layers.init import second_moment, uniform_bound
+
+GATE_MEAN, GATE_STD = 1.0, 0.5
+
+
+class LowRankAdaptiveConv2d(WindowedLayer):
+    """Adaptive convolution, low rank: `rank` learned kernels, mixed at every pixel by what a small filter sees there.
+
+        K[o,c,t](p) = Σ_r act( gate_bias[r,o] + (gate_weight[r,o] ⋆ input)(p) ) · weight[r,o,c,t]
+        out[o](p)   = bias[o] + Σ_c Σ_t K[o,c,t](p) · input[c](p + t)
+
+    which equals `bias + Σ_r act(conv_gate_r(input)) * conv_weight_r(input)`: two ordinary convolutions per rank. It has
+    `rank * C_out * ((C_in / groups) * (k² + q²) + 1) + C_out` parameters.
+
+    Initialisation: with n = (C_in / groups) * kh * kw terms in an output's sum and a standardised input, outputs keep
+    the input's variance if rank * n * Var(weight) * E[act(gate)²] = 1. What goes into the gate has mean 1 and standard
+    deviation 0.5, so that the layer starts near an ordinary convolution, modulated by its input: a gate centred on zero
+    makes the layer a quadratic form, which explodes through ten layers. E[act²] is computed for that normal
+    distribution, which gives Var(weight). All draws are uniform; `bias` starts at zero.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Size of the mixed kernels, `k` or `(kh, kw)`.
+        stride: Step between output pixels.
+        padding: Zeros on each side, in pixels, or "same" or "valid".
+        dilation: Distance between taps, of the kernels and of the gate's filter.
+        groups: Channel groups; divides both channel counts.
+        bias: Whether to add a learned constant to each output channel.
+        rank: Number of kernels that are mixed.
+        generator_size: Size of the window that the gate sees, `q` or `(qh, qw)`; None means `kernel_size`.
+        gate_activation: Applied to the gate, "tanh", "sigmoid" or "identity".
+        device: Where the parameters are made.
+        dtype: Type of the parameters.
+
+    Raises:
+        ValueError: An argument is out of its range; the message names it and its value.
+
+    Example:
+        >>> LowRankAdaptiveConv2d(3, 8, 3, padding=1)(torch.randn(2, 3, 32, 32)).shape
+        torch.Size([2, 8, 32, 32])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: Padding = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        rank: int = 1,
+        generator_size: int | tuple[int, int] | None = None,
+        gate_activation: GateActivation = "tanh",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, generator_size)
+        if rank < 1:
+            raise ValueError(f"rank must be at least 1, got {rank}")
+        check_activation(gate_activation, "gate_activation", GateActivation)
+        self.rank = rank
+        self.gate_activation: GateActivation = gate_activation
+        filters = (rank, out_channels, in_channels // groups)
+        self.gate_weight = nn.Parameter(torch.empty(*filters, *self.generator_size, device=device, dtype=dtype))
+        self.gate_bias = nn.Parameter(torch.empty(rank, out_channels, device=device, dtype=dtype))
+        self.weight = nn.Parameter(torch.empty(*filters, *self.kernel_size, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew, as the class describes."""
+        gate = uniform_bound(GATE_STD / math.sqrt(math.prod(self.gate_weight.shape[2:])))
+        power = second_moment(self.gate_activation, GATE_MEAN, GATE_STD)
+        kernel = uniform_bound(1 / math.sqrt(self.rank * math.prod(self.weight.shape[2:]) * power))
+        nn.init.uniform_(self.gate_weight, -gate, gate)
+        nn.init.constant_(self.gate_bias, GATE_MEAN)
+        nn.init.uniform_(self.weight, -kernel, kernel)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(
+        self, input: Float[Tensor, "*batch in_channels height width"]
+    ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
+        """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
+        batch = input if input.dim() == 4 else input.unsqueeze(0)
+        rows, columns = windows(
+            (batch.shape[-2], batch.shape[-1]),
+            self.kernel_size,
+            self.generator_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+        )
+        if self.kernel_size == self.generator_size:
+            stacked = torch.cat((self._by_group(self.gate_weight), self._by_group(self.weight)), dim=1)
+            both = self._convolve(batch, stacked.flatten(0, 2), rows.kernel_pad, columns.kernel_pad)
+            gate, values = both.unflatten(1, (self.groups, 2, self.rank, -1)).unbind(2)
+        else:
+            gate = self._convolve(
+                batch, self._by_group(self.gate_weight).flatten(0, 2), rows.generator_pad, columns.generator_pad
+            ).unflatten(1, (self.groups, self.rank, -1))
+            values = self._convolve(
+                batch, self._by_group(self.weight).flatten(0, 2), rows.kernel_pad, columns.kernel_pad
+            ).unflatten(1, (self.groups, self.rank, -1))
+        gate = activate(gate + self._by_group(self.gate_bias)[..., None, None].to(gate.dtype), self.gate_activation)
+        out = (gate * values).sum(2).flatten(1, 2)
+        out = out if self.bias is None else out + self.bias[:, None, None].to(out.dtype)
+        return out if input.dim() == 4 else out.squeeze(0)
+
+    def _by_group(self, parameter: Tensor) -> Tensor:
+        """(rank, C_out, ...) as (groups, rank, C_out // groups, ...)."""
+        return parameter.unflatten(1, (self.groups, -1)).transpose(0, 1)
+
+    def _convolve(self, batch: Tensor, weight: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
+        """Convolve, padded by these (before, after) amounts; negative ones crop."""
+        padding: int | tuple[int, int] = 0
+        if rows[0] == rows[1] >= 0 and columns[0] == columns[1] >= 0:
+            padding = (rows[0], columns[0])
+        else:
+            batch = F.pad(batch, (*columns, *rows))
+        return F.conv2d(batch, weight, None, self.stride, padding, self.dilation, self.groups)
+
+    def extra_repr(self) -> str:
+        """Return the arguments that differ from their defaults."""
+        return self.describe(
+            bias=(self.bias is not None, True),
+            rank=(self.rank, 1),
+            gate_activation=(self.gate_activation, "tanh"),
+        )

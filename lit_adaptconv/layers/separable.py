@@ -1,0 +1,57 @@
+"""Separable layers: a depthwise convolution of any kind, then an ordinary 1×1 convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from lit_adaptconv.kernels.geometry import Padding
+
+
+class SeparableConv2d(nn.Module):
+    """Depthwise convolution (`groups = C_in`), then 1×1 (pointwise) convolution that mixes the channels.
+
+    `depthwise` is any conv kind; `nn.Conv2d` gives the separable convolution of MobileNet (Howard et al. 2017). The
+    bias belongs to the pointwise convolution: one in the depthwise part would be redundant. `groups` applies to the
+    pointwise part.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Size of the depthwise kernels.
+        stride: Stride of the depthwise part.
+        padding: Padding of the depthwise part.
+        dilation: Dilation of the depthwise part.
+        groups: Channel groups of the pointwise part.
+        bias: Whether the pointwise part has a bias.
+        depthwise: The conv kind of the depthwise part.
+        options: Further arguments of the depthwise part (and `device`, `dtype`, which go to both).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: Padding = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        depthwise: Callable[..., nn.Module] = nn.Conv2d,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        where = {name: options[name] for name in ("device", "dtype") if name in options}
+        self.depthwise = depthwise(
+            in_channels, in_channels, kernel_size, stride, padding, dilation, in_channels, bias=False, **options
+        )
+        self.pointwise = nn.Conv2d(in_channels, out_channels, 1, groups=groups, bias=bias, **where)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
+        out: Tensor = self.pointwise(self.depthwise(input))
+        return out
