@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lit_adaptconv.activation import GateActivation, activate, check_activation
+from lit_adaptconv.flops import elementwise_product_flops
 from lit_adaptconv.kernels.geometry import Padding, windows
 from lit_adaptconv.layers.base import WindowedLayer
 from lit_adaptconv.layers.init import second_moment, uniform_bound
@@ -137,6 +138,10 @@ class LowRankAdaptiveConv2d(WindowedLayer):
         else:
             batch = F.pad(batch, (*columns, *rows))
         return F.conv2d(batch, weight, None, self.stride, padding, self.dilation, self.groups)
+
+    def extra_flops(self, output_shape: tuple[int, ...]) -> int:
+        """FLOPs of the products with the gates, which PyTorch's counter does not see."""
+        return elementwise_product_flops(output_shape, self.rank)
 
     def extra_repr(self) -> str:
         """Return the arguments that differ from their defaults."""
