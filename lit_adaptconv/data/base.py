@@ -4,37 +4,17 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
 
 from lit_adaptconv.data.loader import BatchLoader
 from lit_adaptconv.data.order import BatchOrder
 from lit_adaptconv.data.preprocess import Preprocess
-from lit_adaptconv.data.source import ImageSource
+from lit_adaptconv.data.source import Split
 from lit_adaptconv.data.split import stratified_split
 from lit_adaptconv.errors import UserError
-
-
-@dataclass(frozen=True)
-class Split:
-    """The images of `source` that belong to one split.
-
-    Attributes:
-        source: labelled images.
-        indices: which of them, in the order of evaluation, shape (N,).
-    """
-
-    source: ImageSource
-    indices: Tensor
-
-    @classmethod
-    def whole(cls, source: ImageSource) -> Split:
-        """All images of `source`."""
-        return cls(source, torch.arange(len(source.labels)))
 
 
 class ImageData(LightningDataModule, ABC):
@@ -88,6 +68,7 @@ class ImageData(LightningDataModule, ABC):
         self.flip = flip
         self.drop_last = drop_last
         self.eval_batch_size = eval_batch_size
+        self._pool: Split | None = None  # training and validation images
         self._train: Split | None = None
         self._val: Split | None = None
         self._test: Split | None = None
@@ -128,17 +109,21 @@ class ImageData(LightningDataModule, ABC):
         return [str(index) for index in range(len(self._ready(self._test).indices))]
 
     @abstractmethod
-    def load(self, part: Literal["train", "test"]) -> ImageSource:
+    def load(self, part: Literal["train", "test"]) -> Split:
         """Read the images to train and validate with, or those to test with."""
+
+    def hold_out(self, pool: Split) -> tuple[Split, Split]:
+        """Part the images to train and validate with into those to train with and those to validate with."""
+        kept, held = stratified_split(pool.labels, self.val_size, self.resolved_seed)
+        return Split(pool.source, pool.indices[kept]), Split(pool.source, pool.indices[held])
 
     def setup(self, stage: str | None = None) -> None:
         """Read what `stage` (fit, validate, test or predict; None: everything) needs, and split it."""
         if stage in (None, "fit", "validate"):
-            source = self.load("train") if self._train is None else self._train.source
-            train, val = stratified_split(source.labels, self.val_size, self.resolved_seed)
-            self._train, self._val = Split(source, train), Split(source, val)
-        if stage in (None, "test", "predict") and self._test is None:
-            self._test = Split.whole(self.load("test"))
+            self._pool = self._pool or self.load("train")
+            self._train, self._val = self.hold_out(self._pool)
+        if stage in (None, "test", "predict"):
+            self._test = self._test or self.load("test")
 
     def train_dataloader(self) -> BatchLoader:
         """Batches of the training images, in another order every epoch."""

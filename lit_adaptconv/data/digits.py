@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from lit_adaptconv.data.base import ImageData
-from lit_adaptconv.data.source import ResidentImages
+from lit_adaptconv.data.source import ResidentImages, Split
 from lit_adaptconv.data.split import stratified_split
 from lit_adaptconv.errors import UserError
 
@@ -82,9 +82,9 @@ class Digits(ImageData):
         """Standard deviation of the images outside the test set, where 1 is white."""
         return (self._statistics[1],)
 
-    def load(self, part: Literal["train", "test"]) -> ResidentImages:
+    def load(self, part: Literal["train", "test"]) -> Split:
         """Take the images of one part of the fixed split."""
-        return self._parts[part]
+        return Split.whole(self._parts[part])
 
     @cached_property
     def _parts(self) -> dict[str, ResidentImages]:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from lit_adaptconv.data.base import ImageData
 from lit_adaptconv.data.download import download_dataset, require_files
 from lit_adaptconv.data.idx import read_idx
-from lit_adaptconv.data.source import ResidentImages
+from lit_adaptconv.data.source import ResidentImages, Split
 from lit_adaptconv.errors import UserError
 
 PREFIXES = {"train": "train", "test": "t10k"}
@@ -73,7 +73,7 @@ class MNIST(ImageData):
         if self.download:
             download_dataset(type(self).__name__, self.root)
 
-    def load(self, part: Literal["train", "test"]) -> ResidentImages:
+    def load(self, part: Literal["train", "test"]) -> Split:
         """Read the images and labels of one part from its two files.
 
         Raises:
@@ -89,7 +89,7 @@ class MNIST(ImageData):
             raise UserError(f"{label_file}: holds {len(labels):,} labels for the {len(images):,} images beside it")
         if (largest := int(labels.max())) >= self.num_classes:
             raise UserError(f"{label_file}: holds the label {largest}, expected 0 to {self.num_classes - 1}")
-        return ResidentImages(images[:, None], labels.long())
+        return Split.whole(ResidentImages(images[:, None], labels.long()))
 
 
 class FashionMNIST(MNIST):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
@@ -53,3 +54,26 @@ class ResidentImages:
         for begin, end in pairwise(edges):
             batch = indices[begin:end]
             yield images.index_select(0, batch), labels.index_select(0, batch)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of `source` that belong together.
+
+    Attributes:
+        source: labelled images.
+        indices: which of them, in the order of evaluation, shape (N,).
+    """
+
+    source: ImageSource
+    indices: Tensor
+
+    @classmethod
+    def whole(cls, source: ImageSource) -> Split:
+        """All images of `source`."""
+        return cls(source, torch.arange(len(source.labels)))
+
+    @property
+    def labels(self) -> Tensor:
+        """The labels of the split, shape (N,)."""
+        return self.source.labels[self.indices]

@@ -37,7 +37,7 @@ def test_the_test_images_are_the_same_whatever_the_seed_and_the_validation_image
 
 def test_at_8_by_8_the_images_are_the_originals() -> None:
     data = Digits(image_size=8)
-    source = data.load("test")
+    source = data.load("test").source
     originals = {(image * (255 / 16)).round().astype("uint8").tobytes() for image in load_digits().images}
     assert all(image.numpy().tobytes() in originals for image in source.images)
 
@@ -47,7 +47,7 @@ def test_properties_before_setup_are_those_of_the_batches(size: int) -> None:
     data = Digits(image_size=size)
     assert (data.in_channels, data.image_size, data.num_classes) == (1, (size, size), 10)
     mean, std = data.mean, data.std
-    pixels = data.load("train").images.double() / 255
+    pixels = data.load("train").source.images.double() / 255
     assert mean == pytest.approx((pixels.mean().item(),))
     assert std == pytest.approx((((pixels - pixels.mean()) ** 2).mean().sqrt().item(),))
     data.setup("test")

@@ -32,7 +32,7 @@ def test_the_files_are_read_as_torchvision_reads_them(tmp_path: Path, module: ty
     write_mnist(tmp_path, name)
     data = module(root=str(tmp_path), val_size=10)
     reference = getattr(torchvision.datasets, name)(tmp_path, train=False)
-    source = data.load("test")
+    source = data.load("test").source
     assert torch.equal(source.images[:, 0], reference.data)
     assert torch.equal(source.labels, reference.targets)
     assert len(data.class_names) == len(reference.classes) == data.num_classes == 10
