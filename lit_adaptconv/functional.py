@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -59,7 +61,8 @@ def adaptive_conv2d(
     kernel = pair(kernel_size, "kernel_size")
     _check_shapes(input, generator_weight, generator_bias, bias, kernel, groups)
     device = input.device.type
-    if torch.is_autocast_enabled(device):
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    if autocast:
         dtype = torch.get_autocast_dtype(device)
         input, generator_weight, generator_bias = (
             _autocast(t, dtype) for t in (input, generator_weight, generator_bias)
@@ -69,7 +72,7 @@ def adaptive_conv2d(
         if tensor is not None and tensor.dtype != input.dtype:
             raise ValueError(f"{name} must have the input's type, {input.dtype}, got {tensor.dtype}")
     batch = input if input.dim() == 4 else input.unsqueeze(0)
-    with torch.autocast(device, enabled=False):
+    with torch.autocast(device, enabled=False) if autocast else nullcontext():
         out = reference.adaptive_conv2d(
             batch,
             generator_weight,
