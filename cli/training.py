@@ -98,6 +98,8 @@ class TrainingCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settle which run this is: a new one, or the one that a checkpoint continues."""
         config = self.config[self.subcommand]
+        if self.subcommand == "predict":
+            _name_classes(config)
         if self.subcommand != "fit":
             return
         if config.run.name is None:
@@ -200,6 +202,14 @@ class TrainingCLI(LightningCLI):
         batches = cast("list[Tensor]", self.trainer.predict(**kwargs) or [])
         rows = write_predictions(output, batches, self.datamodule)
         Console().print(f"Wrote {rows:,} predictions to {output}", soft_wrap=True)
+
+
+def _name_classes(config: Any) -> None:
+    """Let a folder of unsorted images have the classes that the checkpoint was trained on."""
+    folder = config.data.class_path.rsplit(".", 1)[-1] == "ImageFolder"
+    if folder and config.data.init_args.class_names is None and config.ckpt_path is not None:
+        checkpoint = AtomicCheckpointIO().load_checkpoint(config.ckpt_path)
+        config.data.init_args.class_names = checkpoint.get("ImageFolder", {}).get("class_names")
 
 
 def _checkpoints(folder: Path) -> ModelCheckpoint:

@@ -15,6 +15,7 @@ from lit_adaptconv.data.decode import GREY, Pixels, decode, open_image
 from lit_adaptconv.data.listing import Listing, list_folder
 from lit_adaptconv.data.source import ImageSource, ResidentImages, Split
 from lit_adaptconv.data.split import stratified_split
+from lit_adaptconv.data.statistics import channel_statistics
 from lit_adaptconv.data.stream import StreamedImages
 from lit_adaptconv.errors import UserError
 
@@ -231,21 +232,10 @@ class ImageFolder(ImageData):
 
     @cached_property
     def _statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of the pixels of each channel, from their histogram."""
         pool = self._parts[0] if self._listing.train else self._parts[1]
-        counts = np.zeros((self.in_channels, 256), np.int64)
         if isinstance(self._source, ResidentImages):
-            batches = (self._source.images[chunk].numpy() for chunk in torch.split(pool, 1024))
-        else:
-            chosen = np.unique(np.linspace(0, len(pool) - 1, STATISTICS_SAMPLE).astype(int))
-            files = self._listing.files
-            batches = (decode(files[i].path, self._pixels)[None] for i in pool[chosen].tolist())
-        for batch in batches:
-            for channel in range(self.in_channels):
-                counts[channel] += np.bincount(batch[:, channel].ravel(), minlength=256)
-        shares = counts / counts.sum(1, keepdims=True)
-        values = np.arange(256) / 255
-        mean = shares @ values
-        variance = (shares * (values - mean[:, None]) ** 2).sum(1)
-        # at least one grey level, so that a channel without contrast stays finite
-        return mean.tolist(), np.maximum(np.sqrt(variance), 1 / 255).tolist()
+            images = self._source.images
+            return channel_statistics((images[chunk].numpy() for chunk in torch.split(pool, 1024)), self.in_channels)
+        chosen = np.unique(np.linspace(0, len(pool) - 1, STATISTICS_SAMPLE).astype(int))
+        files = [self._listing.files[index] for index in pool[chosen].tolist()]
+        return channel_statistics((decode(file.path, self._pixels)[None] for file in files), self.in_channels)

@@ -48,8 +48,8 @@ class Preprocess:
         self.shift = shift
         self.flip = flip
         means, deviations = (torch.tensor(values, dtype=torch.float64).view(1, -1, 1, 1) for values in (mean, std))
-        self.scale = (1 / (255 * deviations)).to(device, torch.float32)
-        self.offset = (-means / deviations).to(device, torch.float32)
+        self.scale = (1 / (255 * deviations)).float().to(device)
+        self.offset = (-means / deviations).float().to(device)
 
     def __call__(
         self, images: UInt8[Tensor, "batch channels height width"], generator: torch.Generator | None

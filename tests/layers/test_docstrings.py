@@ -12,6 +12,6 @@ from lit_adaptconv.layers import adaptive, low_rank, separable
 
 @pytest.mark.parametrize("module", [adaptive, low_rank, separable])
 def test_examples_in_docstrings_print_what_they_say(module: object) -> None:
-    result = doctest.testmod(module, extraglobs={"torch": torch})  # type: ignore[arg-type]
+    result = doctest.testmod(module, extraglobs={"torch": torch})
     assert result.attempted > 0
     assert result.failed == 0
