@@ -40,7 +40,7 @@ def fit_budget(build: Callable[[Width], Backbone], budget: int) -> Fit:
         budget: Largest number of trainable parameters.
 
     Raises:
-        UserError: Even the narrowest network is larger; the message names its size.
+        UserError: Even the narrowest network is larger (the message names its size), or widths change nothing.
     """
     sizes: dict[tuple[int, ...], int] = {}
 
@@ -50,7 +50,8 @@ def fit_budget(build: Callable[[Width], Backbone], budget: int) -> Fit:
             sizes[key] = count_parameters(_on_meta(build, key))
         return sizes[key]
 
-    base = _on_meta(build, 1.0).widths
+    usual = _on_meta(build, 1.0)
+    base = usual.widths
     smallest = tuple(1 for _ in base)
     if size(smallest) > budget:
         raise UserError(
@@ -61,6 +62,8 @@ def fit_budget(build: Callable[[Width], Backbone], budget: int) -> Fit:
     def scaled(factor: float) -> tuple[int, ...]:
         return tuple(max(1, round(width * factor)) for width in base)
 
+    if size(scaled(2.0)) == count_parameters(usual):
+        raise UserError(f"the width of {type(usual).__name__} changes no parameter, so no budget can be met with it")
     low, high = 0.0, 1.0
     while size(scaled(high)) <= budget:
         low, high = high, 2 * high
