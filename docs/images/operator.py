@@ -43,7 +43,7 @@ def kernel_at(layer: AdaptiveConv2d, image: Tensor, row: int, column: int, chann
 
 
 def grey(value: float) -> str:
-    level = int(round(255 * (1 - (value + 1) / 2)))
+    level = round(255 * (1 - (value + 1) / 2))
     return f"rgb({level},{level},{level})"
 
 
