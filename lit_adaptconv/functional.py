@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lit_adaptconv.activation import Activation, check_activation
 from lit_adaptconv.kernels import reference
-from lit_adaptconv.kernels.geometry import Padding, pair
+from lit_adaptconv.kernels.geometry import Padding, check_input, pair
 
 
 def adaptive_conv2d(
@@ -46,7 +48,7 @@ def adaptive_conv2d(
         padding: Zeros on each side, in pixels, or "same" or "valid".
         dilation: Distance between taps, in pixels.
         groups: Number of channel groups; divides `C_in` and `C_out`.
-        kernel_activation: What the generated kernel passes through: "tanh", "sigmoid" or "identity".
+        kernel_activation: What the generated kernel passes through: "tanh" or "identity".
 
     Returns:
         `(N, C_out, H_out, W_out)`, or `(C_out, H_out, W_out)` for unbatched input. Under autocast it has the
@@ -59,12 +61,18 @@ def adaptive_conv2d(
     kernel = pair(kernel_size, "kernel_size")
     _check_shapes(input, generator_weight, generator_bias, bias, kernel, groups)
     device = input.device.type
-    if torch.is_autocast_enabled(device):
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    if autocast:
         dtype = torch.get_autocast_dtype(device)
-        input, generator_weight, generator_bias = (t.to(dtype) for t in (input, generator_weight, generator_bias))
-        bias = None if bias is None else bias.to(dtype)
+        input, generator_weight, generator_bias = (
+            _autocast(t, dtype) for t in (input, generator_weight, generator_bias)
+        )
+        bias = None if bias is None else _autocast(bias, dtype)
+    for name, tensor in (("generator_weight", generator_weight), ("generator_bias", generator_bias), ("bias", bias)):
+        if tensor is not None and tensor.dtype != input.dtype:
+            raise ValueError(f"{name} must have the input's type, {input.dtype}, got {tensor.dtype}")
     batch = input if input.dim() == 4 else input.unsqueeze(0)
-    with torch.autocast(device, enabled=False):
+    with torch.autocast(device, enabled=False) if autocast else nullcontext():
         out = reference.adaptive_conv2d(
             batch,
             generator_weight,
@@ -80,6 +88,11 @@ def adaptive_conv2d(
     return out if input.dim() == 4 else out.squeeze(0)
 
 
+def _autocast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Cast as autocast casts a convolution's arguments: float64 stays."""
+    return tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
+
+
 def _check_shapes(
     input: Tensor,
     generator_weight: Tensor,
@@ -88,8 +101,6 @@ def _check_shapes(
     kernel_size: tuple[int, int],
     groups: int,
 ) -> None:
-    if input.dim() not in (3, 4):
-        raise ValueError(f"input must be (N, C, H, W) or (C, H, W), got shape {tuple(input.shape)}")
     if generator_weight.dim() != 5:
         raise ValueError(
             "generator_weight must be (out_channels, in_channels // groups, taps, qh, qw), "
@@ -98,13 +109,11 @@ def _check_shapes(
     out_channels, group_in, taps = generator_weight.shape[:3]
     if groups < 1 or out_channels % groups:
         raise ValueError(f"groups must be positive and divide the {out_channels} output channels, got {groups}")
-    if input.shape[-3] != group_in * groups:
-        raise ValueError(
-            f"input has {input.shape[-3]} channels, the generator expects {group_in * groups} "
-            f"({group_in} in each of {groups} groups)"
-        )
+    check_input(input.shape, group_in * groups)
     if taps != kernel_size[0] * kernel_size[1]:
-        raise ValueError(f"generator_weight makes {taps} taps, kernel_size {kernel_size} has {kernel_size[0] * kernel_size[1]}")
+        raise ValueError(
+            f"generator_weight makes {taps} taps, kernel_size {kernel_size} has {kernel_size[0] * kernel_size[1]}"
+        )
     if generator_bias.shape != generator_weight.shape[:3]:
         raise ValueError(
             f"generator_bias must be {tuple(generator_weight.shape[:3])}, got {tuple(generator_bias.shape)}"

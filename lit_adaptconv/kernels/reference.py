@@ -27,9 +27,11 @@ def adaptive_conv2d(
     The input is a batch `(N, C_in, H, W)`. float16 and bfloat16 are computed in float32 and rounded once, at the end.
     """
     if input.dtype in (torch.float16, torch.bfloat16):
-        wide = [t if t is None else t.float() for t in (input, generator_weight, generator_bias, bias)]
         out = adaptive_conv2d(
-            *wide,  # type: ignore[arg-type]
+            input.float(),
+            generator_weight.float(),
+            generator_bias.float(),
+            None if bias is None else bias.float(),
             kernel_size,
             stride,
             padding,

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lit_adaptconv.activation import Activation, activate, check_activation
+from lit_adaptconv.flops import elementwise_product_flops
 from lit_adaptconv.functional import adaptive_conv2d
 from lit_adaptconv.kernels.geometry import Padding
 from lit_adaptconv.layers.base import WindowedLayer
@@ -111,6 +112,10 @@ class AdaptiveConv2d(WindowedLayer):
             kernel_activation=self.kernel_activation,
         )
         return activate(out, self.output_activation)
+
+    def extra_flops(self, output_shape: tuple[int, ...]) -> int:
+        """FLOPs of applying the generated kernels, which PyTorch's counter does not see."""
+        return elementwise_product_flops(output_shape, math.prod(self.generator_bias.shape[1:]))
 
     def extra_repr(self) -> str:
         """Return the arguments that differ from their defaults."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from lit_adaptconv.kernels.geometry import Padding, pair
+from lit_adaptconv.kernels.geometry import Padding, check_padding, pair
 
 
 class ConvLayer(nn.Module):
@@ -30,27 +30,16 @@ class ConvLayer(nn.Module):
         for name in ("in_channels", "out_channels", "groups"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("kernel_size", "stride", "dilation"):
-            if min(getattr(self, name)) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("in_channels", "out_channels"):
             if getattr(self, name) % groups:
                 raise ValueError(f"{name} must be divisible by groups={groups}, got {getattr(self, name)}")
-        if isinstance(padding, str):
-            if padding not in ("same", "valid"):
-                raise ValueError(f"padding must be an int, a pair of ints, 'same' or 'valid', got {padding!r}")
-            if padding == "same" and self.stride != (1, 1):
-                raise ValueError("padding='same' is not supported for strided convolutions")
-        elif min(pair(padding, "padding")) < 0:
-            raise ValueError(f"padding must be at least 0, got {padding}")
-        self.padding: Padding = padding if isinstance(padding, str) else pair(padding, "padding")
+        self.padding: Padding = check_padding(padding, self.stride)
 
     def describe(self, **options: tuple[object, object]) -> str:
         """Return `nn.Conv2d`'s way of writing the layer; `options` maps names to (value, default)."""
-        padding: object = self.padding
         shown: dict[str, tuple[object, object]] = {
             "stride": (self.stride, None),
-            "padding": (padding, (0, 0)),
+            "padding": (self.padding, (0, 0)),
             "dilation": (self.dilation, (1, 1)),
             "groups": (self.groups, 1),
             **options,
@@ -75,8 +64,6 @@ class WindowedLayer(ConvLayer):
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
         self.generator_size = pair(kernel_size if generator_size is None else generator_size, "generator_size")
-        if min(self.generator_size) < 1:
-            raise ValueError(f"generator_size must be at least 1, got {self.generator_size}")
 
     def describe(self, **options: tuple[object, object]) -> str:
         """Return `nn.Conv2d`'s way of writing the layer; `options` maps names to (value, default)."""

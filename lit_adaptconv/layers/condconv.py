@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lit_adaptconv.kernels.geometry import Padding
+from lit_adaptconv.kernels.geometry import Padding, check_input
 from lit_adaptconv.layers.base import ConvLayer
 from lit_adaptconv.layers.init import uniform_bound
 from lit_adaptconv.layers.per_sample import mix_kernels, per_sample_conv2d
@@ -88,6 +88,7 @@ class CondConv2d(ConvLayer):
         self, input: Float[Tensor, "*batch in_channels height width"]
     ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
         """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
+        check_input(input.shape, self.in_channels)
         batch = input if input.dim() == 4 else input.unsqueeze(0)
         routing = torch.sigmoid(self.routing(batch.mean((2, 3))))
         kernels = mix_kernels(routing, self.weight)

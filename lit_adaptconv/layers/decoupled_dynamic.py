@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lit_adaptconv.kernels.geometry import Padding, windows
+from lit_adaptconv.flops import elementwise_product_flops
+from lit_adaptconv.kernels.geometry import Padding, check_input, windows
 from lit_adaptconv.layers.base import ConvLayer
 from lit_adaptconv.layers.init import uniform_bound
 from lit_adaptconv.layers.per_pixel import per_pixel_conv2d
@@ -116,6 +117,7 @@ class DecoupledDynamicFilter2d(ConvLayer):
         self, input: Float[Tensor, "*batch in_channels height width"]
     ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
         """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
+        check_input(input.shape, self.in_channels)
         batch = input if input.dim() == 4 else input.unsqueeze(0)
         batch = batch if self.pointwise is None else self.pointwise(batch)
         rows, columns = windows(
@@ -131,7 +133,8 @@ class DecoupledDynamicFilter2d(ConvLayer):
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
         """Products of both filters, and their multiply-adds with the pixels under them."""
-        return 3 * math.prod(self.kernel_size) * self.out_channels * math.prod(output_shape[-2:])
+        taps = math.prod(self.kernel_size)
+        return elementwise_product_flops(output_shape, taps) + taps * math.prod(output_shape)
 
     def extra_repr(self) -> str:
         """Return the arguments that differ from their defaults."""

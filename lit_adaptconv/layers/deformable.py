@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from lit_adaptconv.kernels.geometry import Padding
+from lit_adaptconv.flops import elementwise_product_flops
+from lit_adaptconv.kernels.geometry import Padding, check_input
 from lit_adaptconv.layers.base import ConvLayer
 from lit_adaptconv.layers.init import uniform_bound
 
@@ -107,6 +108,7 @@ class DeformableConv2d(ConvLayer):
         self, input: Float[Tensor, "*batch in_channels height width"]
     ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
         """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
+        check_input(input.shape, self.in_channels)
         batch = input if input.dim() == 4 else input.unsqueeze(0)
         offsets = self.offsets(batch)
         out = self._sample(batch, offsets)
@@ -135,10 +137,9 @@ class DeformableConv2d(ConvLayer):
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
         """Multiply-adds of the kernel, and of the bilinear interpolation (four pixels for every tap and channel)."""
-        taps, pixels = math.prod(self.kernel_size), math.prod(output_shape[-2:])
-        kernel = 2 * self.weight.numel()
-        sampling = (9 if self.modulated else 8) * self.in_channels * taps
-        return (kernel + sampling) * pixels
+        sampled = self.in_channels * math.prod(self.kernel_size)
+        sampling = (9 if self.modulated else 8) * sampled * math.prod(output_shape[1:])
+        return elementwise_product_flops(output_shape, sampled // self.groups) + sampling
 
     def extra_repr(self) -> str:
         """Return the arguments that differ from their defaults."""

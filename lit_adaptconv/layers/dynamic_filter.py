@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lit_adaptconv.kernels.geometry import Padding, windows
+from lit_adaptconv.flops import elementwise_product_flops
+from lit_adaptconv.kernels.geometry import Padding, check_input, windows
 from lit_adaptconv.layers.adaptive import STATIC_SHARE
 from lit_adaptconv.layers.base import ConvLayer, WindowedLayer
 from lit_adaptconv.layers.init import uniform_bound
@@ -93,6 +94,7 @@ class DynamicFilter2d(ConvLayer):
         self, input: Float[Tensor, "*batch in_channels height width"]
     ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
         """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
+        check_input(input.shape, self.in_channels)
         batch = input if input.dim() == 4 else input.unsqueeze(0)
         kernels = torch.unflatten(self.filters(self.squeeze(batch)), 1, self.filter_shape)
         out = per_sample_conv2d(batch, kernels, self.bias, self.stride, self.padding, self.dilation, self.groups)
@@ -193,6 +195,7 @@ class LocalDynamicFilter2d(WindowedLayer):
         self, input: Float[Tensor, "*batch in_channels height width"]
     ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
         """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
+        check_input(input.shape, self.in_channels)
         batch = input if input.dim() == 4 else input.unsqueeze(0)
         rows, columns = windows(
             (batch.shape[-2], batch.shape[-1]),
@@ -221,7 +224,7 @@ class LocalDynamicFilter2d(WindowedLayer):
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
         """Multiply-adds of the hidden channels with their convolutions."""
-        return 2 * self.hidden * self.out_channels * math.prod(output_shape[-2:])
+        return elementwise_product_flops(output_shape, self.hidden)
 
     def extra_repr(self) -> str:
         """Return the arguments that differ from their defaults."""

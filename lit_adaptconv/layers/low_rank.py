@@ -10,11 +10,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lit_adaptconv.activation import GateActivation, activate, check_activation
-from lit_adaptconv.kernels.geometry import Padding, windows
+from lit_adaptconv.flops import elementwise_product_flops
+from lit_adaptconv.kernels.geometry import Padding, check_input, windows
 from lit_adaptconv.layers.base import WindowedLayer
 from lit_adaptconv.layers.init import second_moment, uniform_bound
 
-GATE_MEAN, GATE_STD = 1.0, 0.5
+GATE_MEAN = 1.0
+GATE_STD = {"tanh": 0.5, "sigmoid": 0.5, "identity": 0.25}  # what does not saturate must start closer to constant
 
 
 class LowRankAdaptiveConv2d(WindowedLayer):
@@ -29,8 +31,9 @@ class LowRankAdaptiveConv2d(WindowedLayer):
     Initialisation: with n = (C_in / groups) * kh * kw terms in an output's sum and a standardised input, outputs keep
     the input's variance if rank * n * Var(weight) * E[act(gate)²] = 1. What goes into the gate has mean 1 and standard
     deviation 0.5, so that the layer starts near an ordinary convolution, modulated by its input: a gate centred on zero
-    makes the layer a quadratic form, which explodes through ten layers. E[act²] is computed for that normal
-    distribution, which gives Var(weight). All draws are uniform; `bias` starts at zero.
+    makes the layer a quadratic form, which explodes through ten layers, and so does one of deviation 0.5 that does not
+    saturate: "identity" has 0.25. E[act²] is computed for that normal distribution, which gives Var(weight). All draws
+    are uniform; `bias` starts at zero.
 
     Args:
         in_channels: Channels of the input.
@@ -87,8 +90,9 @@ class LowRankAdaptiveConv2d(WindowedLayer):
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as the class describes."""
-        gate = uniform_bound(GATE_STD / math.sqrt(math.prod(self.gate_weight.shape[2:])))
-        power = second_moment(self.gate_activation, GATE_MEAN, GATE_STD)
+        std = GATE_STD[self.gate_activation]
+        gate = uniform_bound(std / math.sqrt(math.prod(self.gate_weight.shape[2:])))
+        power = second_moment(self.gate_activation, GATE_MEAN, std)
         kernel = uniform_bound(1 / math.sqrt(self.rank * math.prod(self.weight.shape[2:]) * power))
         nn.init.uniform_(self.gate_weight, -gate, gate)
         nn.init.constant_(self.gate_bias, GATE_MEAN)
@@ -100,6 +104,7 @@ class LowRankAdaptiveConv2d(WindowedLayer):
         self, input: Float[Tensor, "*batch in_channels height width"]
     ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
         """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
+        check_input(input.shape, self.in_channels)
         batch = input if input.dim() == 4 else input.unsqueeze(0)
         rows, columns = windows(
             (batch.shape[-2], batch.shape[-1]),
@@ -112,14 +117,15 @@ class LowRankAdaptiveConv2d(WindowedLayer):
         if self.kernel_size == self.generator_size:
             stacked = torch.cat((self._by_group(self.gate_weight), self._by_group(self.weight)), dim=1)
             both = self._convolve(batch, stacked.flatten(0, 2), rows.kernel_pad, columns.kernel_pad)
-            gate, values = both.unflatten(1, (self.groups, 2, self.rank, -1)).unbind(2)
+            gate, values = torch.unflatten(both, 1, (self.groups, 2, self.rank, -1)).unbind(2)
         else:
             gate = self._convolve(
                 batch, self._by_group(self.gate_weight).flatten(0, 2), rows.generator_pad, columns.generator_pad
-            ).unflatten(1, (self.groups, self.rank, -1))
+            )
             values = self._convolve(
                 batch, self._by_group(self.weight).flatten(0, 2), rows.kernel_pad, columns.kernel_pad
-            ).unflatten(1, (self.groups, self.rank, -1))
+            )
+            gate, values = (torch.unflatten(t, 1, (self.groups, self.rank, -1)) for t in (gate, values))
         gate = activate(gate + self._by_group(self.gate_bias)[..., None, None].to(gate.dtype), self.gate_activation)
         out = (gate * values).sum(2).flatten(1, 2)
         out = out if self.bias is None else out + self.bias[:, None, None].to(out.dtype)
@@ -127,7 +133,7 @@ class LowRankAdaptiveConv2d(WindowedLayer):
 
     def _by_group(self, parameter: Tensor) -> Tensor:
         """(rank, C_out, ...) as (groups, rank, C_out // groups, ...)."""
-        return parameter.unflatten(1, (self.groups, -1)).transpose(0, 1)
+        return torch.unflatten(parameter, 1, (self.groups, -1)).transpose(0, 1)
 
     def _convolve(self, batch: Tensor, weight: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
         """Convolve, padded by these (before, after) amounts; negative ones crop."""
@@ -137,6 +143,10 @@ class LowRankAdaptiveConv2d(WindowedLayer):
         else:
             batch = F.pad(batch, (*columns, *rows))
         return F.conv2d(batch, weight, None, self.stride, padding, self.dilation, self.groups)
+
+    def extra_flops(self, output_shape: tuple[int, ...]) -> int:
+        """FLOPs of the products with the gates, which PyTorch's counter does not see."""
+        return elementwise_product_flops(output_shape, self.rank)
 
     def extra_repr(self) -> str:
         """Return the arguments that differ from their defaults."""

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lit_adaptconv.kernels.geometry import Padding
+from lit_adaptconv.kernels.geometry import Padding, check_input
 from lit_adaptconv.layers.base import ConvLayer
 from lit_adaptconv.layers.init import uniform_bound
 from lit_adaptconv.layers.per_sample import mix_kernels, per_sample_conv2d
@@ -117,6 +117,7 @@ class ODConv2d(ConvLayer):
         self, input: Float[Tensor, "*batch in_channels height width"]
     ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
         """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
+        check_input(input.shape, self.in_channels)
         batch = input if input.dim() == 4 else input.unsqueeze(0)
         kernels = self._kernels(self.squeeze(batch))
         out = per_sample_conv2d(batch, kernels, self.bias, self.stride, self.padding, self.dilation, self.groups)
@@ -130,9 +131,7 @@ class ODConv2d(ConvLayer):
         kernels = self.weight.to(hidden.dtype)
         if self.attention is not None:
             kernels = mix_kernels(torch.softmax(self.attention(hidden) / self.temperature, dim=1), kernels)
-        by_group = torch.unflatten(
-            kernels, 1, (self.groups, -1)
-        )
+        by_group = torch.unflatten(kernels, 1, (self.groups, -1))
         by_group = by_group * filters.view(-1, self.groups, self.out_channels // self.groups, 1, 1, 1)
         by_group = by_group * channels.view(-1, self.groups, 1, self.in_channels // self.groups, 1, 1)
         return (by_group * taps.view(-1, 1, 1, 1, *self.kernel_size)).flatten(1, 2)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 
 from lit_adaptconv.kernels.geometry import Padding
+from lit_adaptconv.layers.init import uniform_bound
 
 
 class SeparableConv2d(nn.Module):
@@ -16,6 +18,10 @@ class SeparableConv2d(nn.Module):
     `depthwise` is any conv kind; `nn.Conv2d` gives the separable convolution of MobileNet (Howard et al. 2017). The
     bias belongs to the pointwise convolution: one in the depthwise part would be redundant. `groups` applies to the
     pointwise part.
+
+    Initialisation: the depthwise part starts as its own kind does. The pointwise weights are drawn with variance
+    1 / (C_in / groups), so that this part keeps its input's variance (PyTorch's own would keep a third of it, too
+    little for an adaptive depthwise part, whose input decides its kernel); the bias starts at zero.
 
     Args:
         in_channels: Channels of the input.
@@ -28,6 +34,10 @@ class SeparableConv2d(nn.Module):
         bias: Whether the pointwise part has a bias.
         depthwise: The conv kind of the depthwise part.
         options: Further arguments of the depthwise part (and `device`, `dtype`, which go to both).
+
+    Example:
+        >>> SeparableConv2d(3, 8, 3, padding=1)(torch.randn(2, 3, 32, 32)).shape
+        torch.Size([2, 8, 32, 32])
     """
 
     def __init__(
@@ -50,6 +60,14 @@ class SeparableConv2d(nn.Module):
             in_channels, in_channels, kernel_size, stride, padding, dilation, in_channels, bias=False, **options
         )
         self.pointwise = nn.Conv2d(in_channels, out_channels, 1, groups=groups, bias=bias, **where)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the pointwise part's parameters anew, as the class describes."""
+        bound = uniform_bound(1 / math.sqrt(self.pointwise.weight.shape[1]))
+        nn.init.uniform_(self.pointwise.weight, -bound, bound)
+        if self.pointwise.bias is not None:
+            nn.init.zeros_(self.pointwise.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""

@@ -1,18 +1,20 @@
+import dataclasses
 import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
+from cases import Case, cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loop_oracle import Case, array, cases, loop_conv, pixel, sigmoid
+from loop_oracle import Array, array, before, images, loop_conv, make, out_size, outputs, pixel, sigmoid
 from torch import nn
 
 from lit_adaptconv.layers import DeformableConv2d
 
 
-def bilinear(x: np.ndarray, row: float, column: float) -> np.ndarray:
+def bilinear(x: Array, row: float, column: float) -> Array:
     """All channels of one sample, `(C, H, W)`, between pixels; zero outside the image."""
     top, left = math.floor(row), math.floor(column)
     out = np.zeros(len(x))
@@ -21,36 +23,36 @@ def bilinear(x: np.ndarray, row: float, column: float) -> np.ndarray:
     return out
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(cases(), st.booleans(), st.integers(1, 6))
 def test_agrees_with_bilinear_sampling_in_loops(case: Case, modulated: bool, offset_groups: int) -> None:
     offset_groups = math.gcd(offset_groups, case.in_channels)
-    layer, x = case.layer(DeformableConv2d, modulated=modulated, offset_groups=offset_groups), case.input()
-    image, (kh, kw) = array(x), case.kernel_size
+    layer, x = make(case, DeformableConv2d, modulated=modulated, offset_groups=offset_groups), images(case)
+    kh, kw = case.kernel_size
     weight = array(layer.offsets.weight)
 
-    plain = Case(**{**vars(case), "groups": 1, "out_channels": len(weight)})
-    fields = loop_conv(plain, image, lambda i, j: np.tile(weight, (case.samples, 1, 1, 1, 1)), layer.offsets.bias)
-    shifts = fields[:, : 2 * offset_groups * kh * kw].reshape(case.samples, offset_groups, kh, kw, 2, *case.out)
-    masks = np.ones((case.samples, offset_groups, kh, kw, *case.out))
+    plain = dataclasses.replace(case, groups=1, group_in=case.in_channels, group_out=len(weight))
+    fields = loop_conv(plain, x, lambda i, j: np.tile(weight, (len(x), 1, 1, 1, 1)), layer.offsets.bias)
+    shifts = fields[:, : 2 * offset_groups * kh * kw].reshape(len(x), offset_groups, kh, kw, 2, *out_size(case))
+    masks = np.ones((len(x), offset_groups, kh, kw, *out_size(case)))
     if modulated:
         masks = sigmoid(fields[:, 2 * offset_groups * kh * kw :]).reshape(masks.shape)
 
-    expected = np.zeros((case.samples, case.out_channels, *case.out))
-    group_in, group_out = case.in_channels // case.groups, case.out_channels // case.groups
+    expected = np.zeros((len(x), case.out_channels, *out_size(case)))
+    group_in, group_out = case.group_in, case.group_out
     share = case.in_channels // offset_groups
-    for n, i, j in itertools.product(range(case.samples), range(case.out[0]), range(case.out[1])):
+    for n, i, j in itertools.product(range(len(x)), range(out_size(case)[0]), range(out_size(case)[1])):
         for a, b, d in itertools.product(range(kh), range(kw), range(offset_groups)):
             down, right = shifts[n, d, a, b, :, i, j]
-            row = i * case.stride[0] - case.axis(0)[0] + a * case.dilation[0] + down
-            column = j * case.stride[1] - case.axis(1)[0] + b * case.dilation[1] + right
-            sampled = bilinear(image[n], row, column) * masks[n, d, a, b, i, j]
+            row = i * case.stride[0] - before(case, 0) + a * case.dilation[0] + down
+            column = j * case.stride[1] - before(case, 1) + b * case.dilation[1] + right
+            sampled = bilinear(x[n], row, column) * masks[n, d, a, b, i, j]
             for c in range(d * share, (d + 1) * share):
                 outs = slice(c // group_in * group_out, (c // group_in + 1) * group_out)
                 expected[n, outs, i, j] += array(layer.weight)[outs, c % group_in, a, b] * sampled[c]
     if case.bias:
         expected += array(layer.bias)[:, None, None]
-    np.testing.assert_allclose(array(layer(x)), expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(outputs(layer, x), expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("modulated", [True, False])

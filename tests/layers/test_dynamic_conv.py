@@ -1,28 +1,29 @@
 import numpy as np
 import pytest
 import torch
+from cases import Case, cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loop_oracle import Case, array, cases, linear, loop_conv, relu, softmax
+from loop_oracle import Array, array, images, linear, loop_conv, make, outputs, relu, softmax
 from torch import nn
 
 from lit_adaptconv.layers import DynamicConv2d
 
 
-def attention(layer: DynamicConv2d, x: torch.Tensor, temperature: float) -> np.ndarray:
-    hidden = relu(linear(layer.squeeze.linear, array(x).mean((2, 3))))
+def attention(layer: DynamicConv2d, x: torch.Tensor, temperature: float) -> Array:
+    hidden = relu(linear(layer.squeeze.linear, x.mean((2, 3))))
     return softmax(linear(layer.attention, hidden) / temperature)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(cases(), st.integers(1, 3), st.sampled_from([0.5, 1.0, 30.0]))
 def test_agrees_with_the_paper_s_formula_in_loops(case: Case, num_kernels: int, temperature: float) -> None:
-    layer, x = case.layer(DynamicConv2d, num_kernels=num_kernels, temperature=temperature), case.input()
+    layer, x = make(case, DynamicConv2d, num_kernels=num_kernels, temperature=temperature), images(case)
     weights = attention(layer, x, temperature)
     kernels = np.einsum("nk,k...->n...", weights, array(layer.weight))
     bias = weights @ array(layer.bias) if case.bias else None
-    expected = loop_conv(case, array(x), lambda i, j: kernels, bias)
-    np.testing.assert_allclose(array(layer(x)), expected, rtol=1e-9, atol=1e-9)
+    expected = loop_conv(case, x, lambda i, j: kernels, bias)
+    np.testing.assert_allclose(outputs(layer, x), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_a_high_temperature_is_the_plain_average_of_the_kernels() -> None:

@@ -1,39 +1,39 @@
 import numpy as np
 import pytest
 import torch
+from cases import Case, cases
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from loop_oracle import Case, array, cases, linear, loop_conv, pixel, relu
+from loop_oracle import Array, array, centre, images, linear, loop_conv, make, outputs, pixel, relu
 
 from lit_adaptconv.layers import DynamicFilter2d, LocalDynamicFilter2d
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(cases())
 def test_per_sample_filters_agree_with_loops(case: Case) -> None:
-    layer, x = case.layer(DynamicFilter2d), case.input()
-    filters = linear(layer.filters, relu(linear(layer.squeeze.linear, array(x).mean((2, 3)))))
-    kernels = filters.reshape(case.samples, case.out_channels, -1, *case.kernel_size)
-    expected = loop_conv(case, array(x), lambda i, j: kernels, layer.bias)
-    np.testing.assert_allclose(array(layer(x)), expected, rtol=1e-9, atol=1e-9)
+    layer, x = make(case, DynamicFilter2d), images(case)
+    filters = linear(layer.filters, relu(linear(layer.squeeze.linear, x.mean((2, 3)))))
+    kernels = filters.reshape(len(x), case.out_channels, -1, *case.kernel_size)
+    expected = loop_conv(case, x, lambda i, j: kernels, layer.bias)
+    np.testing.assert_allclose(outputs(layer, x), expected, rtol=1e-9, atol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
-@given(cases(), st.tuples(st.integers(1, 3), st.integers(1, 3)))
-def test_local_filters_agree_with_kernels_written_out_pixel_by_pixel(case: Case, seen: tuple[int, int]) -> None:
-    layer, x = case.layer(LocalDynamicFilter2d, generator_size=seen), case.input()
-    image = array(x)
+@settings(max_examples=25)
+@given(cases())
+def test_local_filters_agree_with_kernels_written_out_pixel_by_pixel(case: Case) -> None:
+    seen = case.generator_size
+    layer, x = make(case, LocalDynamicFilter2d, generator_size=seen), images(case)
 
-    def kernel(i: int, j: int) -> np.ndarray:
-        top, left = (case.centre(a, p) - case.dilation[a] * (seen[a] - 1) // 2 for a, p in enumerate((i, j)))
-        hidden = np.tile(array(layer.features.bias), (case.samples, 1))
+    def kernel(i: int, j: int) -> Array:
+        top, left = (centre(case, a, p) - case.dilation[a] * (seen[a] - 1) // 2 for a, p in enumerate((i, j)))
+        hidden = np.tile(array(layer.features.bias), (len(x), 1))
         for a in range(seen[0]):
             for b in range(seen[1]):
-                under = pixel(image, top + a * case.dilation[0], left + b * case.dilation[1])
+                under = pixel(x, top + a * case.dilation[0], left + b * case.dilation[1])
                 hidden += under @ array(layer.features.weight)[:, :, a, b].T
         return array(layer.weight)[0] + np.einsum("nh,h...->n...", relu(hidden), array(layer.weight)[1:])
 
-    np.testing.assert_allclose(array(layer(x)), loop_conv(case, image, kernel, layer.bias), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(outputs(layer, x), loop_conv(case, x, kernel, layer.bias), rtol=1e-9, atol=1e-9)
 
 
 def test_a_generator_that_sees_nothing_leaves_an_ordinary_convolution() -> None:

@@ -1,35 +1,49 @@
 import numpy as np
 import pytest
 import torch
+from cases import Case
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loop_oracle import Case, array, cases, linear, pixel, pointwise, relu, window
+from loop_oracle import (
+    array,
+    centre,
+    depthwise_cases,
+    images,
+    linear,
+    make,
+    out_size,
+    outputs,
+    pixel,
+    pointwise,
+    relu,
+    window,
+)
 
 from lit_adaptconv.layers import Involution2d
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.one_of(cases(), cases(same_channels=True)), st.integers(1, 4), st.booleans())
+@settings(max_examples=40)
+@given(depthwise_cases(), st.integers(1, 4), st.booleans())
 def test_agrees_with_the_paper_s_formula_in_loops(case: Case, group_channels: int, mixed: bool) -> None:
-    layer, x = case.layer(Involution2d, group_channels=group_channels, pointwise=mixed), case.input()
-    z = pointwise(case, layer.pointwise, array(x))
+    layer, x = make(case, Involution2d, group_channels=group_channels, pointwise=mixed), images(case)
+    z = pointwise(case, layer.pointwise, x)
     taps = case.kernel_size[0] * case.kernel_size[1]
-    expected = np.zeros((case.samples, case.out_channels, *case.out))
-    for i in range(case.out[0]):
-        for j in range(case.out[1]):
-            row, column = case.centre(0, i), case.centre(1, j)
+    expected = np.zeros((len(x), case.out_channels, *out_size(case)))
+    for i in range(out_size(case)[0]):
+        for j in range(out_size(case)[1]):
+            row, column = centre(case, 0, i), centre(case, 1, j)
             steps = [(a, b) for a in range(case.stride[0]) for b in range(case.stride[1])]
             seen = np.mean([pixel(z, row + a, column + b) for a, b in steps], axis=0)
             hidden = linear(layer.reduce, seen) - array(layer.norm.running_mean)
             hidden = hidden / np.sqrt(array(layer.norm.running_var) + 1e-5)
             hidden = relu(hidden * array(layer.norm.weight) + array(layer.norm.bias))
-            kernels = linear(layer.span, hidden).reshape(case.samples, -1, taps)
-            under = window(case, z, i, j).reshape(case.samples, -1, taps)
+            kernels = linear(layer.span, hidden).reshape(len(x), -1, taps)
+            under = window(case, z, i, j).reshape(len(x), -1, taps)
             for c in range(case.out_channels):
                 expected[:, c, i, j] = (kernels[:, c // group_channels] * under[:, c]).sum(1)
     if case.bias:
         expected += array(layer.bias)[:, None, None]
-    np.testing.assert_allclose(array(layer(x)), expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(outputs(layer, x), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_channels_of_a_group_share_their_kernel() -> None:

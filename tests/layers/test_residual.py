@@ -3,34 +3,36 @@ import copy
 import numpy as np
 import pytest
 import torch
+from cases import Case, cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loop_oracle import Case, array, cases, loop_conv, pixel
+from loop_oracle import Array, array, centre, images, loop_conv, make, outputs, pixel
 from torch import nn
 
 from lit_adaptconv.layers import ResidualAdaptiveConv2d
 
 
-@settings(max_examples=25, deadline=None)
-@given(cases(), st.integers(1, 2), st.tuples(st.integers(1, 3), st.integers(1, 3)))
-def test_agrees_with_the_formula_in_loops(case: Case, rank: int, seen: tuple[int, int]) -> None:
-    layer, x = case.layer(ResidualAdaptiveConv2d, rank=rank, generator_size=seen), case.input()
-    image, adaptive = array(x), layer.adaptive
-    of_group = np.arange(case.out_channels) // (case.out_channels // case.groups)
-    group_in = case.in_channels // case.groups
+@settings(max_examples=25)
+@given(cases(), st.integers(1, 2))
+def test_agrees_with_the_formula_in_loops(case: Case, rank: int) -> None:
+    seen = case.generator_size
+    layer, x = make(case, ResidualAdaptiveConv2d, rank=rank, generator_size=seen), images(case)
+    adaptive = layer.adaptive
+    of_group = np.arange(case.out_channels) // (case.group_out)
+    group_in = case.group_in
     inputs = of_group[:, None] * group_in + np.arange(group_in)  # (C_out, C_in // groups)
 
-    def kernel(i: int, j: int) -> np.ndarray:
-        top, left = (case.centre(a, p) - case.dilation[a] * (seen[a] - 1) // 2 for a, p in enumerate((i, j)))
-        gate = np.tile(array(adaptive.gate_bias), (case.samples, 1, 1))
+    def kernel(i: int, j: int) -> Array:
+        top, left = (centre(case, a, p) - case.dilation[a] * (seen[a] - 1) // 2 for a, p in enumerate((i, j)))
+        gate = np.tile(array(adaptive.gate_bias), (len(x), 1, 1))
         for a in range(seen[0]):
             for b in range(seen[1]):
-                under = pixel(image, top + a * case.dilation[0], left + b * case.dilation[1])[:, inputs]
+                under = pixel(x, top + a * case.dilation[0], left + b * case.dilation[1])[:, inputs]
                 gate += np.einsum("roc,noc->nro", array(adaptive.gate_weight)[..., a, b], under)
         return array(layer.static.weight) + np.einsum("nro,rocab->nocab", np.tanh(gate), array(adaptive.weight))
 
-    expected = loop_conv(case, image, kernel, layer.static.bias)
-    np.testing.assert_allclose(array(layer(x)), expected, rtol=1e-9, atol=1e-9)
+    expected = loop_conv(case, x, kernel, layer.static.bias)
+    np.testing.assert_allclose(outputs(layer, x), expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("arguments", [{"padding": 1}, {"stride": 2, "padding": 1, "groups": 2}, {"bias": False}])

@@ -1,0 +1,62 @@
+"""The parser, whose errors are one line that says what would be right."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import sys
+from typing import NoReturn
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from lit_adaptconv import backbones, data
+
+
+class OneLineParser(LightningArgumentParser):
+    """Lightning's parser; an error is one line on standard error, and exit status 2."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the error, with the nearest known name, and exit."""
+        line = re.sub(r"\s*\n\s*", " ", message).strip()
+        if unknown := re.search(r'Parser key "([\w.]+)".*Expected a dot import path string: ([\w.]+)', line):
+            known = known_classes(unknown[1])
+            line = f"unknown class {unknown[2]!r} for --{unknown[1]}" + (f"; known: {', '.join(known)}" if known else "")
+        sys.stderr.write(f"adaptconv: error: {line}{self._suggestion(line)}\n")
+        sys.exit(2)
+
+    def _suggestion(self, line: str) -> str:
+        wrong = (
+            re.search(r"unrecognized arguments: --([\w.]+)", line)
+            or re.search(r"does not accept option '([\w.]+)'", line)
+            or re.search(r"[Oo]ption '([\w.]+)' is not accepted", line)
+            or re.search(r"Key '([\w.]+)' is not expected", line)
+        )
+        if not wrong:
+            return ""
+        names = self._names(line)
+        near = difflib.get_close_matches(wrong[1], names, n=1)
+        if not near:  # the last part of a dotted name is what is usually misspelt
+            near = difflib.get_close_matches(wrong[1].rsplit(".", 1)[-1], names, n=1)
+        return f"; did you mean {near[0]!r}?" if near else ""
+
+    def _names(self, line: str) -> list[str]:
+        names = []
+        for action in self._actions:
+            names += [action.dest, action.dest.rsplit(".", 1)[-1]]
+            if isinstance(action.choices, dict):  # subcommands
+                names += [name for parser in action.choices.values() for name in parser._names(line)]
+        classes = re.findall(r"class_path='([\w.]+)'", line)
+        for path in classes:
+            module, _, name = path.rpartition(".")
+            names += list(inspect.signature(getattr(sys.modules[module], name)).parameters)
+        return names
+
+
+def known_classes(option: str) -> list[str]:
+    """Short names of the classes that may be named for an option in place of a dotted path."""
+    package, base = {"data": (data, data.ImageData), "model.backbone": (backbones, backbones.Backbone)}.get(
+        option, (None, object)
+    )
+    classes = {name: value for name, value in vars(package).items() if inspect.isclass(value)} if package else {}
+    return [name for name, value in classes.items() if issubclass(value, base) and value is not base]

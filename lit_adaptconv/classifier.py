@@ -1,0 +1,203 @@
+"""The LightningModule: trains any backbone with any conv kind to classify images."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics.classification import MulticlassAccuracy
+
+from lit_adaptconv.backbones import Backbone, LeNet5
+from lit_adaptconv.backbones.base import Width
+from lit_adaptconv.budget import count_parameters, fit_budget
+from lit_adaptconv.errors import DivergedError, UserError
+from lit_adaptconv.flops import forward_flops
+from lit_adaptconv.layers.conv import Conv, conv_kind
+from lit_adaptconv.schedules import OneCycle
+
+BackboneCallable = Callable[[int, int, tuple[int, int], Conv, Width], Backbone]
+SchedulerCallable = Callable[[Optimizer], LRScheduler]
+Batch = tuple[Tensor, Tensor]
+
+
+class ImageClassifier(pl.LightningModule):
+    """Image classifier: a backbone, built with one conv kind, trained with cross-entropy.
+
+    It logs `train/loss` at every logging step and, at every evaluation, `val/loss`, `val/accuracy` and
+    `train/accuracy` (over the batches trained since the evaluation before).
+
+    Args:
+        backbone: The network; one of `lit_adaptconv.backbones` or a `Backbone` of your own.
+        kind: The convolution that it is built with; `lit_adaptconv.layers.KINDS` lists them.
+        kind_options: Further arguments of that convolution, such as `rank`.
+        width: A factor on the backbone's usual widths, or the width of every layer.
+        budget: Largest number of trainable parameters; the widest network within it is built, and `width` stays 1.
+        optimizer: Makes the optimizer from the parameters.
+        scheduler: Makes the learning-rate scheduler from the optimizer; None keeps the rate. One that has an argument
+            `total_steps` gets the length of the training and steps with every batch; others step with every epoch.
+        label_smoothing: Share of the target probability that is spread over all classes.
+        in_channels: Channels of the images; the command takes this and the next two from the data.
+        num_classes: Number of classes.
+        image_size: Height and width of the images.
+
+    Raises:
+        UserError: Unknown kind or option, a budget that no width meets, images that are too small, or both a width and
+            a budget.
+    """
+
+    def __init__(
+        self,
+        backbone: BackboneCallable = LeNet5,
+        kind: str = "standard",
+        kind_options: dict[str, Any] | None = None,
+        width: float | list[int] = 1.0,
+        budget: int | None = None,
+        optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=0.003),
+        scheduler: SchedulerCallable | None = OneCycle,
+        label_smoothing: float = 0.0,
+        in_channels: int = 1,
+        num_classes: int = 10,
+        image_size: tuple[int, int] = (28, 28),
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        conv = conv_kind(kind, kind_options)
+
+        def build(width: Width) -> Backbone:
+            return backbone(in_channels, num_classes, image_size, conv, width)
+
+        if budget is not None:
+            if width != 1.0:
+                raise UserError(f"give a width or a budget, not both: got width {width} and budget {budget}")
+            width = list(fit_budget(build, budget).widths)
+        self.network = build(width)
+        self.kind = kind
+        self.image_shape = (in_channels, *image_size)
+        self.num_classes = num_classes
+        self.parameter_count = count_parameters(self.network)
+        self.flops = forward_flops(self.network, self.image_shape)
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.label_smoothing = label_smoothing
+        self.train_accuracy, self.val_accuracy, self.test_accuracy = (
+            MulticlassAccuracy(num_classes, average="micro", validate_args=False) for _ in range(3)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images `(N, C, H, W)`, normalised as the data module does, to logits `(N, num_classes)`."""
+        logits: Tensor = self.network(images)
+        return logits
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of one batch."""
+        images, labels = batch
+        logits = self(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        self.train_accuracy.update(logits.detach(), labels)
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0 or self.trainer.is_last_batch:
+            if not torch.isfinite(loss):
+                raise DivergedError(
+                    f"the training loss is {loss.item()} at step {self.global_step}: try a lower learning rate"
+                )
+            self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Evaluate one batch of the validation split."""
+        self._evaluate(batch, "val", self.val_accuracy)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Evaluate one batch of the test split."""
+        self._evaluate(batch, "test", self.test_accuracy)
+
+    def _evaluate(self, batch: Batch, stage: str, accuracy: MulticlassAccuracy) -> None:
+        images, labels = batch
+        logits = self(images)
+        accuracy.update(logits, labels)
+        self.log(f"{stage}/loss", F.cross_entropy(logits, labels), batch_size=len(labels))
+        self.log(f"{stage}/accuracy", accuracy, batch_size=len(labels), prog_bar=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the training accuracy since the last evaluation beside the validation accuracy."""
+        trained = self.train_accuracy
+        if not self.trainer.sanity_checking and trained.update_count:
+            self.log("train/accuracy", trained.compute())
+            trained.reset()
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return class probabilities `(N, num_classes)`."""
+        return self(batch[0]).softmax(dim=1)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Make the optimizer, and the scheduler with the length of the training."""
+        optimizer = self.optimizer(self.parameters())
+        if self.scheduler is None:
+            return optimizer
+        length = _missing_length(self.scheduler)
+        if not length:
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "epoch"}}
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise UserError("this learning-rate schedule needs an end: set trainer.max_epochs or trainer.max_steps")
+        scheduler = self.scheduler(optimizer, total_steps=int(steps))  # type: ignore[call-arg]
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the running training accuracy, and only hyperparameters that a safe reader accepts."""
+        checkpoint["training_accuracy"] = dict(self.train_accuracy.metric_state)
+        checkpoint["training_accuracy_updates"] = self.train_accuracy.update_count
+        hparams = checkpoint.get("hyper_parameters", {})
+        checkpoint["hyper_parameters"] = {name: value for name, value in hparams.items() if not callable(value)}
+        checkpoint["image_shape"] = list(self.image_shape)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that the checkpoint fits, and restore the running training accuracy.
+
+        Raises:
+            UserError: The checkpoint comes from another network, or was trained on images of another shape.
+        """
+        theirs, ours = checkpoint["state_dict"], self.state_dict()
+        shape = tuple(checkpoint.get("image_shape", self.image_shape))
+        if shape != self.image_shape:
+            raise UserError(
+                f"the checkpoint was trained on images of {_size(shape)}, the data has {_size(self.image_shape)}: "
+                f"set data.image_size to {shape[1]} or choose the data it was trained on"
+            )
+        differing = [name for name in ours if name not in theirs or theirs[name].shape != ours[name].shape]
+        differing += [name for name in theirs if name not in ours]
+        if differing:
+            name = differing[0]
+            raise UserError(
+                f"the checkpoint is of another network: {len(differing)} of {len(ours)} tensors differ, first {name} "
+                f"({_shape(theirs, name)} in the checkpoint, {_shape(ours, name)} here); "
+                "use the config.yaml of the run that wrote it"
+            )
+        trained = self.train_accuracy
+        for name, value in checkpoint.get("training_accuracy", {}).items():
+            setattr(trained, name, value)
+        trained._update_count = checkpoint.get("training_accuracy_updates", 0)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
+
+
+def _shape(tensors: dict[str, Tensor], name: str) -> str:
+    return _size(tuple(tensors[name].shape)) or "scalar" if name in tensors else "missing"
+
+
+def _missing_length(scheduler: SchedulerCallable) -> bool:
+    """Whether the schedule has an argument `total_steps` that the config left open."""
+    given = getattr(scheduler, "keywords", {})
+    if "total_steps" in given:
+        return not given["total_steps"]
+    return "total_steps" in inspect.signature(scheduler).parameters

@@ -1,0 +1,169 @@
+"""What every image data module offers: splits, loaders and the numbers a network is built from."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from lightning.pytorch import LightningDataModule
+
+from lit_adaptconv.data.loader import BatchLoader
+from lit_adaptconv.data.order import BatchOrder
+from lit_adaptconv.data.preprocess import Preprocess
+from lit_adaptconv.data.source import Split
+from lit_adaptconv.data.split import stratified_split
+from lit_adaptconv.errors import UserError
+
+
+class ImageData(LightningDataModule, ABC):
+    """Labelled images in batches made whole, on the device, without worker processes.
+
+    The validation images are held out of the training images, stratified by class and drawn from the seed; the test
+    images serve `test` and `predict` alone.
+
+    Args:
+        batch_size: images per training batch and process.
+        val_size: images held out for validation: a fraction of the training images below 1, a count from 1 on.
+        seed: what the validation split, the order of the batches and their augmentation are drawn from; None: the seed
+            of `lightning.seed_everything`, or 0 where none was set.
+        shift: the largest random translation of a training image in pixels, the same in both directions; uncovered
+            pixels are black.
+        flip: whether a training image is mirrored left to right half of the time.
+        drop_last: whether an incomplete last training batch is left out. One of a single image always is, since
+            BatchNorm cannot normalise it; it is another image in every epoch.
+        eval_batch_size: images per batch in evaluation; None: `batch_size`.
+
+    Raises:
+        UserError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        val_size: float,
+        seed: int | None,
+        shift: int,
+        flip: bool,
+        drop_last: bool,
+        eval_batch_size: int | None,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise UserError(f"batch_size must be at least 1, got {batch_size}")
+        if eval_batch_size is not None and eval_batch_size < 1:
+            raise UserError(f"eval_batch_size must be at least 1, got {eval_batch_size}")
+        if val_size <= 0 or (val_size > 1 and val_size != int(val_size)):
+            raise UserError(f"val_size must be a fraction between 0 and 1 or a count of images, got {val_size}")
+        if seed is not None and seed < 0:
+            raise UserError(f"seed must be at least 0, got {seed}")
+        if shift < 0:
+            raise UserError(f"shift must be at least 0 pixels, got {shift}")
+        self.batch_size = batch_size
+        self.val_size = val_size
+        self.seed = seed
+        self.shift = shift
+        self.flip = flip
+        self.drop_last = drop_last
+        self.eval_batch_size = eval_batch_size
+        self._pool: Split | None = None  # training and validation images
+        self._train: Split | None = None
+        self._val: Split | None = None
+        self._test: Split | None = None
+
+    @property
+    @abstractmethod
+    def in_channels(self) -> int:
+        """Channels of an image."""
+
+    @property
+    @abstractmethod
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of an image in pixels."""
+
+    @property
+    @abstractmethod
+    def class_names(self) -> list[str]:
+        """What the labels 0, 1, 2 … stand for."""
+
+    @property
+    @abstractmethod
+    def mean(self) -> tuple[float, ...]:
+        """Mean of each channel, where 1 is white."""
+
+    @property
+    @abstractmethod
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation of each channel, where 1 is white."""
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+    @property
+    def predict_names(self) -> list[str]:
+        """The index of every image that `predict_dataloader` yields, in order, as text; after `setup`."""
+        return [str(index) for index in range(len(self._ready(self._test).indices))]
+
+    @abstractmethod
+    def load(self, part: Literal["train", "test"]) -> Split:
+        """Read the images to train and validate with, or those to test with."""
+
+    def hold_out(self, pool: Split) -> tuple[Split, Split]:
+        """Part the images to train and validate with into those to train with and those to validate with."""
+        kept, held = stratified_split(pool.labels, self.val_size, self.resolved_seed)
+        return Split(pool.source, pool.indices[kept]), Split(pool.source, pool.indices[held])
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read what `stage` (fit, validate, test or predict; None: everything) needs, and split it."""
+        if stage in (None, "fit", "validate"):
+            self._pool = self._pool or self.load("train")
+            self._train, self._val = self.hold_out(self._pool)
+        if stage in (None, "test", "predict"):
+            self._test = self._test or self.load("test")
+
+    def train_dataloader(self) -> BatchLoader:
+        """Batches of the training images, in another order every epoch."""
+        return self._loader(self._train, training=True)
+
+    def val_dataloader(self) -> BatchLoader:
+        """Batches of the validation images."""
+        return self._loader(self._val)
+
+    def test_dataloader(self) -> BatchLoader:
+        """Batches of the test images."""
+        return self._loader(self._test)
+
+    def predict_dataloader(self) -> BatchLoader:
+        """Batches of the test images, in the order of `predict_names`."""
+        return self._loader(self._test)
+
+    @property
+    def resolved_seed(self) -> int:
+        """The seed that is used: the argument, else that of `lightning.seed_everything`, else 0."""
+        return int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed
+
+    def _ready(self, split: Split | None) -> Split:
+        if split is None:
+            raise RuntimeError(f"call setup() of {type(self).__name__} for this stage first")
+        return split
+
+    def _loader(self, split: Split | None, training: bool = False) -> BatchLoader:
+        split = self._ready(split)
+        trainer = self.trainer
+        device = torch.device("cpu") if trainer is None else trainer.strategy.root_device
+        order = BatchOrder(
+            length=len(split.indices),
+            batch_size=self.batch_size if training or self.eval_batch_size is None else self.eval_batch_size,
+            seed=self.resolved_seed,
+            # Trainer(overfit_batches=...) asks for the same batches in every epoch
+            shuffle=training and not getattr(trainer, "overfit_batches", 0),
+            drop_last=self.drop_last,
+            rank=0 if trainer is None else trainer.global_rank,
+            world_size=1 if trainer is None else trainer.world_size,
+        )
+        preprocess = Preprocess(self.mean, self.std, self.shift, self.flip, device)
+        return BatchLoader(split.source, split.indices, order, preprocess, device)

@@ -1,0 +1,92 @@
+"""The loader: batches in the order of an epoch, ready for the network, resumable in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from lit_adaptconv.data.order import BatchOrder, generator
+from lit_adaptconv.data.preprocess import Preprocess
+from lit_adaptconv.data.source import ImageSource
+from lit_adaptconv.errors import UserError
+
+
+class BatchLoader:
+    """Yields (images float32 (B, C, H, W), labels int64 (B,)) on a device.
+
+    The order of epoch e depends on (seed, e) alone and the augmentation of its batch b on (seed, e, b) alone (and on
+    the rank, where there are several processes): two networks trained with one seed see the same data, and a resumed
+    run sees what it would have seen. The epoch is the one that `sampler.set_epoch` was told (Lightning does so before
+    every epoch); a loop that tells none gets the next epoch each time it has taken the last batch.
+
+    `state_dict` and `load_state_dict` are what Lightning looks for in a resumable loader: the next iteration starts
+    behind the last batch handed out, if it is still of that epoch.
+
+    Args:
+        source: the images.
+        subset: the indices into `source` that belong to this split, shape (N,).
+        order: how the N images are arranged; its `length` is N.
+        preprocess: augmentation and normalisation; it augments where `order.shuffle` is set.
+        device: where the batches are made.
+    """
+
+    batch_sampler: None = None  # Lightning asks every loader that has a sampler for it
+
+    def __init__(
+        self, source: ImageSource, subset: Tensor, order: BatchOrder, preprocess: Preprocess, device: torch.device
+    ) -> None:
+        self.sampler = order
+        self._source = source
+        self._subset = subset
+        self._preprocess = preprocess
+        self._device = device
+        self._position = (0, 0)  # epoch, and how many of its batches were handed out
+        self._resuming = False
+
+    def __len__(self) -> int:
+        return len(self.sampler.edges()) - 1
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order = self.sampler
+        epoch, first = self._position
+        if not self._resuming or epoch != order.epoch:
+            epoch, first = order.epoch, 0
+        self._resuming = False
+        training = order.shuffle
+        batches = self._source.fetch(
+            self._subset[order.indices()],
+            order.edges()[first:],
+            (order.seed, epoch) if training else None,
+            self._device,
+        )
+        for number, (images, labels) in enumerate(batches, start=first):
+            self._position = (epoch, number + 1)
+            # 1 + number: a key that ends in zeros is the key without them, which draws the permutation
+            draws = generator(order.seed, epoch, 1 + number, order.rank) if training else None
+            yield self._preprocess(images, draws), labels
+        order.set_epoch(epoch + 1)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the epoch, the number of its batches handed out, and how many it has."""
+        epoch, batch = self._position
+        if epoch != self.sampler.epoch:
+            epoch, batch = self.sampler.epoch, 0
+        return {"epoch": epoch, "batch": batch, "batches": len(self)}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Continue behind the batch at which `state_dict` was taken.
+
+        Raises:
+            UserError: it was taken within an epoch that had another number of batches.
+        """
+        epoch, batch, batches = (state_dict[key] for key in ("epoch", "batch", "batches"))
+        if 0 < batch < batches != len(self):
+            raise UserError(
+                f"the checkpoint was saved after batch {batch} of {batches} of an epoch, which now has {len(self)}: "
+                "resume with the same data, batch_size and number of devices"
+            )
+        self.sampler.set_epoch(epoch)
+        self._position = (epoch, batch)
+        self._resuming = True

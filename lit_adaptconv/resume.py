@@ -1,0 +1,48 @@
+"""What a resumed run needs beside Lightning's own checkpoint to end with the same numbers."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+
+
+class RandomStateCallback(pl.Callback):
+    """Keeps the states of Python's, NumPy's and PyTorch's random generators in the checkpoint.
+
+    Dropout and augmentations that use the global generators so go on as if the run had never stopped.
+    """
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states, as tensors and plain numbers that a safe reader accepts."""
+        version, words, gauss = random.getstate()
+        _, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 (the global generator is meant)
+        return {
+            "python": [version, list(words), gauss],
+            "numpy": [torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position), int(has_gauss), float(cached)],
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember the states until training starts: what happens before must not use them up."""
+        self._loaded = state_dict
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set the generators to the checkpoint's states."""
+        if self._loaded is None:
+            return
+        version, words, gauss = self._loaded["python"]
+        random.setstate((version, tuple(words), gauss))
+        keys, position, has_gauss, cached = self._loaded["numpy"]
+        np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
+        torch.set_rng_state(self._loaded["torch"].cpu())
+        if self._loaded["cuda"] and len(self._loaded["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all([state.cpu() for state in self._loaded["cuda"]])
+        self._loaded = None

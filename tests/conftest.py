@@ -1,0 +1,29 @@
+"""What every test shares: shapes in signatures are checked while tests run, and property tests repeat themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+from jaxtyping import config, install_import_hook
+
+# Before the first import of the package: the hook rewrites modules while they are imported.
+install_import_hook(["lit_adaptconv.functional", "lit_adaptconv.layers"], "beartype.beartype")
+
+# The same examples each time, so that a failure can be repeated; tests marked slow search at random.
+settings.register_profile(
+    "repeatable",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Run without the shape checks: TorchDynamo cannot trace them, and they forestall the package's own errors."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)

@@ -1,0 +1,17 @@
+"""The examples in docstrings run and print what they say."""
+
+from __future__ import annotations
+
+import doctest
+
+import pytest
+import torch
+
+from lit_adaptconv.layers import adaptive, low_rank, separable
+
+
+@pytest.mark.parametrize("module", [adaptive, low_rank, separable])
+def test_examples_in_docstrings_print_what_they_say(module: object) -> None:
+    result = doctest.testmod(module, extraglobs={"torch": torch})  # type: ignore[arg-type]
+    assert result.attempted > 0
+    assert result.failed == 0

@@ -1,0 +1,119 @@
+"""Initialisation: its closed forms against other ways to compute them, and activations that keep their scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, stats
+from torch import nn
+
+from lit_adaptconv import AdaptiveConv2d, LowRankAdaptiveConv2d
+from lit_adaptconv.layers import SeparableConv2d
+from lit_adaptconv.layers.init import second_moment, tanh_input_std, uniform_bound
+
+FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "tanh": np.tanh,
+    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+    "identity": lambda z: z,
+}
+
+
+@pytest.mark.parametrize("activation", FUNCTIONS)
+@pytest.mark.parametrize(("mean", "std"), [(0.0, 0.1), (1.0, 0.5), (-0.5, 1.0), (0.0, 1.5)])
+def test_the_second_moment_equals_monte_carlo_and_adaptive_quadrature(activation: str, mean: float, std: float) -> None:
+    moment = second_moment(activation, mean, std)  # type: ignore[arg-type]
+    square = FUNCTIONS[activation](np.random.default_rng(0).normal(mean, std, 400_000)) ** 2
+    assert abs(moment - square.mean()) < 5 * square.std() / math.sqrt(square.size)
+    exact, _ = integrate.quad(
+        lambda z: FUNCTIONS[activation](z) ** 2 * stats.norm.pdf(z, mean, std), mean - 12 * std, mean + 12 * std
+    )
+    assert moment == pytest.approx(exact, rel=1e-5)
+
+
+@pytest.mark.parametrize("variance", [1e-4, 1 / 144, 1 / 9, 0.5])
+def test_the_deviation_before_tanh_gives_the_variance_after_it(variance: float) -> None:
+    std = tanh_input_std(variance)
+    after = np.tanh(np.random.default_rng(0).normal(0, std, 400_000)) ** 2
+    assert abs(variance - after.mean()) < 5 * after.std() / math.sqrt(after.size)
+    assert second_moment("tanh", 0.0, std) == pytest.approx(variance, rel=1e-6)
+
+
+def test_a_variance_that_tanh_cannot_reach_gives_the_deviation_where_it_saturates() -> None:
+    assert tanh_input_std(1.0) == pytest.approx(4.0)
+
+
+def test_uniform_numbers_within_the_bound_have_the_deviation() -> None:
+    assert stats.uniform(-uniform_bound(0.7), 2 * uniform_bound(0.7)).std() == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "identity"])
+@pytest.mark.parametrize(("channels", "k", "q"), [(16, 3, 3), (64, 1, 3), (4, 5, 2)])
+def test_generated_kernels_start_with_mean_square_one_over_the_terms_of_the_sum(
+    activation: str, channels: int, k: int, q: int
+) -> None:
+    torch.manual_seed(0)
+    layer = AdaptiveConv2d(channels, 64, k, generator_size=q, kernel_activation=activation)  # type: ignore[arg-type]
+    seen = torch.randn(500, channels, q * q)
+    kernels = torch.einsum("octs,ncs->noct", layer.generator_weight.flatten(3), seen) + layer.generator_bias
+    square = (kernels.tanh() if activation == "tanh" else kernels).square().mean().item()
+    assert square == pytest.approx(1 / (channels * k * k), rel=0.05)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "identity"])
+@pytest.mark.parametrize("rank", [1, 3])
+def test_mixed_kernels_start_with_mean_square_one_over_the_terms_of_the_sum(activation: str, rank: int) -> None:
+    torch.manual_seed(0)
+    layer = LowRankAdaptiveConv2d(16, 64, 3, rank=rank, gate_activation=activation)  # type: ignore[arg-type]
+    gate = layer.gate_weight.flatten(2) @ torch.randn(144, 500) + layer.gate_bias[..., None]
+    gate = torch.from_numpy(FUNCTIONS[activation](gate.detach().numpy()))
+    kernels = torch.einsum("ron,roct->noct", gate, layer.weight.flatten(3))
+    assert kernels.square().mean().item() == pytest.approx(1 / 144, rel=0.05)
+
+
+def test_biases_of_outputs_start_at_zero() -> None:
+    for layer in (AdaptiveConv2d(2, 3, 3), LowRankAdaptiveConv2d(2, 3, 3), SeparableConv2d(2, 3, 3).pointwise):
+        assert layer.bias is not None
+        assert not layer.bias.any()
+
+
+# Kind of layer, and the factor within which the variance of its activations stays through ten of them. Separable ones
+# stray further: a depthwise output sums few terms, and neighbours in the image resemble each other more and more.
+SCALES: dict[str, tuple[Callable[..., nn.Module], float]] = {
+    "full rank, tanh": (AdaptiveConv2d, 2),
+    "full rank, identity": (partial(AdaptiveConv2d, kernel_activation="identity"), 2),
+    "full rank, large generator": (partial(AdaptiveConv2d, generator_size=5), 2),
+    "low rank, tanh": (LowRankAdaptiveConv2d, 2),
+    "low rank 4, tanh": (partial(LowRankAdaptiveConv2d, rank=4), 2),
+    "low rank, sigmoid": (partial(LowRankAdaptiveConv2d, gate_activation="sigmoid"), 2),
+    "low rank, identity": (partial(LowRankAdaptiveConv2d, gate_activation="identity"), 2),
+    "separable, full rank": (partial(SeparableConv2d, depthwise=AdaptiveConv2d), 8),
+    "separable, low rank": (partial(SeparableConv2d, depthwise=LowRankAdaptiveConv2d), 8),
+}
+
+
+def variances(make: Callable[..., nn.Module], seed: int, depth: int = 10) -> list[float]:
+    """Variance of the activations after each layer, for standardised input; no padding, which would add zeros."""
+    torch.manual_seed(seed)
+    x, found = torch.randn(2, 16, 40, 40), []
+    with torch.no_grad():
+        for _ in range(depth):
+            x = make(16, 16, 3)(x)
+            found.append(x.var().item())
+    return found
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_activations_keep_their_variance_through_depths_one_to_ten(name: str) -> None:
+    make, factor = SCALES[name]
+    for seed in range(3):
+        for depth, variance in enumerate(variances(make, seed), start=1):
+            assert 1 / factor < variance < factor, f"seed {seed}, depth {depth}"
+
+
+def test_ordinary_convolutions_as_pytorch_starts_them_lose_that_variance() -> None:
+    assert variances(nn.Conv2d, 0)[-1] < 0.05
