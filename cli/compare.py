@@ -4,9 +4,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from adaptconv_cli.runs import newest_run
-from adaptconv_cli.tables import result_table
 from lit_adaptconv.result import RunResult
+
+from .runs import newest_run
+from .tables import result_table
 
 
 def compare(*runs: Path) -> int:

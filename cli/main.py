@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from adaptconv_cli.runs import newest_run, run_of_checkpoint
 from lit_adaptconv.errors import UserError
+
+from .runs import newest_run, run_of_checkpoint
 
 INTERRUPTED = 130
 
@@ -49,11 +50,11 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _command(args: list[str]) -> int:
-    from adaptconv_cli.parser import OneLineParser
+    from .parser import OneLineParser
 
     module, _, name = COMMANDS[args[0]].partition(":")
     function: Callable[..., int] = getattr(importlib.import_module(module), name)
-    parser = OneLineParser(prog=f"adaptconv {args[0]}", description=function.__doc__)
+    parser = OneLineParser(prog=f"adaptconv {args[0]}", description=function.__doc__ or "")
     several = next((p for p in inspect.signature(function).parameters.values() if p.kind is p.VAR_POSITIONAL), None)
     if several is not None:
         parser.add_argument(several.name, nargs="+", type=several.annotation)
@@ -63,7 +64,7 @@ def _command(args: list[str]) -> int:
 
 
 def _train(args: list[str]) -> int:
-    from adaptconv_cli.training import TrainingCLI
+    from .training import TrainingCLI
 
     saved, sys.argv = sys.argv, sys.argv[:1]  # LightningCLI warns about arguments beside those that it is given
     try:

@@ -21,7 +21,9 @@ class OneLineParser(LightningArgumentParser):
         line = re.sub(r"\s*\n\s*", " ", message).strip()
         if unknown := re.search(r'Parser key "([\w.]+)".*Expected a dot import path string: ([\w.]+)', line):
             known = known_classes(unknown[1])
-            line = f"unknown class {unknown[2]!r} for --{unknown[1]}" + (f"; known: {', '.join(known)}" if known else "")
+            line = f"unknown class {unknown[2]!r} for --{unknown[1]}" + (
+                f"; known: {', '.join(known)}" if known else ""
+            )
         sys.stderr.write(f"adaptconv: error: {line}{self._suggestion(line)}\n")
         sys.exit(2)
 

@@ -20,17 +20,13 @@ def write_predictions(output: Path, batches: Sequence[Tensor], data: ImageData) 
     """Write a row an image: its file or index, the most probable class, and the probability of every class.
 
     Args:
-        output: File to write; its suffix, `.csv` or `.parquet`, decides the format.
+        output: File to write; its suffix, `.csv` or `.parquet`, decides the format (see `check_output`).
         batches: Probabilities `(N, num_classes)`, batch by batch.
         data: The data module, which knows the images' names and the classes'.
 
     Returns:
         The number of rows.
-
-    Raises:
-        UserError: Another suffix.
     """
-    check_output(output)
     probabilities = torch.cat(list(batches)).float().cpu().numpy()
     columns: dict[str, object] = {
         "image": list(data.predict_names),

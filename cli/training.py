@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
-from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
+from torch import Tensor
 
-from adaptconv_cli.parser import OneLineParser
-from adaptconv_cli.predictions import write_predictions
-from adaptconv_cli.runs import LAST, RunOptions, new_id, newest_run, run_of_checkpoint
-from adaptconv_cli.tables import result_table, stage_table
 from lit_adaptconv.classifier import ImageClassifier
 from lit_adaptconv.convergence import ConvergenceCallback
 from lit_adaptconv.data import ImageData
@@ -26,6 +23,11 @@ from lit_adaptconv.recorder import RunRecorder
 from lit_adaptconv.result import RunResult
 from lit_adaptconv.resume import RandomStateCallback
 from lit_adaptconv.tracking import wandb_logger, wandb_sync_hint
+
+from .parser import OneLineParser
+from .predictions import check_output, write_predictions
+from .runs import LAST, RunOptions, new_id, newest_run, run_of_checkpoint
+from .tables import result_table, stage_table
 
 
 class ProgressBar(RichProgressBar):
@@ -75,7 +77,7 @@ class TrainingCLI(LightningCLI):
             args=args,
         )
 
-    def add_arguments_to_parser(self, parser: OneLineParser) -> None:  # type: ignore[override]
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's options and the convergence targets; let the data tell the model its shape."""
         parser.add_class_arguments(RunOptions, "run")
         parser.add_lightning_class_args(ConvergenceCallback, "convergence")
@@ -96,6 +98,8 @@ class TrainingCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settle which run this is: a new one, or the one that a checkpoint continues."""
         config = self.config[self.subcommand]
+        if self.subcommand == "predict":
+            _name_classes(config)
         if self.subcommand != "fit":
             return
         if config.run.name is None:
@@ -193,10 +197,19 @@ class TrainingCLI(LightningCLI):
     def predict(self, **kwargs: Any) -> None:
         """Predict, and write the file."""
         kwargs["return_predictions"] = True
-        batches = self.trainer.predict(**kwargs)
         output = Path(self._get(self.config, "output"))
-        rows = write_predictions(output, batches or [], self.datamodule)
+        check_output(output)
+        batches = cast("list[Tensor]", self.trainer.predict(**kwargs) or [])
+        rows = write_predictions(output, batches, self.datamodule)
         Console().print(f"Wrote {rows:,} predictions to {output}", soft_wrap=True)
+
+
+def _name_classes(config: Any) -> None:
+    """Let a folder of unsorted images have the classes that the checkpoint was trained on."""
+    folder = config.data.class_path.rsplit(".", 1)[-1] == "ImageFolder"
+    if folder and config.data.init_args.class_names is None and config.ckpt_path is not None:
+        checkpoint = AtomicCheckpointIO().load_checkpoint(config.ckpt_path)
+        config.data.init_args.class_names = checkpoint.get("ImageFolder", {}).get("class_names")
 
 
 def _checkpoints(folder: Path) -> ModelCheckpoint:

@@ -103,13 +103,17 @@ class ImageClassifier(pl.LightningModule):
         logits = self(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         self.train_accuracy.update(logits.detach(), labels)
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0 or self.trainer.is_last_batch:
+        if self._logs_this_step():
             if not torch.isfinite(loss):
                 raise DivergedError(
                     f"the training loss is {loss.item()} at step {self.global_step}: try a lower learning rate"
                 )
             self.log("train/loss", loss, prog_bar=True)
         return loss
+
+    def _logs_this_step(self) -> bool:
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        return (self.global_step + 1) % every == 0 or self.trainer.is_last_batch
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Evaluate one batch of the validation split."""
@@ -135,7 +139,8 @@ class ImageClassifier(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return class probabilities `(N, num_classes)`."""
-        return self(batch[0]).softmax(dim=1)
+        probabilities: Tensor = self(batch[0]).softmax(dim=1)
+        return probabilities
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimizer, and the scheduler with the length of the training."""
@@ -144,7 +149,10 @@ class ImageClassifier(pl.LightningModule):
             return optimizer
         length = _missing_length(self.scheduler)
         if not length:
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "epoch"}}
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "epoch"},
+            }
         steps = self.trainer.estimated_stepping_batches
         if steps == float("inf"):
             raise UserError("this learning-rate schedule needs an end: set trainer.max_epochs or trainer.max_steps")

@@ -113,7 +113,7 @@ class ConvergenceCallback(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the evaluation, log the targets that it reached, and start the clock again."""
-        if trainer.sanity_checking or (not trainer.training and trainer.state.fn != "fit"):
+        if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         value = number(trainer.callback_metrics.get(self.monitor))
         if value is not None:

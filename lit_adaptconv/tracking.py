@@ -9,7 +9,7 @@ from typing import Any
 
 import wandb
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 
 INIT_TIMEOUT_SECONDS = 8.0
 
@@ -40,7 +40,7 @@ def wandb_logger(
         job_type: Role in the group, such as the arm.
         tags: Tags.
     """
-    if rank_zero_only.rank != 0:
+    if os.environ.get("LOCAL_RANK", "0") != "0" or os.environ.get("NODE_RANK", "0") != "0":
         return WandbLogger(project=project, save_dir=str(folder))
     mode = os.environ.get("WANDB_MODE") or ("online" if _has_credentials() else "offline")
     arguments: dict[str, Any] = {

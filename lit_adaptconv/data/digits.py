@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from lit_adaptconv.data.base import ImageData
 from lit_adaptconv.data.source import ResidentImages, Split
 from lit_adaptconv.data.split import stratified_split
+from lit_adaptconv.data.statistics import channel_statistics
 from lit_adaptconv.errors import UserError
 
 
@@ -75,12 +76,12 @@ class Digits(ImageData):
     @property
     def mean(self) -> tuple[float, ...]:
         """Mean of the images outside the test set, where 1 is white."""
-        return (self._statistics[0],)
+        return tuple(self._statistics[0])
 
     @property
     def std(self) -> tuple[float, ...]:
         """Standard deviation of the images outside the test set, where 1 is white."""
-        return (self._statistics[1],)
+        return tuple(self._statistics[1])
 
     def load(self, part: Literal["train", "test"]) -> Split:
         """Take the images of one part of the fixed split."""
@@ -99,6 +100,5 @@ class Digits(ImageData):
         return {name: ResidentImages(images[i], labels[i]) for name, i in (("train", rest), ("test", test))}
 
     @cached_property
-    def _statistics(self) -> tuple[float, float]:
-        pixels = self._parts["train"].images.to(torch.float64) / 255
-        return pixels.mean().item(), pixels.std(correction=0).item()
+    def _statistics(self) -> tuple[list[float], list[float]]:
+        return channel_statistics([self._parts["train"].images.numpy()], self.in_channels)

@@ -31,8 +31,8 @@ def shift_and_flip(
         down, right = torch.randint(0, 2 * shift + 1, (2, batch, 1), generator=generator)
         rows, columns = rows + down, columns + right
         images = F.pad(images, (shift, shift, shift, shift))
-    source = rows[:, :, None] * (width + 2 * shift) + columns[:, None, :]
-    source = source.view(batch, 1, height * width).to(images.device, non_blocking=True)
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    source = (rows[:, :, None] * (width + 2 * shift) + columns[:, None, :]).view(batch, 1, height * width)
     return images.flatten(2).gather(2, source.expand(-1, channels, -1)).view(batch, channels, height, width)
 
 
@@ -48,8 +48,8 @@ class Preprocess:
         self.shift = shift
         self.flip = flip
         means, deviations = (torch.tensor(values, dtype=torch.float64).view(1, -1, 1, 1) for values in (mean, std))
-        self.scale = (1 / (255 * deviations)).to(device, torch.float32)
-        self.offset = (-means / deviations).to(device, torch.float32)
+        self.scale = (1 / (255 * deviations)).float().to(device)
+        self.offset = (-means / deviations).float().to(device)
 
     def __call__(
         self, images: UInt8[Tensor, "batch channels height width"], generator: torch.Generator | None

@@ -41,13 +41,15 @@ class ResidentImages:
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images = images
         self.labels = labels
+        self._device = torch.device("cpu")
         self._on_device = (images, labels)
 
     def fetch(
         self, indices: Tensor, edges: Sequence[int], key: tuple[int, int] | None, device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches; see `ImageSource.fetch`."""
-        if self._on_device[0].device != device:
+        if self._device != device:
+            self._device = device
             self._on_device = (self.images.to(device), self.labels.to(device))
         images, labels = self._on_device
         indices = indices.to(device)

@@ -48,7 +48,7 @@ def test_the_layer_equals_the_function_with_its_parameters(case: Case) -> None:
         case.out_channels,
         case.kernel_size,
         case.stride,
-        case.padding,  # type: ignore[arg-type]
+        case.padding,
         case.dilation,
         case.groups,
         case.bias,

@@ -31,7 +31,6 @@ def test_the_known_kinds_include_both_arms_and_their_separable_forms() -> None:
 
 
 @every_kind
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @settings(max_examples=15)
 @given(cases())
 def test_every_kind_takes_the_arguments_of_conv2d_and_gives_its_output_shape(kind: str, case: Case) -> None:

@@ -38,6 +38,6 @@ MODULES = [
 
 @pytest.mark.parametrize("module", MODULES)
 def test_examples_in_docstrings_print_what_they_say(module: object) -> None:
-    result = doctest.testmod(module, extraglobs={"torch": torch})  # type: ignore[arg-type]
+    result = doctest.testmod(module, extraglobs={"torch": torch})
     assert result.attempted > 0
     assert result.failed == 0

@@ -26,7 +26,7 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 @pytest.mark.parametrize("activation", FUNCTIONS)
 @pytest.mark.parametrize(("mean", "std"), [(0.0, 0.1), (1.0, 0.5), (-0.5, 1.0), (0.0, 1.5)])
 def test_the_second_moment_equals_monte_carlo_and_adaptive_quadrature(activation: str, mean: float, std: float) -> None:
-    moment = second_moment(activation, mean, std)  # type: ignore[arg-type]
+    moment = second_moment(activation, mean, std)
     square = FUNCTIONS[activation](np.random.default_rng(0).normal(mean, std, 400_000)) ** 2
     assert abs(moment - square.mean()) < 5 * square.std() / math.sqrt(square.size)
     exact, _ = integrate.quad(
@@ -57,7 +57,7 @@ def test_generated_kernels_start_with_mean_square_one_over_the_terms_of_the_sum(
     activation: str, channels: int, k: int, q: int
 ) -> None:
     torch.manual_seed(0)
-    layer = AdaptiveConv2d(channels, 64, k, generator_size=q, kernel_activation=activation)  # type: ignore[arg-type]
+    layer = AdaptiveConv2d(channels, 64, k, generator_size=q, kernel_activation=activation)
     seen = torch.randn(500, channels, q * q)
     kernels = torch.einsum("octs,ncs->noct", layer.generator_weight.flatten(3), seen) + layer.generator_bias
     square = (kernels.tanh() if activation == "tanh" else kernels).square().mean().item()
@@ -68,7 +68,7 @@ def test_generated_kernels_start_with_mean_square_one_over_the_terms_of_the_sum(
 @pytest.mark.parametrize("rank", [1, 3])
 def test_mixed_kernels_start_with_mean_square_one_over_the_terms_of_the_sum(activation: str, rank: int) -> None:
     torch.manual_seed(0)
-    layer = LowRankAdaptiveConv2d(16, 64, 3, rank=rank, gate_activation=activation)  # type: ignore[arg-type]
+    layer = LowRankAdaptiveConv2d(16, 64, 3, rank=rank, gate_activation=activation)
     gate = layer.gate_weight.flatten(2) @ torch.randn(144, 500) + layer.gate_bias[..., None]
     gate = torch.from_numpy(FUNCTIONS[activation](gate.detach().numpy()))
     kernels = torch.einsum("ron,roct->noct", gate, layer.weight.flatten(3))

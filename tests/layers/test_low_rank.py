@@ -25,13 +25,13 @@ def make(case: Case, rank: int, activation: str) -> LowRankAdaptiveConv2d:
         case.out_channels,
         case.kernel_size,
         case.stride,
-        case.padding,  # type: ignore[arg-type]
+        case.padding,
         case.dilation,
         case.groups,
         case.bias,
         rank=rank,
         generator_size=case.generator_size,
-        gate_activation=activation,  # type: ignore[arg-type]
+        gate_activation=activation,
         dtype=torch.float64,
     )
     generator = torch.Generator().manual_seed(case.seed)

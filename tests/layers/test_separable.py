@@ -16,7 +16,6 @@ from lit_adaptconv import AdaptiveConv2d
 from lit_adaptconv.layers import SeparableConv2d
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @settings(max_examples=50)
 @given(cases(), st.booleans())
 def test_it_equals_a_depthwise_convolution_followed_by_a_pointwise_one(case: Case, bias: bool) -> None:
@@ -26,7 +25,7 @@ def test_it_equals_a_depthwise_convolution_followed_by_a_pointwise_one(case: Cas
         case.out_channels,
         case.kernel_size,
         case.stride,
-        case.padding,  # type: ignore[arg-type]
+        case.padding,
         case.dilation,
         case.groups,
         bias,

@@ -96,11 +96,11 @@ def test_pickling_and_saving_give_back_the_layer(name: str) -> None:
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compiled_without_a_break_it_gives_the_same_output_and_gradients(name: str, backend: str) -> None:
     torch.compiler.reset()
-    eager, compiled = make(name), make(name)
+    eager, compiled = make(name, dtype=torch.float64), make(name, dtype=torch.float64)
     graph = torch.compile(compiled, fullgraph=True, backend=backend)
     outputs = []
     for layer in (eager, graph):
-        x = images().requires_grad_()
+        x = images(dtype=torch.float64).requires_grad_()
         out = layer(x)
         out.square().sum().backward()
         outputs.append([out, x.grad])

@@ -1,0 +1,241 @@
+"""Any folder of class folders of images."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_adaptconv.data.base import ImageData
+from lit_adaptconv.data.cache import cached_images
+from lit_adaptconv.data.decode import GREY, Pixels, decode, open_image
+from lit_adaptconv.data.listing import Listing, list_folder
+from lit_adaptconv.data.source import ImageSource, ResidentImages, Split
+from lit_adaptconv.data.split import stratified_split
+from lit_adaptconv.data.statistics import channel_statistics
+from lit_adaptconv.data.stream import StreamedImages
+from lit_adaptconv.errors import UserError
+
+IN_MEMORY_BYTES = 2 * 2**30
+STATISTICS_SAMPLE = 1024  # images that mean and std are estimated from where they are not in memory
+
+
+class ImageFolder(ImageData):
+    """Images of any format PIL reads, sorted into one folder for each class.
+
+    `root` holds either `train/<class>/…` and, if there are any, `val/<class>/…` and `test/<class>/…`; or the class
+    folders themselves. What is missing is held out of the training images: first a test set, stratified and the same
+    whatever the seed, then the validation set, stratified and drawn from the seed. For `predict` (alone), `root` may
+    also hold images without class folders; their labels are -1.
+
+    Images that fit into memory are decoded once, in the user's cache folder (`$XDG_CACHE_HOME/lit_adaptconv`, else
+    `~/.cache/lit_adaptconv`), and used as they are but for `shift` and `flip`. Others are decoded in every epoch by
+    worker processes, and training sees random crops of them (see `StreamedImages`) before `shift` and `flip`.
+
+    Args:
+        root: the folder.
+        image_size: the size in pixels (both sides, or height and width) to which images are scaled and cropped; None:
+            they all have the size of the first.
+        in_channels: 1 (grey) or 3 (colour); None: as the first image.
+        class_names: the class folders in the order of their labels; None: sorted by name.
+        mean: the mean of each channel, where 1 is white; None: that of the images that are not test images (of 1,024
+            of them if they are not in memory).
+        std: the standard deviation of each channel; None: likewise.
+        batch_size: images per training batch and process.
+        val_size: images held out for validation: a fraction of the training images below 1, a count from 1 on. Unused
+            where there is a folder `val`.
+        test_size: images held out for the test, likewise. Unused where there is a folder `test`.
+        seed: what the validation split, the order of the batches and their augmentation are drawn from; None: the seed
+            of `lightning.seed_everything`, or 0 where none was set.
+        shift: the largest random translation of a training image in pixels; uncovered pixels are black.
+        flip: whether a training image is mirrored left to right half of the time: right for photographs of things,
+            wrong for writing.
+        drop_last: whether an incomplete last training batch is left out.
+        in_memory: whether all images are held in memory; None: if they take at most 2 GiB.
+        num_workers: processes that decode images that are not in memory.
+        eval_batch_size: images per batch in evaluation; None: `batch_size`.
+
+    Raises:
+        UserError: an argument is out of its range; later, the folder is missing or empty, there are fewer than two
+            classes, or an image cannot be read or has another size than the first.
+    """
+
+    def __init__(
+        self,
+        root: str = "data",
+        image_size: int | tuple[int, int] | None = None,
+        in_channels: int | None = None,
+        class_names: list[str] | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        batch_size: int = 128,
+        val_size: int | float = 0.1,
+        test_size: int | float = 0.2,
+        seed: int | None = None,
+        shift: int = 0,
+        flip: bool = False,
+        drop_last: bool = False,
+        in_memory: bool | None = None,
+        num_workers: int = 4,
+        eval_batch_size: int | None = None,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            val_size=val_size,
+            seed=seed,
+            shift=shift,
+            flip=flip,
+            drop_last=drop_last,
+            eval_batch_size=eval_batch_size,
+        )
+        if image_size is not None and min((image_size, image_size) if isinstance(image_size, int) else image_size) < 1:
+            raise UserError(f"image_size must be at least 1 pixel, got {image_size}")
+        if in_channels not in (None, 1, 3):
+            raise UserError(f"in_channels must be 1 (grey) or 3 (colour), got {in_channels}")
+        if test_size <= 0 or (test_size > 1 and test_size != int(test_size)):
+            raise UserError(f"test_size must be a fraction between 0 and 1 or a count of images, got {test_size}")
+        if num_workers < 0:
+            raise UserError(f"num_workers must be at least 0, got {num_workers}")
+        if std is not None and min(std, default=0) <= 0:
+            raise UserError(f"std must be above 0, got {std}")
+        self.root = root
+        self.test_size = test_size
+        self.in_memory = in_memory
+        self.num_workers = num_workers
+        self._image_size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self._in_channels = in_channels
+        self._class_names = class_names
+        self._mean = mean
+        self._std = std
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of an image: 1 or 3."""
+        return self._pixels.channels
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of an image in pixels."""
+        return (self._pixels.height, self._pixels.width)
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the class folders, in the order of the labels."""
+        names = self._listing.class_names or self._class_names
+        if not names:
+            raise UserError(
+                f"image folder {self.root} holds images but no class folders: training and testing need them, and "
+                "predict needs --data.class_names to know the classes"
+            )
+        return names
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of each channel, where 1 is white."""
+        return self._per_channel("mean", self._statistics[0] if self._mean is None else self._mean)
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation of each channel, where 1 is white."""
+        return self._per_channel("std", self._statistics[1] if self._std is None else self._std)
+
+    @property
+    def predict_names(self) -> list[str]:
+        """The path below `root` of every image that `predict_dataloader` yields, in order; after `setup`."""
+        files = self._listing.files
+        return [files[index].name for index in self._ready(self._test).indices.tolist()]
+
+    def prepare_data(self) -> None:
+        """Decode the images into the cache."""
+        if self._fits:
+            cached_images(self._listing.files, self._pixels)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read what `stage` (fit, validate, test or predict; None: everything) needs, and split it."""
+        if stage != "predict" and not self._listing.train:
+            raise UserError(f"image folder {self.root} holds images but no class folders: only predict can use them")
+        super().setup(stage)
+
+    def load(self, part: Literal["train", "test"]) -> Split:
+        """Return the images to train and validate with (without those of a folder `val`), or those to test with."""
+        return Split(self._source, self._parts[0 if part == "train" else 1])
+
+    def hold_out(self, pool: Split) -> tuple[Split, Split]:
+        """Part the images to train and validate with; where there is a folder `val`, its images validate."""
+        if self._listing.val is None:
+            return super().hold_out(pool)
+        begin = len(self._listing.train)
+        return pool, Split(pool.source, torch.arange(begin, begin + len(self._listing.val)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what evaluation elsewhere needs: classes, mean and standard deviation."""
+        return {"class_names": self.class_names, "mean": list(self.mean), "std": list(self.std)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over mean and standard deviation, where none were given.
+
+        Raises:
+            UserError: the classes are others.
+        """
+        known = state_dict["class_names"]
+        self._class_names = self._class_names or known
+        if self.class_names != known:
+            raise UserError(
+                f"the checkpoint knows the classes {', '.join(known)}, but {self.root} has "
+                f"{', '.join(self.class_names)}; --data.class_names sets their order"
+            )
+        self._mean = self._mean or state_dict["mean"]
+        self._std = self._std or state_dict["std"]
+
+    def _per_channel(self, name: str, values: list[float]) -> tuple[float, ...]:
+        if len(values) != self.in_channels:
+            raise UserError(f"{name} has {len(values)} values, but the images have {self.in_channels} channels")
+        return tuple(values)
+
+    @cached_property
+    def _listing(self) -> Listing:
+        return list_folder(self.root, self._class_names)
+
+    @cached_property
+    def _pixels(self) -> Pixels:
+        first = open_image(self._listing.files[0].path)
+        height, width = self._image_size or (first.height, first.width)
+        channels = self._in_channels or (1 if first.mode in GREY else 3)
+        return Pixels(channels, height, width, resize=self._image_size is not None)
+
+    @property
+    def _fits(self) -> bool:
+        if self.in_memory is not None:
+            return self.in_memory
+        return len(self._listing.files) * self._pixels.nbytes <= IN_MEMORY_BYTES
+
+    @cached_property
+    def _source(self) -> ImageSource:
+        files = self._listing.files
+        if not self._fits:
+            return StreamedImages(files, self._pixels, self.num_workers)
+        labels = torch.tensor([file.label for file in files], dtype=torch.int64)
+        return ResidentImages(torch.from_numpy(cached_images(files, self._pixels)), labels)
+
+    @cached_property
+    def _parts(self) -> tuple[Tensor, Tensor]:
+        """Indices of the images to train and validate with, and of those to test with."""
+        listing = self._listing
+        train = torch.arange(len(listing.train))
+        if listing.test is not None:
+            return train, torch.arange(len(listing.files) - len(listing.test), len(listing.files))
+        labels = torch.tensor([file.label for file in listing.train])
+        return stratified_split(labels, self.test_size, seed=0, name="test_size")
+
+    @cached_property
+    def _statistics(self) -> tuple[list[float], list[float]]:
+        pool = self._parts[0] if self._listing.train else self._parts[1]
+        if isinstance(self._source, ResidentImages):
+            images = self._source.images
+            return channel_statistics((images[chunk].numpy() for chunk in torch.split(pool, 1024)), self.in_channels)
+        chosen = np.unique(np.linspace(0, len(pool) - 1, STATISTICS_SAMPLE).astype(int))
+        files = [self._listing.files[index] for index in pool[chosen].tolist()]
+        return channel_statistics((decode(file.path, self._pixels)[None] for file in files), self.in_channels)
