@@ -19,7 +19,7 @@ from .runs import newest_run, run_of_checkpoint
 
 INTERRUPTED = 130
 
-COMMANDS = {"compare": "adaptconv_cli.compare:compare"}
+COMMANDS = {"compare": "adaptconv_cli.compare:compare", "kinds": "adaptconv_cli.kinds:kinds"}
 """Commands beside LightningCLI's fit, validate, test and predict: name -> module:function, imported when called."""
 
 
