@@ -144,7 +144,10 @@ class ImageClassifier(pl.LightningModule):
             return optimizer
         length = _missing_length(self.scheduler)
         if not length:
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "epoch"}}
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "epoch"},
+            }
         steps = self.trainer.estimated_stepping_batches
         if steps == float("inf"):
             raise UserError("this learning-rate schedule needs an end: set trainer.max_epochs or trainer.max_steps")

@@ -25,9 +25,7 @@ class RunRecorder(pl.Callback):
         metrics: The logger of the run's metrics.
     """
 
-    def __init__(
-        self, result: RunResult, folder: Path, convergence: ConvergenceCallback, metrics: MetricsCSV
-    ) -> None:
+    def __init__(self, result: RunResult, folder: Path, convergence: ConvergenceCallback, metrics: MetricsCSV) -> None:
         self.result = result
         self.folder = folder
         self.convergence = convergence

@@ -25,7 +25,12 @@ class RandomStateCallback(pl.Callback):
         _, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 (the global generator is meant)
         return {
             "python": [version, list(words), gauss],
-            "numpy": [torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position), int(has_gauss), float(cached)],
+            "numpy": [
+                torch.from_numpy(np.asarray(keys).astype(np.int64)),
+                int(position),
+                int(has_gauss),
+                float(cached),
+            ],
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }

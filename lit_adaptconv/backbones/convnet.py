@@ -72,7 +72,9 @@ class ConvNet(Backbone):
                 block["pool"] = nn.MaxPool2d(2)
                 side //= 2
             if side < 1:
-                raise UserError(f"images of {image_size[0]}×{image_size[1]} are too small: block {index} has no pixel left")
+                raise UserError(
+                    f"images of {image_size[0]}×{image_size[1]} are too small: block {index} has no pixel left"
+                )
             blocks.append(nn.Sequential(block))
             before = after
         self.blocks = nn.Sequential(*blocks)

@@ -84,9 +84,7 @@ class Window:
     generator_pad: tuple[int, int]
 
     @classmethod
-    def of(
-        cls, size: int, kernel: int, generator: int, stride: int, padding: tuple[int, int], dilation: int
-    ) -> Window:
+    def of(cls, size: int, kernel: int, generator: int, stride: int, padding: tuple[int, int], dilation: int) -> Window:
         """Place both windows on an axis of `size` pixels with `padding` zeros before and after.
 
         Raises:

@@ -102,7 +102,7 @@ def _save_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _differentiate_forward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     needs_input, needs_bias = ctx.needs_input_grad[0], ctx.needs_input_grad[3]
     needs_weights = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
-    grads = BACKWARD(grad_output, *ctx.saved_tensors, *ctx.call, needs_input, needs_weights)
+    grads = _adaptive_conv2d_backward(grad_output, *ctx.saved_tensors, *ctx.call, needs_input, needs_weights)
     needed = (needs_input, needs_weights, needs_weights, needs_bias)
     return (*(grad if need else None for grad, need in zip(grads, needed, strict=True)), *(None for _ in ctx.call))
 
@@ -176,6 +176,45 @@ def _grouped(call: tuple[Any, ...], size: int) -> tuple[Any, ...]:
     return (*call[:4], call[4] * size, *call[5:])
 
 
+class _Forward(torch.autograd.Function):
+    """The operator under autograd. `torch.func` needs it in this form, which `register_autograd` does not make."""
+
+    setup_context = staticmethod(_save_forward)
+    backward = staticmethod(_differentiate_forward)
+    vmap = staticmethod(_map_forward)
+
+    @staticmethod
+    def forward(*args: Any) -> Tensor:
+        with torch._C._AutoDispatchBelowAutograd():
+            out: Tensor = FORWARD(*args)
+        return out
+
+
+class _Backward(torch.autograd.Function):
+    """The backward operator under autograd, for double backward."""
+
+    setup_context = staticmethod(_save_backward)
+    backward = staticmethod(_differentiate_backward)
+    vmap = staticmethod(_map_backward)
+
+    @staticmethod
+    def forward(*args: Any) -> Gradients:
+        with torch._C._AutoDispatchBelowAutograd():
+            grads: Gradients = BACKWARD(*args)
+        return grads
+
+
+def adaptive_conv2d(*args: Any) -> Tensor:
+    """Call the operator, also under the transforms of `torch.func`, which cannot see through it."""
+    out: Tensor = (_Forward.apply if torch._C._are_functorch_transforms_active() else FORWARD)(*args)
+    return out
+
+
+def _adaptive_conv2d_backward(*args: Any) -> Gradients:
+    grads: Gradients = (_Backward.apply if torch._C._are_functorch_transforms_active() else BACKWARD)(*args)
+    return grads
+
+
 def autocast_dtype(tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
     """The type to which autocast to `dtype` casts a convolution's argument: float64 stays."""
     return dtype if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor.dtype
@@ -206,9 +245,7 @@ def _forward_flops(input: Any, weight: Any, *args: Any, out_shape: Any = None, *
 
 
 @register_flop_formula(torch.ops.lit_adaptconv.adaptive_conv2d_backward)  # type: ignore[untyped-decorator]
-def _backward_flops(
-    grad_output: Any, input: Any, weight: Any, *args: Any, out_shape: Any = None, **kwargs: Any
-) -> int:
+def _backward_flops(grad_output: Any, input: Any, weight: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
     """Two products for each of forward, as for any convolution; generating the kernels again is not counted."""
     needs_input, needs_weights = args[-2:]
     return 2 * _macs(input, weight, grad_output) * (needs_input + needs_weights)
@@ -218,9 +255,9 @@ torch.library.register_kernel(FORWARD, ("cpu", "cuda"), _forward, lib=LIBRARY)
 torch.library.register_kernel(BACKWARD, ("cpu", "cuda"), _backward, lib=LIBRARY)
 torch.library.register_fake(FORWARD, _fake_forward, lib=LIBRARY)
 torch.library.register_fake(BACKWARD, _fake_backward, lib=LIBRARY)
-torch.library.register_autograd(FORWARD, _differentiate_forward, setup_context=_save_forward, lib=LIBRARY)
-torch.library.register_autograd(BACKWARD, _differentiate_backward, setup_context=_save_backward, lib=LIBRARY)
 torch.library.register_vmap(FORWARD, _map_forward, lib=LIBRARY)
 torch.library.register_vmap(BACKWARD, _map_backward, lib=LIBRARY)
+LIBRARY.impl("adaptive_conv2d", _Forward.apply, "Autograd")
+LIBRARY.impl("adaptive_conv2d_backward", _Backward.apply, "Autograd")
 for _device in ("cpu", "cuda"):
     LIBRARY.impl("adaptive_conv2d", _autocast(_device), f"Autocast{_device.upper()}")

@@ -14,11 +14,10 @@ from lit_adaptconv.kernels.cpu import loops
 
 @dataclass(frozen=True)
 class Compiled:
-    """The three entry points; each is compiled once for float32 and once for float64."""
+    """The two entry points; each is compiled once for float32 and once for float64."""
 
     forward: Callable[..., None]
     backward: Callable[..., None]
-    pack: Callable[..., bool]
 
 
 @lru_cache(maxsize=1)
@@ -41,5 +40,4 @@ def _compile(fingerprint: str, options: dict[str, Any]) -> Compiled:
     return Compiled(
         forward=loops.compile_forward(fingerprint, **options),
         backward=loops.compile_backward(fingerprint, **options),
-        pack=loops.compile_pack(fingerprint, **options),
     )

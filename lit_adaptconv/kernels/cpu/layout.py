@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from lit_adaptconv.kernels.geometry import Call, Window, windows
 
+BLOCK = 3  # taps, window pixels and vectors that the loops take at once
 STEP = 48  # the longest step of the vector loops, in pixels
 SEGMENT = 4096  # a segment of a larger image is a band of rows with about so many pixels: it stays in the first caches
 SMALL = 960  # images with fewer pixels share a segment, since a run is rounded up to STEP
 TILE = 960  # pixels for which gradients of all taps are held at once
+TAME = 1e15  # with values and weights up to here, no sum overflows
 TASKS = 32  # parts into which the backward pass is cut, if the batch allows
 
 

@@ -13,9 +13,10 @@ import numpy as np
 from numba import njit
 
 from lit_adaptconv.kernels.cpu import tiles
-from lit_adaptconv.kernels.cpu.planes import TAME, drain_plane, drain_run, fill_plane, fill_run, segment
+from lit_adaptconv.kernels.cpu.layout import BLOCK
+from lit_adaptconv.kernels.cpu.planes import drain_plane, drain_run, fill_plane, fill_run, segment
 from lit_adaptconv.kernels.cpu.simd import BYTES
-from lit_adaptconv.kernels.cpu.tiles import BLOCK, inlined
+from lit_adaptconv.kernels.cpu.tiles import inlined
 
 
 def compile_forward(fingerprint, **options):
@@ -68,7 +69,7 @@ def _sum_index(tap, pixel, window):
 
 @inlined
 def _weight_at(tap, pixel, taps, window):
-    """Where `tiles.pack` puts the weight of a tap and a window pixel."""
+    """Where the weight of a tap and a window pixel lies."""
     if tap < taps - taps % BLOCK:
         return (tap - tap % BLOCK) * window + BLOCK * pixel + tap % BLOCK
     return tap * window + pixel
@@ -169,20 +170,40 @@ def compile_backward(fingerprint, **options):
                         tiles.sum_run(run, length, applied)
                         dout_bias[part * layout.out_channels + o] += _add_lanes(applied, 0, lanes)
                     if wild:
-                        _backward_wild(
-                            plane, run, gradient, total, images, rows, kernel_at, window_at, w, b, layout
-                        )
+                        _backward_wild(plane, run, gradient, total, images, rows, kernel_at, window_at, w, b, layout)
                         continue
                     for start in range(0, length, layout.tile):
                         n = min(layout.tile, length - start)
                         tiles.kernel_gradients(
-                            plane, run, start, n, kernel_at, window_at, w, b, layout.squash, applied, generated, layout.tile
+                            plane,
+                            run,
+                            start,
+                            n,
+                            kernel_at,
+                            window_at,
+                            w,
+                            b,
+                            layout.squash,
+                            applied,
+                            generated,
+                            layout.tile,
                         )
                         if needs[1]:
-                            tiles.weight_gradients(plane, start, n, window_at, generated, layout.tile, layout.taps, total)
+                            tiles.weight_gradients(
+                                plane, start, n, window_at, generated, layout.tile, layout.taps, total
+                            )
                         if needs[0]:
                             tiles.input_gradients(
-                                gradient, start, n, kernel_at, window_at, wt, applied, generated, layout.tile, layout.shared
+                                gradient,
+                                start,
+                                n,
+                                kernel_at,
+                                window_at,
+                                wt,
+                                applied,
+                                generated,
+                                layout.tile,
+                                layout.shared,
                             )
                 if needs[0]:
                     drain_plane(gradient, dx, channel, image, images, row, layout)
@@ -194,23 +215,8 @@ def compile_backward(fingerprint, **options):
                         dbias[(part * kernels + filters) * layout.taps + t] = _add_lanes(sums, at, lanes)
                         for s in range(layout.window):
                             at = i * sums_each + _sum_index(t, s, layout.window) * lanes
-                            dweight[(part * kernels + filters) * area + t * layout.window + s] = _add_lanes(sums, at, lanes)
+                            dweight[(part * kernels + filters) * area + t * layout.window + s] = _add_lanes(
+                                sums, at, lanes
+                            )
 
     return backward
-
-
-def compile_pack(fingerprint, **options):
-    """Compile the packing of weights."""
-
-    @njit(**options)
-    def pack(weight, packed, rows, columns):
-        """Pack many (rows, columns) matrices; return whether a value is not finite or so large that sums may overflow."""
-        assert fingerprint
-        wild = 0
-        for i in range(0, len(weight), rows * columns):
-            tiles.pack(weight[i : i + rows * columns], packed[i : i + rows * columns], rows, columns)
-        for i in range(len(weight)):
-            wild += not (abs(weight[i]) <= TAME)
-        return wild > 0
-
-    return pack

@@ -8,16 +8,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_adaptconv.kernels.cpu.compiled import compiled
-from lit_adaptconv.kernels.cpu.layout import TASKS, Layout, Offsets, lay_out
+from lit_adaptconv.kernels.cpu.layout import BLOCK, TAME, TASKS, Layout, Offsets, lay_out
 from lit_adaptconv.kernels.cpu.threads import run_tasks
 from lit_adaptconv.kernels.geometry import Call
 
 Array = NDArray[np.floating]
 
 
-def forward(
-    input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, call: Call
-) -> Tensor:
+def forward(input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, call: Call) -> Tensor:
     """Generate and apply the kernels; bfloat16 and float16 are computed in float32 and rounded once."""
     layout, kernel_at, window_at = _lay_out(input, generator_weight, call)
     out = input.new_empty((layout.images, layout.out_channels, layout.out_height, layout.out_width))
@@ -26,7 +24,6 @@ def forward(
     dtype = _wide(input.dtype)
     loops = compiled()
     x, strides = _memory(input, dtype)
-    weight, _ = _pack(generator_weight.to(dtype).reshape(-1), layout.taps, layout.window)
     wide = out.to(dtype)
     segments = -(-layout.images // layout.together) * layout.bands
     groups = layout.out_channels // layout.group_out
@@ -36,7 +33,7 @@ def forward(
         outputs,
         x,
         strides,
-        weight,
+        _pack(_matrices(generator_weight, dtype)),
         _flat(generator_bias, dtype),
         np.zeros(layout.out_channels, x.dtype) if bias is None else _flat(bias, dtype),
         kernel_at,
@@ -44,9 +41,7 @@ def forward(
         layout,
         wide.view(-1).numpy(),
     )
-    run_tasks(
-        segments * (layout.out_channels // outputs), lambda first, last: loops.forward(first, last, *arguments)
-    )
+    run_tasks(segments * (layout.out_channels // outputs), lambda first, last: loops.forward(first, last, *arguments))
     return out if wide is out else out.copy_(wide)
 
 
@@ -77,9 +72,7 @@ def backward(
     if parts:
         x, x_strides = _memory(input, dtype)
         dy, dy_strides = _memory(grad_output, dtype)
-        wide = generator_weight.to(dtype).reshape(kernels, layout.taps, layout.window)
-        weight, wild = _pack(wide.reshape(-1), layout.taps, layout.window)
-        transposed, _ = _pack(wide.transpose(1, 2).reshape(-1), layout.window, layout.taps)
+        weight = _matrices(generator_weight, dtype)
         arguments = (
             parts,
             (needs_input, needs_weights),
@@ -87,10 +80,10 @@ def backward(
             x_strides,
             dy,
             dy_strides,
-            weight,
-            transposed,
+            _pack(weight),
+            _pack(weight.transpose(1, 2)),
             _flat(generator_bias, dtype),
-            wild or not bool(generator_bias.isfinite().all()),
+            not (_tame(weight) and _tame(generator_bias)),
             kernel_at,
             window_at,
             layout,
@@ -127,6 +120,15 @@ def _flat(tensor: Tensor, dtype: torch.dtype) -> Array:
     return flat
 
 
+def _matrices(generator_weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """The weights in float32 or float64, a (taps, window pixels) matrix for each pair of channels."""
+    return generator_weight.to(dtype).flatten(3).flatten(0, 1)
+
+
+def _tame(weight: Tensor) -> bool:
+    return bool((weight.abs() <= TAME).all())
+
+
 def _memory(tensor: Tensor, dtype: torch.dtype) -> tuple[Array, tuple[int, ...]]:
     """Return the elements that a tensor may touch, in order of address, and its strides: no copy in any layout."""
     tensor = tensor.to(dtype)
@@ -134,9 +136,12 @@ def _memory(tensor: Tensor, dtype: torch.dtype) -> tuple[Array, tuple[int, ...]]
     return tensor.as_strided((span,), (1,)).numpy(), tensor.stride()
 
 
-def _pack(weight: Tensor, rows: int, columns: int) -> tuple[Array, bool]:
-    packed = np.empty(weight.numel(), _numpy(weight.dtype))
-    return packed, compiled().pack(weight.numpy(), packed, rows, columns)
+def _pack(weight: Tensor) -> Array:
+    """Lay (n, rows, columns) out as the loops read it: each block of three rows column by column, then what is left."""
+    blocked = weight.shape[1] - weight.shape[1] % BLOCK
+    blocks = weight[:, :blocked].unflatten(1, (-1, BLOCK)).transpose(2, 3)
+    packed: Array = torch.cat((blocks.flatten(1), weight[:, blocked:].flatten(1)), dim=1).view(-1).numpy()
+    return packed
 
 
 def _total(parts: Array, like: Tensor | None, dtype: torch.dtype) -> Tensor:

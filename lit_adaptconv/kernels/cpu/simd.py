@@ -58,7 +58,9 @@ def _splat(builder: ir.IRBuilder, vector: Vector, scalar: ir.Value) -> ir.Value:
     return builder.shuffle_vector(one, undefined, mask)
 
 
-def _address(context: Any, builder: ir.IRBuilder, array_type: types.Array, array: ir.Value, index: ir.Value) -> ir.Value:
+def _address(
+    context: Any, builder: ir.IRBuilder, array_type: types.Array, array: ir.Value, index: ir.Value
+) -> ir.Value:
     data = context.make_array(array_type)(context, builder, array).data
     vector = ir.PointerType(_llvm_type(Vector(array_type.dtype)))
     return builder.bitcast(builder.gep(data, [index]), vector)
@@ -83,7 +85,9 @@ def store(
     """Write a vector to `array[index:index + lanes]`; nothing checks the bounds."""
 
     def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        builder.store(args[2], _address(context, builder, sig.args[0], args[0], args[1]), align=array.dtype.bitwidth // 8)
+        builder.store(
+            args[2], _address(context, builder, sig.args[0], args[0], args[1]), align=array.dtype.bitwidth // 8
+        )
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), generate

@@ -1,9 +1,10 @@
 """The arithmetic of an adaptive convolution on a run of pixels.
 
 A plane is a padded image channel, flattened, so that each neighbour of any pixel lies at one constant offset. A run is
-some number of consecutive pixels of it, a multiple of `STEP`. Every loop keeps a block of three taps (or window
+some number of consecutive pixels of it, a multiple of `layout.STEP`. Every loop keeps a block of three taps (or window
 pixels) × three vectors of sums in registers, which needs one load for about two multiply-adds; what is left of the
-taps after the last full block goes one by one. `pack` lays weights out in the order in which the loops read them.
+taps after the last full block goes one by one. Weights come in the order
+in which the loops read them: blocks of three rows column by column, then what is left.
 """
 
 # The arguments are Numba arrays and vectors, which Python's types cannot tell apart; their roles stand in `Run`.
@@ -13,25 +14,11 @@ from __future__ import annotations
 
 from numba import njit
 
+from lit_adaptconv.kernels.cpu.layout import BLOCK
 from lit_adaptconv.kernels.cpu.simd import BYTES, broadcast, fma, load, store
 from lit_adaptconv.kernels.cpu.tanh import tanh
 
-BLOCK = 3
-STEP = BLOCK * BYTES // 4  # three vectors of float32, six of float64
-
 inlined = njit(forceinline=True, error_model="numpy")
-
-
-@inlined
-def pack(weight, packed, rows, columns):
-    """Copy a (rows, columns) matrix so that each block of three rows is stored column by column."""
-    blocked = rows - rows % BLOCK
-    for i in range(rows):
-        for j in range(columns):
-            if i < blocked:
-                packed[(i - i % BLOCK) * columns + BLOCK * j + i % BLOCK] = weight[i * columns + j]
-            else:
-                packed[i * columns + j] = weight[i * columns + j]
 
 
 @inlined
