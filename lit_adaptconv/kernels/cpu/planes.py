@@ -7,9 +7,8 @@ Tensors come as their memory, flat, and their strides, so any order of dimension
 
 from __future__ import annotations
 
-import numpy as np
-
 from lit_adaptconv.kernels.cpu.layout import TAME
+from lit_adaptconv.kernels.cpu.simd import get, put
 from lit_adaptconv.kernels.cpu.tiles import inlined
 
 
@@ -52,19 +51,19 @@ def fill_plane(plane, tensor, strides, channel, image, images, row, layout):
                     at = base + (i * layout.rows + j) * layout.pitch
                     if i >= images or y < 0 or y >= layout.height or first >= last:
                         for k in range(layout.pitch):
-                            plane[at + k] = 0
+                            put(plane, at + k, 0)
                         continue
                     for k in range(first):
-                        plane[at + k] = 0
+                        put(plane, at + k, 0)
                     for k in range(last, layout.pitch):
-                        plane[at + k] = 0
+                        put(plane, at + k, 0)
                     source = (image + i) * strides[0] + channel * strides[1] + y * strides[2]
                     source += (first * layout.stride_x + origin) * strides[3]
                     step = layout.stride_x * strides[3]
                     for k in range(last - first):
-                        value = tensor[source + k * step]
-                        plane[at + first + k] = value
-                        wild += not (np.abs(value) <= TAME)
+                        value = get(tensor, source + k * step)
+                        put(plane, at + first + k, value)
+                        wild += not (abs(value) <= TAME)
     return wild > 0
 
 
@@ -83,7 +82,7 @@ def drain_plane(plane, tensor, channel, image, images, row, layout):
                     at = base + (i * layout.rows + j) * layout.pitch
                     target = (((image + i) * layout.in_channels + channel) * layout.height + y) * layout.width + origin
                     for k in range(first, last):
-                        tensor[target + k * layout.stride_x] += plane[at + k]
+                        put(tensor, target + k * layout.stride_x, get(tensor, target + k * layout.stride_x) + get(plane, at + k))
 
 
 @inlined
@@ -94,13 +93,13 @@ def fill_run(run, tensor, strides, channel, image, images, row, rows, layout):
             at = (i * layout.rows + j) * layout.pitch
             if i >= images or j >= rows:
                 for k in range(layout.pitch):
-                    run[at + k] = 0
+                    put(run, at + k, 0)
                 continue
             source = (image + i) * strides[0] + channel * strides[1] + (row + j) * strides[2]
             for k in range(layout.out_width):
-                run[at + k] = tensor[source + k * strides[3]]
+                put(run, at + k, get(tensor, source + k * strides[3]))
             for k in range(layout.out_width, layout.pitch):
-                run[at + k] = 0
+                put(run, at + k, 0)
 
 
 @inlined
@@ -111,4 +110,4 @@ def drain_run(run, tensor, channel, image, images, row, rows, layout):
             at = (i * layout.rows + j) * layout.pitch
             target = (((image + i) * layout.out_channels + channel) * layout.out_height + row + j) * layout.out_width
             for k in range(layout.out_width):
-                tensor[target + k] = run[at + k]
+                put(tensor, target + k, get(run, at + k))

@@ -58,12 +58,38 @@ def _splat(builder: ir.IRBuilder, vector: Vector, scalar: ir.Value) -> ir.Value:
     return builder.shuffle_vector(one, undefined, mask)
 
 
+def _element(context: Any, builder: ir.IRBuilder, array_type: types.Array, array: ir.Value, index: ir.Value) -> ir.Value:
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
+
+
 def _address(
     context: Any, builder: ir.IRBuilder, array_type: types.Array, array: ir.Value, index: ir.Value
 ) -> ir.Value:
-    data = context.make_array(array_type)(context, builder, array).data
     vector = ir.PointerType(_llvm_type(Vector(array_type.dtype)))
-    return builder.bitcast(builder.gep(data, [index]), vector)
+    return builder.bitcast(_element(context, builder, array_type, array, index), vector)
+
+
+@intrinsic
+def get(typing_context: Any, array: types.Array, index: types.Integer) -> tuple[Any, Callable[..., ir.Value]]:
+    """Return `array[index]`. Nothing checks the bounds or for a negative index, so LLVM can vectorise the loop."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return builder.load(_element(context, builder, sig.args[0], args[0], args[1]))
+
+    return array.dtype(array, types.intp), generate
+
+
+@intrinsic
+def put(
+    typing_context: Any, array: types.Array, index: types.Integer, value: types.Float
+) -> tuple[Any, Callable[..., ir.Value]]:
+    """Set `array[index]`, as `get` gets it."""
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        builder.store(args[2], _element(context, builder, sig.args[0], args[0], args[1]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, array.dtype), generate
 
 
 @intrinsic
@@ -110,8 +136,7 @@ def broadcast(typing_context: Any, array: types.Array, index: types.Integer) -> 
     vector = Vector(array.dtype)
 
     def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        return _splat(builder, vector, builder.load(builder.gep(data, [args[1]])))
+        return _splat(builder, vector, builder.load(_element(context, builder, sig.args[0], args[0], args[1])))
 
     return vector(array, types.intp), generate
 
