@@ -136,9 +136,9 @@ def _map_forward(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, 
         _front(t, dim, info.batch_size) for t, dim in zip(tensors, dims[:3], strict=True)
     )
     if all(dim is None for dim in dims[1:4]):
-        out = FORWARD(input.flatten(0, 1), args[1], args[2], *args[3:])
+        out = adaptive_conv2d(input.flatten(0, 1), args[1], args[2], *args[3:])
         return out.unflatten(0, (info.batch_size, -1)), 0
-    out = FORWARD(
+    out = adaptive_conv2d(
         input.transpose(0, 1).flatten(1, 2),
         generator_weight.flatten(0, 1),
         generator_bias.flatten(0, 1),
@@ -153,7 +153,7 @@ def _map_backward(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Gradien
         _front(t, dim, info.batch_size) for t, dim in zip(args[:4], dims[:4], strict=True)
     )
     needs_input, needs_weights = args[-2:]
-    grads = BACKWARD(
+    grads = _adaptive_conv2d_backward(
         grad_output.transpose(0, 1).flatten(1, 2),
         input.transpose(0, 1).flatten(1, 2),
         generator_weight.flatten(0, 1),
