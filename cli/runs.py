@@ -42,7 +42,9 @@ class RunOptions:
     def __post_init__(self) -> None:
         for option, value in (("name", self.name), ("id", self.id)):
             if value is not None and not _is_plain(value):
-                raise UserError(f"run.{option} must be the plain name of a folder, got {value!r}; run.root may be a path")
+                raise UserError(
+                    f"run.{option} must be the plain name of a folder, got {value!r}; run.root may be a path"
+                )
 
     @property
     def folder(self) -> Path:

@@ -144,7 +144,7 @@ class TrainingCLI(LightningCLI):
 
     def _open_folder(self, run: RunOptions) -> None:
         """Make the run's folder and write `config.yaml`, from which alone the run can be repeated or continued."""
-        if rank_zero_only.rank != 0:
+        if getattr(rank_zero_only, "rank", 0) != 0:
             return
         if not self._continues:
             run.claim_folder()

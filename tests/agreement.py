@@ -35,7 +35,9 @@ def tensors(case: Case, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     return [x.to(dtype), (0.3 * weight).to(dtype), bias.to(dtype), out_bias.to(dtype)]
 
 
-def results(arguments: Sequence[Tensor], kernel: str, layout: Layout = LAYOUTS["contiguous"], **options: Any) -> list[Tensor]:
+def results(
+    arguments: Sequence[Tensor], kernel: str, layout: Layout = LAYOUTS["contiguous"], **options: Any
+) -> list[Tensor]:
     """Output, and gradients of all arguments for a fixed random gradient of the output."""
     arguments = [t.detach().requires_grad_() for t in arguments]
     out = adaptive_conv2d(layout(arguments[0]), *arguments[1:], kernel=kernel, **options)

@@ -82,7 +82,11 @@ def drain_plane(plane, tensor, channel, image, images, row, layout):
                     at = base + (i * layout.rows + j) * layout.pitch
                     target = (((image + i) * layout.in_channels + channel) * layout.height + y) * layout.width + origin
                     for k in range(first, last):
-                        put(tensor, target + k * layout.stride_x, get(tensor, target + k * layout.stride_x) + get(plane, at + k))
+                        put(
+                            tensor,
+                            target + k * layout.stride_x,
+                            get(tensor, target + k * layout.stride_x) + get(plane, at + k),
+                        )
 
 
 @inlined

@@ -58,7 +58,9 @@ def _splat(builder: ir.IRBuilder, vector: Vector, scalar: ir.Value) -> ir.Value:
     return builder.shuffle_vector(one, undefined, mask)
 
 
-def _element(context: Any, builder: ir.IRBuilder, array_type: types.Array, array: ir.Value, index: ir.Value) -> ir.Value:
+def _element(
+    context: Any, builder: ir.IRBuilder, array_type: types.Array, array: ir.Value, index: ir.Value
+) -> ir.Value:
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
 
 
