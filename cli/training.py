@@ -112,7 +112,7 @@ class TrainingCLI(LightningCLI):
             _name_classes(config)
 
     def _settle_fit(self, config: Any, run: Path | None) -> None:
-        """Let the run that a checkpoint belongs to continue, from its start if it was stopped before that was written."""
+        """Let the run of a checkpoint continue, from its start if it was stopped before the first was written."""
         self._continues = run is not None
         if run is None:
             return
