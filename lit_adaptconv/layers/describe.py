@@ -47,7 +47,9 @@ DESCRIPTIONS: dict[str, KindDescription] = {
     "adaptive": KindDescription("y(p) = tanh(B + Q ⋆ x)(p) · x(p + ·)", "per pixel", _PAPER),
     "adaptive_separable": KindDescription("y = P ⋆ adaptive(x), depthwise, P 1×1", "per pixel", _PAPER),
     "adaptive_low_rank": KindDescription("y = Σ_r tanh(a_r + G_r ⋆ x) ⊙ (W_r ⋆ x)", "per pixel", "this project"),
-    "adaptive_residual": KindDescription("y = W ⋆ x + Σ_r tanh(a_r + G_r ⋆ x) ⊙ (V_r ⋆ x)", "per pixel", "this project"),
+    "adaptive_residual": KindDescription(
+        "y = W ⋆ x + Σ_r tanh(a_r + G_r ⋆ x) ⊙ (V_r ⋆ x)", "per pixel", "this project"
+    ),
     "dynamic_filter": KindDescription(
         "y = (W_0 + Σ_j h_j W_j) ⋆ x, h = relu(A · mean(x))", "per sample", "De Brabandere et al., NeurIPS 2016"
     ),
