@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.kinds import kinds
+from adaptconv_cli.kinds import kinds
 from lit_adaptconv.layers import KINDS
 from lit_adaptconv.layers.describe import DESCRIPTIONS, kind_cost
 
