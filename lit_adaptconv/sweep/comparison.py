@@ -131,29 +131,29 @@ def _claim(
     pairs = f"{n} pair{'s' if n != 1 else ''}"
     if n == 0 or c.p is None or c.p_holm is None:
         return "no claim", f"no pair of trials of {c.arm} and {c.primary} to compare"
-    if smallest_p(n) > alpha:
-        return "no claim", f"{pairs}: even if all agree, p cannot be below {smallest_p(n):g}; run more seeds"
     if n == c.n_censored == c.ties:
-        return "no claim", f"no pair tells who reaches the target first, as {pairs} ended without it"
+        return "no claim", f"in none of {pairs} is it known which arm reaches the target first"
     if different == 0:
-        return "no claim", f"all {pairs} are tied"
+        return "no claim", f"{pairs}, all tied"
+    if smallest_p(n) > alpha:
+        return "no claim", f"with {pairs} p cannot be below {smallest_p(n):g}; run more seeds"
     if smallest_p(different) > alpha:
-        return "no claim", f"only {different} of {pairs} tell the arms apart, the others are tied"
+        return "no claim", f"of {pairs} {c.ties} are tied, which leaves too few; run more seeds or evaluate more often"
     if spread(scores[None])[0] == 0:
-        return "no claim", f"all {pairs} differ by the same amount, so there is no interval; evaluate more often"
+        return "no claim", f"{pairs}, all with the same difference, so there is no interval; evaluate more often"
     if c.p_holm > alpha and c.p <= smallest_p(n) * (1 + 1e-9):
         return "no claim", (
-            f"{pairs} all agree, but over {family} budgets p cannot be below {c.p_holm:.2g}; run more seeds"
+            f"{pairs} that all agree, but corrected over {family} budgets p is {c.p_holm:.2g}; run more seeds"
         )
     if c.p_holm > alpha:
         return "no claim", f"p = {c.p_holm:.2g} is above {alpha:.2g}"
     null = 0.0 if c.measure == "accuracy" else 1.0
     if c.interval is None or c.interval.low <= null <= c.interval.high:
-        return "no claim", "the interval holds no difference as well"
+        return "no claim", f"p is small enough, but the interval includes {null:g}"
     better = bool(scores.mean() > 0)
     winner, unfinished = (c.arm, lacking) if better else (c.primary, primary_lacking)
     if unfinished:
-        return "no claim", f"{unfinished} of {winner}'s trials failed or never ran; it is ahead in the others only"
+        return "no claim", f"{winner} is ahead, but {unfinished} of its trials did not finish or never ran"
     return ("better" if better else "worse"), ""
 
 

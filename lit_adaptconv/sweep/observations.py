@@ -46,7 +46,7 @@ class Observations:
 
     def status(self, status: str) -> Mask:
         """Which trials have a status, shape `(arms, budgets, pairs)`."""
-        equal = pc.fill_null(pc.equal(self.table["status"], status), False)
+        equal = pc.fill_null(pc.equal(pc.cast(self.table["status"], pa.string()), status), False)
         return np.asarray(np.append(equal.to_numpy(zero_copy_only=False), False)[self.rows], dtype=np.bool_)
 
     def reached(self, target: float) -> Mask:
@@ -102,8 +102,8 @@ def observe(results: pa.Table, targets: Sequence[float], primary_arm: str) -> Ob
         raise UserError(f"the results are of several sweeps ({', '.join(map(str, sorted(sweeps, key=str)))}): give one")
     names = [str(name) for name in results["arm"].to_pylist()]
     if primary_arm not in names:
-        known = ", ".join(dict.fromkeys(names)) or "none"
-        raise UserError(f"no trial of the primary arm {primary_arm!r}; arms in the results: {known}")
+        found = ", ".join(dict.fromkeys(names)) or "none"
+        raise UserError(f"no trial of the primary arm {primary_arm!r}; arms in the results: {found}")
     arms = (primary_arm, *(name for name in dict.fromkeys(names) if name != primary_arm))
     arm = np.array([arms.index(name) for name in names])
 
@@ -112,11 +112,11 @@ def observe(results: pa.Table, targets: Sequence[float], primary_arm: str) -> Ob
     place = {b: i for i, b in enumerate(budgets)}
     budget = np.array([place[b] for b in asked])
 
-    pair = _numbers(results, "pair")
-    pair = np.where(np.isfinite(pair), pair, -1.0 - np.arange(len(pair)))  # a trial without a pair stays alone
-    keys, key = np.unique(np.stack([budget, pair], 1), axis=0, return_inverse=True)
-    column = np.arange(len(keys)) - np.searchsorted(keys[:, 0], keys[:, 0])  # rank of the pair in its budget
-    column = column[key.reshape(-1)]
+    known: list[dict[tuple[object, int], int]] = [{} for _ in budgets]  # column of each pair, by budget
+    column = np.empty(len(names), np.intp)
+    for row, (b, pair) in enumerate(zip(budget, results["pair"].to_pylist(), strict=True)):
+        key = (pair, -1 if pair is not None else row)  # a trial without a pair stays alone
+        column[row] = known[b].setdefault(key, len(known[b]))
     rows = np.full((len(arms), len(budgets), int(column.max()) + 1), -1, dtype=np.intp)
     rows[arm, budget, column] = np.arange(len(names))
     if (rows >= 0).sum() < len(names):

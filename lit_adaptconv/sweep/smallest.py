@@ -44,4 +44,4 @@ def _smallest(accuracy: list[AccuracySummary], target: float) -> tuple[AccuracyS
         return None, f"{accuracy[0].at.arm} reaches it at no budget that was tried"
     size = enough.at.parameters or 0
     unfinished = sum(a.at.n_unfinished for a in sized if (a.at.parameters or 0) <= size)
-    return enough, f"{unfinished} of {enough.at.arm}'s trials are unfinished" if unfinished else ""
+    return enough, f"{unfinished} of {enough.at.arm}'s trials did not finish" if unfinished else ""

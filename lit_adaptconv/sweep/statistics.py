@@ -19,6 +19,8 @@ RESAMPLES = 9_999
 """Bootstrap resamples, and sign flips where there are too many to enumerate."""
 EXACT_PAIRS = 13
 """Largest number of pairs whose 2ⁿ sign flips are all enumerated."""
+MIN_VALUES = 5
+"""Fewest values with an interval: a bootstrap cannot leave their range, which for four holds the mean 7 times of 8."""
 _BLOCK_ROWS = 256  # 256 samples × 9,999 resamples: 20 MB at a time
 _ROUNDING = 1e-12  # relative; sums in another order differ by less
 
@@ -45,7 +47,7 @@ def kaplan_meier_median(times: Array, reached: Mask, confidence: float = 0.95) -
     times, event = np.take_along_axis(times, order, -1), np.take_along_axis(event, order, -1)
     at_risk = np.maximum(observed.sum(-1, keepdims=True) - np.arange(times.shape[-1]), 1).astype(np.float64)
     # One factor a trial; tied events telescope to the usual (n - d) / n, as do Greenwood's terms.
-    survival = np.cumprod(np.where(event, 1 - 1 / at_risk, 1.0), -1)
+    survival = np.asarray(np.cumprod(np.where(event, 1 - 1 / at_risk, 1.0), -1), dtype=np.float64)
     last = at_risk == 1
     greenwood = np.cumsum(np.where(event & ~last, 1 / (at_risk * np.where(last, 1, at_risk - 1)), 0.0), -1)
     inside = (survival > _ROUNDING) & (survival < 1)
@@ -139,13 +141,14 @@ def mean_interval(values: Array, confidence: float = 0.95) -> tuple[Array, Array
         confidence: Level of the interval.
 
     Returns:
-        Lower and upper end, each of shape `(samples,)`; NaN with fewer than two values, or where all are equal.
+        Lower and upper end, each of shape `(samples,)`; NaN with fewer than five values, or where all are equal.
         Efron, "Better bootstrap confidence intervals", JASA 82 (1987); Hesterberg, "What teachers should know about
         the bootstrap", The American Statistician 69 (2015).
     """
     low, high = np.full(len(values), np.nan), np.full(len(values), np.nan)
     sd = spread(values)
-    for rows, sample in _by_size(np.where(sd[:, None] > 0, values, np.nan)):
+    possible = (sd > 0) & (np.isfinite(values).sum(1) >= MIN_VALUES)
+    for rows, sample in _by_size(np.where(possible[:, None], values, np.nan)):
         n = sample.shape[1]
         weights = _bootstrap_weights(n)
         tail = float(stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf((1 + confidence) / 2, n - 1)))
@@ -153,7 +156,8 @@ def mean_interval(values: Array, confidence: float = 0.95) -> tuple[Array, Array
             block = slice(start, start + _BLOCK_ROWS)
             mean, scale = sample[block].mean(1), sd[rows[block]]
             standard = (sample[block] - mean[:, None]) / scale[:, None]
-            ends = _bca(standard, np.sort(standard.astype(np.float32) @ weights.T, axis=1), tail)
+            means = np.sort(standard.astype(np.float32) @ weights.T, axis=1)
+            ends = _bca(standard, means, max(tail, 1e-12))  # far beyond the last resample, and not infinitely far
             low[rows[block]], high[rows[block]] = (mean + scale * end for end in ends)
     return low, high
 
@@ -176,7 +180,8 @@ def _bca(deviations: Array, means: npt.NDArray[np.float32], tail: float) -> tupl
     acceleration = (deviations**3).sum(1) / (6 * (deviations**2).sum(1) ** 1.5)
     ends = []
     for z in (stats.norm.ppf(tail), -stats.norm.ppf(tail)):
-        level = stats.norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
+        divisor = np.maximum(1 - acceleration * (bias + z), 1e-9)  # beyond its pole the formula would turn back
+        level = stats.norm.cdf(bias + (bias + z) / divisor)
         position = level * (resamples - 1)
         before = np.floor(position).astype(np.intp)
         after = np.minimum(before + 1, resamples - 1)

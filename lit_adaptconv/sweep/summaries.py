@@ -73,7 +73,7 @@ class AccuracySummary:
         n: Trials with a test accuracy.
         mean: Mean test accuracy, or None without any.
         sd: Standard deviation (n − 1), or None with fewer than two.
-        interval: Interval of the mean, or None with fewer than two or where all are equal.
+        interval: Interval of the mean, or None with fewer than five or where all are equal.
     """
 
     at: Arm
