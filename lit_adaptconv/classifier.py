@@ -72,14 +72,14 @@ class ImageClassifier(pl.LightningModule):
         self.save_hyperparameters(logger=False)
         conv = conv_kind(kind, kind_options)
 
-        def build(width: Width) -> Backbone:
+        def build(conv: Conv, width: Width) -> Backbone:
             return backbone(in_channels, num_classes, image_size, conv, width)
 
         if budget is not None:
             if width != 1.0:
                 raise UserError(f"give a width or a budget, not both: got width {width} and budget {budget}")
-            width = list(fit_budget(build, budget).widths)
-        self.network = build(width)
+            width = list(fit_budget(build, conv, budget).widths)
+        self.network = build(conv, width)
         self.kind = kind
         self.image_shape = (in_channels, *image_size)
         self.num_classes = num_classes

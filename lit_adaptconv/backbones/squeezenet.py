@@ -19,7 +19,7 @@ class SqueezeNet(Backbone):
 
     The conv kind takes the place of the stem's convolution and of every 3×3 one; 1×1 convolutions stay ordinary. With
     kind `standard`, width 1 and the "imagenet" stem, parameters, initialisation, names in the `state_dict` and outputs
-    are torchvision's. It has no normalisation: train it with a lower learning rate than a ResNet.
+    are torchvision's. As published, it has no normalisation, and needs a lower learning rate than a ResNet.
 
     Source: Iandola, Han, Moskewicz, Ashraf, Dally, Keutzer, *SqueezeNet*, 2016, https://arxiv.org/abs/1602.07360, and
     its authors' version 1.1.
@@ -36,6 +36,8 @@ class SqueezeNet(Backbone):
             images below 64 pixels.
         standard_first: Whether the stem keeps an ordinary convolution.
         dropout: Share of the last layer's inputs that is dropped in training.
+        batch_norm: Whether BatchNorm follows every convolution but the last. Most kinds start by keeping the variance
+            of their input, which eight ReLUs would use up without it.
 
     Raises:
         UserError: Images that are too small.
@@ -56,6 +58,7 @@ class SqueezeNet(Backbone):
         stem: Stem | None = None,
         standard_first: bool = False,
         dropout: float = 0.5,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         self.widths = resolve_widths(self.BASE, width)
@@ -79,6 +82,16 @@ class SqueezeNet(Backbone):
         )
         self._start_as_torchvision()
         swap_convolutions(self, conv, keep=lambda layer: standard_first and layer is first)
+        if batch_norm:
+            self._normalise()
+
+    def _normalise(self) -> None:
+        stem_width, *fires = self.widths
+        self.features[0] = nn.Sequential(self.features[0], nn.BatchNorm2d(stem_width))
+        modules = [module for module in self.features if isinstance(module, Fire)]
+        for fire, squeeze, expand in zip(modules, fires[::2], fires[1::2], strict=True):
+            for name, width in (("squeeze", squeeze), ("expand1x1", expand), ("expand3x3", expand)):
+                setattr(fire, name, nn.Sequential(getattr(fire, name), nn.BatchNorm2d(width)))
 
     def _start_as_torchvision(self) -> None:
         for module in self.modules():
