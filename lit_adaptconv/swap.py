@@ -48,7 +48,7 @@ def put(network: nn.Module, layers: Mapping[nn.Module, nn.Module]) -> None:
     """Put new layers in the places of old ones; one that stands in several places is replaced in all."""
     for parent in list(network.modules()):
         for name, child in parent._modules.items():
-            if child in layers:
+            if child is not None and child in layers:
                 parent._modules[name] = layers[child]
 
 

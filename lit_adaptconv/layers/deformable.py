@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
 from lit_adaptconv.flops import elementwise_product_flops
-from lit_adaptconv.kernels.geometry import Padding, check_input
+from lit_adaptconv.kernels.geometry import Padding, check_input, windows
 from lit_adaptconv.layers.base import ConvLayer
 from lit_adaptconv.layers.init import uniform_bound
 
@@ -85,8 +85,7 @@ class DeformableConv2d(ConvLayer):
             (3 if modulated else 2) * offset_groups * taps,
             self.kernel_size,
             self.stride,
-            self.padding,
-            self.dilation,
+            dilation=self.dilation,
             device=device,
             dtype=dtype,
         )
@@ -110,30 +109,28 @@ class DeformableConv2d(ConvLayer):
         """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
         check_input(input.shape, self.in_channels)
         batch = input if input.dim() == 4 else input.unsqueeze(0)
+        rows, columns = windows(
+            (batch.shape[-2], batch.shape[-1]),
+            self.kernel_size,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+        )
+        batch = F.pad(batch, (*columns.kernel_pad, *rows.kernel_pad))
         offsets = self.offsets(batch)
-        out = self._sample(batch, offsets)
-        return out if input.dim() == 4 else out.squeeze(0)
-
-    def _sample(self, batch: Tensor, offsets: Tensor) -> Tensor:
-        """Convolve at the shifted taps."""
-        wide = torch.float64 if batch.dtype == torch.float64 else torch.float32
         shifts = 2 * self.offset_groups * math.prod(self.kernel_size)
-        padding = (0, 0) if self.padding == "valid" else self.padding
-        if padding == "same":
-            height, width = (d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True))
-            batch = F.pad(batch, (width // 2, width - width // 2, height // 2, height - height // 2))
-            padding = (0, 0)
+        wide = torch.float64 if batch.dtype == torch.float64 else torch.float32
         out: Tensor = deform_conv2d(
             batch.to(wide),
             offsets[:, :shifts].to(wide),
             self.weight.to(wide),
             None if self.bias is None else self.bias.to(wide),
             self.stride,
-            padding,
-            self.dilation,
-            torch.sigmoid(offsets[:, shifts:].to(wide)) if self.modulated else None,
-        )
-        return out.to(offsets.dtype)
+            dilation=self.dilation,
+            mask=torch.sigmoid(offsets[:, shifts:].to(wide)) if self.modulated else None,
+        ).to(offsets.dtype)
+        return out if input.dim() == 4 else out.squeeze(0)
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
         """Multiply-adds of the kernel, and of the bilinear interpolation (four pixels for every tap and channel)."""

@@ -40,12 +40,14 @@ def per_pixel_conv2d(
     wide = torch.float64 if input.dtype == torch.float64 else torch.float32
     padded = F.pad(input, (*columns.kernel_pad, *rows.kernel_pad)).to(wide)
     grouped = torch.unflatten(padded, 1, (kernels.shape[1], -1))
-    terms = []
+    reach = [d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True)]
+    out: Tensor | None = None
     for tap, weight in enumerate(kernels.to(wide).unsqueeze(2).unbind(3)):
         top, left = dilation[0] * (tap // kernel_size[1]), dilation[1] * (tap % kernel_size[1])
-        bottom, right = top + stride[0] * (rows.out - 1) + 1, left + stride[1] * (columns.out - 1) + 1
-        terms.append((grouped[..., top : bottom : stride[0], left : right : stride[1]], weight))
-    out = terms[0][0] * terms[0][1]
-    for pixels, weight in terms[1:]:
-        out = torch.addcmul(out, pixels, weight)
+        # Counted from the end, the last window needs no output size, which an export could not prove to fit.
+        down = slice(top, (top - reach[0]) or None, stride[0])
+        right = slice(left, (left - reach[1]) or None, stride[1])
+        pixels = grouped[..., down, right]
+        out = pixels * weight if out is None else torch.addcmul(out, pixels, weight)
+    assert out is not None
     return out.flatten(1, 2).to(kernels.dtype)

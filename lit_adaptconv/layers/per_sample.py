@@ -40,13 +40,22 @@ def per_sample_conv2d(
 
     Returns:
         `(N, C_out, H_out, W_out)`.
+
+    Raises:
+        ValueError: The input is smaller than the kernel.
     """
     samples, out_channels = weight.shape[:2]
+    kernel_size = (weight.shape[3], weight.shape[4])
+    rows, columns = windows((input.shape[2], input.shape[3]), kernel_size, kernel_size, stride, padding, dilation)
     if samples == 0:  # a convolution has at least one group; the sum of no kernels keeps the graph whole
         shared = bias.sum(0) if bias is not None and bias.dim() == 2 else bias
         return F.conv2d(input, weight.sum(0), shared, stride, padding, dilation, groups)
     if torch.onnx.is_in_onnx_export() and not isinstance(samples, int):
-        return _multiply_patches(input, weight, bias, stride, padding, dilation, groups)
+        padded = F.pad(input, (*columns.kernel_pad, *rows.kernel_pad))
+        patches = torch.unflatten(F.unfold(padded, kernel_size, dilation, stride=stride), 1, (groups, -1))
+        out = weight.reshape(samples, groups, out_channels // groups, -1) @ patches
+        out = out.reshape(samples, out_channels, rows.out, columns.out)
+        return out if bias is None else out + bias.expand(samples, out_channels)[:, :, None, None]
     out = F.conv2d(
         input.reshape(1, -1, *input.shape[2:]),
         weight.flatten(0, 1),
@@ -57,23 +66,3 @@ def per_sample_conv2d(
         samples * groups,
     )
     return out.view(samples, out_channels, *out.shape[2:])
-
-
-def _multiply_patches(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: tuple[int, int],
-    padding: Padding,
-    dilation: tuple[int, int],
-    groups: int,
-) -> Tensor:
-    """The same, as a batched matrix product of kernels and patches."""
-    samples, out_channels, kernel_size = weight.shape[0], weight.shape[1], (weight.shape[3], weight.shape[4])
-    image = (input.shape[2], input.shape[3])
-    rows, columns = windows(image, kernel_size, kernel_size, stride, padding, dilation)
-    padded = F.pad(input, (*columns.kernel_pad, *rows.kernel_pad))
-    patches = F.unfold(padded, kernel_size, dilation=dilation, stride=stride)
-    out = weight.reshape(samples, groups, out_channels // groups, -1) @ torch.unflatten(patches, 1, (groups, -1))
-    out = out.reshape(samples, out_channels, rows.out, columns.out)
-    return out if bias is None else out + bias.expand(samples, out_channels)[:, :, None, None]

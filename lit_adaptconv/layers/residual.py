@@ -108,5 +108,5 @@ class ResidualAdaptiveConv2d(nn.Module):
         self, input: Float[Tensor, "*batch in_channels height width"]
     ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
         """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
-        out: Tensor = self.static(input) + self.adaptive(input)
+        out: Tensor = self.adaptive(input) + self.static(input)
         return out
