@@ -196,14 +196,7 @@ DEGENERATE = {
         "adaptive is ahead, but 2 of its trials did not finish or never ran",
     ),
     "failed on one side": (
-<<<<<<< HEAD
-        [
-            r | ({"status": "failed", "steps": 50} | UNREACHED if r["trial"] == "adaptive-1000-3" else {})
-            for r in pairs(SLOW, FAST)
-        ],
-=======
         [r | (FAILED if r["trial"] == "adaptive-1000-3" else {}) for r in pairs(SLOW, FAST)],
->>>>>>> stats
         "adaptive is ahead, but 1 of its trials did not finish or never ran",
     ),
     "no pair": ([trial("standard", i, 10 + i) for i in range(6)] + [trial("adaptive", i, 9) for i in range(6, 12)],
