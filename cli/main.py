@@ -23,7 +23,7 @@ TERMINATED = 143
 TRAINING = ("fit", "validate", "test", "predict")
 """LightningCLI's commands."""
 
-COMMANDS = {"compare": "adaptconv_cli.compare:compare"}
+COMMANDS = {"compare": "adaptconv_cli.compare:compare", "kinds": "adaptconv_cli.kinds:kinds"}
 """The other commands: name -> module:function, imported when called."""
 
 
@@ -45,8 +45,11 @@ def main(args: list[str] | None = None) -> int:
         _check_command(args)
         return _command(args) if args and args[0] in COMMANDS else _train(args)
     except (UserError, MisconfigurationException, OSError) as error:
-        sys.stderr.write(f"adaptconv: error: {' '.join(str(error).split())}\n")
-        return 1
+        return _fail(error)
+    except ValueError as error:  # jsonargparse's own, around what a class said of its arguments
+        if not isinstance(error.__cause__, UserError):
+            raise
+        return _fail(error.__cause__)
     except KeyboardInterrupt:
         return INTERRUPTED
     except SIGTERMException:
@@ -55,6 +58,11 @@ def main(args: list[str] | None = None) -> int:
         if isinstance(exit.__context__, KeyboardInterrupt):  # Lightning's own answer to Ctrl-C
             return INTERRUPTED
         return exit.code if isinstance(exit.code, int) else 1
+
+
+def _fail(error: Exception) -> int:
+    sys.stderr.write(f"adaptconv: error: {' '.join(str(error).split())}\n")
+    return 1
 
 
 def _check_command(args: list[str]) -> None:

@@ -76,19 +76,19 @@ class ImageClassifier(pl.LightningModule):
             del self.hparams[name]  # a safe reader of checkpoints accepts plain values only
         conv = conv_kind(kind, kind_options)
 
-        def build(width: Width) -> Backbone:
-            try:
-                return backbone(in_channels, num_classes, image_size, conv, width)
-            except (ValueError, TypeError) as error:
-                if isinstance(error, UserError) or not kind_options:
-                    raise
-                raise UserError(f"conv kind {kind!r} with options {kind_options}: {error}") from error
+        def build(conv: Conv, width: Width) -> Backbone:
+            return backbone(in_channels, num_classes, image_size, conv, width)
 
-        if budget is not None:
-            if width != 1.0:
-                raise UserError(f"give a width or a budget, not both: got width {width} and budget {budget}")
-            width = list(fit_budget(build, budget).widths)
-        self.network = build(width)
+        try:
+            if budget is not None:
+                if width != 1.0:
+                    raise UserError(f"give a width or a budget, not both: got width {width} and budget {budget}")
+                width = list(fit_budget(build, conv, budget).widths)
+            self.network = build(conv, width)
+        except (ValueError, TypeError) as error:
+            if isinstance(error, UserError) or not kind_options:
+                raise
+            raise UserError(f"conv kind {kind!r} with options {kind_options}: {error}") from error
         self.kind = kind
         self.image_shape = (in_channels, *image_size)
         self.num_classes = num_classes
