@@ -126,8 +126,8 @@ class TrainingCLI(LightningCLI):
             self.recorder = RunRecorder(
                 self._planned(run), run.folder, self._get(self.config_init, "convergence"), metrics
             )
-            checkpoints = None if trainer.get("enable_checkpointing") is False else _checkpoints(run.folder)
-            callbacks += [RandomStateCallback(), *([checkpoints] if checkpoints else []), self.recorder]
+            checkpoints = [] if trainer.get("enable_checkpointing") is False else _checkpoints(run.folder)
+            callbacks += [RandomStateCallback(), *checkpoints, self.recorder]
         else:
             kwargs["logger"] = False
         return super().instantiate_trainer(callbacks=callbacks, plugins=[*plugins, AtomicCheckpointIO()], **kwargs)
@@ -219,13 +219,20 @@ def _name_classes(config: Any) -> None:
         config.data.init_args.class_names = checkpoint.get("ImageFolder", {}).get("class_names")
 
 
-def _checkpoints(folder: Path) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        dirpath=folder / CHECKPOINTS["last"].parent,
-        filename="best",
-        monitor="val/accuracy",
-        mode="max",
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
+def _checkpoints(folder: Path) -> list[ModelCheckpoint]:
+    """Keep the best network and the state to continue from.
+
+    One callback's `save_last` would write the latter only with a new best.
+    """
+    best, last = (
+        ModelCheckpoint(
+            dirpath=(folder / CHECKPOINTS[name]).parent,
+            filename=name,
+            monitor=monitor,
+            mode="max",
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+        for name, monitor in (("best", "val/accuracy"), ("last", None))
     )
+    return [best, last]
