@@ -138,6 +138,7 @@ class TrainingCLI(LightningCLI):
             return
         if not self._continues:
             run.claim_folder()
+            self.config["fit"].run.id = run.id
         for leftover in [*run.folder.glob(".*.tmp"), *run.folder.glob("checkpoints/.*.tmp")]:
             leftover.unlink()  # the run was killed while it wrote
         config = self.config["fit"].clone()

@@ -16,9 +16,9 @@ import pytest
 import torch
 import yaml
 from adaptconv_cli.main import main
+from training import same_state
 
 from lit_adaptconv.result import RunResult
-from training import same_state
 
 from .conftest import FAST, command
 from .test_fit import rows
@@ -161,7 +161,7 @@ def test_interrupted_it_says_so_and_can_go_on(network: Path, sent: signal.Signal
     process = command(network, *arguments("b"))
     wait_for(first_checkpoint, process)
     process.send_signal(sent)
-    out, err = process.communicate()
+    _, err = process.communicate()
     assert process.returncode == status, err
     assert "Traceback" not in err
     assert RunResult.read(Path("runs/b/1/result.json")).status == "interrupted"
