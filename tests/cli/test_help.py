@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import io
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,12 +47,45 @@ def test_the_printed_configuration_can_be_given_back(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == first
 
 
-def test_a_completion_script_for_bash_is_printed_and_is_bash(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--print_completion=shtab-bash"]) == 0
-    script = capsys.readouterr().out
-    assert "adaptconv" in script
-    assert "--trainer.max_epochs" in script
-    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        (["co"], ["compare"]),
+        (["fit", "--trainer.max"], ["--trainer.max_epochs", "--trainer.max_steps", "--trainer.max_time"]),
+        (["fit", "--data", "F"], ["FashionMNIST"]),
+        (["test", "--data.sh"], ["--data.shift"]),
+        (["fit", "--model.backbone", "Conv"], ["ConvNet"]),
+        (["fit", "--model.backbone.pool"], ["--model.backbone.pool_after"]),
+        (["fit", "--out"], []),
+        (["predict", "--out"], ["--output"]),
+    ],
+)
+@pytest.mark.skipif(shutil.which("bash") is None or sys.platform == "win32", reason="needs bash")
+def test_bash_completes_commands_options_and_names(
+    typed: list[str], offered: list[str], completion: str, folder: Path
+) -> None:
+    (folder / "complete.sh").write_text(
+        f"{completion}\nCOMP_WORDS=(adaptconv {' '.join(typed)})\nCOMP_CWORD={len(typed)}\n"
+        'name=$(complete -p adaptconv | sed "s/.*-F \\([^ ]*\\) .*/\\1/")\n'
+        '"$name" adaptconv "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"\n'
+        'printf "%s\\n" "${COMPREPLY[@]}"\n'
+    )
+    done = subprocess.run(["bash", "complete.sh"], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == offered
+
+
+@pytest.fixture(scope="module")
+def completion() -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert main(["--print_completion=bash"]) == 0
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("shell", ["zsh", "tcsh"])
+def test_other_shells_have_a_script_too(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--print_completion", shell]) == 0
+    assert "compare" in capsys.readouterr().out
 
 
 def test_options_are_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
