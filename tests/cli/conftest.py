@@ -50,5 +50,5 @@ def command(folder: Path, *args: str) -> subprocess.Popen[str]:
 
 
 def _heed_interrupts() -> None:
-    """Heed SIGINT as in a terminal: a shell lets what it starts in the background ignore it, and children inherit that."""
+    """Heed SIGINT as in a terminal: what a shell starts in the background ignores it, and children inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
