@@ -96,7 +96,8 @@ class TrainingCLI(LightningCLI):
         config = self.config[self.subcommand]
         if config.run.name is None:
             parts = (config.data.class_path, config.model.backbone.class_path)
-            config.run.name = "-".join([*(p.rsplit(".", 1)[-1].lower() for p in parts), config.model.kind])
+            kind = (config.model.convert or config.model).kind
+            config.run.name = "-".join([*(p.rsplit(".", 1)[-1].lower() for p in parts), kind])
         run = None
         if config.ckpt_path in CHECKPOINTS:
             run = newest_run(config.run.root, config.run.name, config.run.id)
@@ -176,9 +177,9 @@ class TrainingCLI(LightningCLI):
             data=type(self.datamodule).__name__,
             backbone=type(model.network).__name__,
             kind=model.kind,
-            kind_options=config.model.kind_options or {},
-            widths=list(model.network.widths),
-            budget=config.model.budget,
+            kind_options=model.kind_options,
+            widths=list(model.widths),
+            budget=model.budget,
             parameters=model.parameter_count,
             flops=model.flops,
             seed=config.seed_everything,
