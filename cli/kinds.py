@@ -13,6 +13,7 @@ from lit_adaptconv.layers.describe import CHANNELS, DESCRIPTIONS, IMAGE, KERNEL_
 def kinds() -> int:
     """Print the conv kinds: equation, source, what the kernel depends on, parameters and FLOPs of one layer."""
     table = Table("Kind, equation, source", "Kernel", "Parameters", "FLOPs", box=box.SIMPLE_HEAD, leading=1)
+    table.columns[0].min_width = max(map(len, DESCRIPTIONS))
     table.columns[1].max_width = 12
     for column in table.columns[2:]:
         column.justify = "right"

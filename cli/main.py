@@ -45,8 +45,11 @@ def main(args: list[str] | None = None) -> int:
         _check_command(args)
         return _command(args) if args and args[0] in COMMANDS else _train(args)
     except (UserError, MisconfigurationException, OSError) as error:
-        sys.stderr.write(f"adaptconv: error: {' '.join(str(error).split())}\n")
-        return 1
+        return _fail(error)
+    except ValueError as error:  # jsonargparse's own, around what a class said of its arguments
+        if not isinstance(error.__cause__, UserError):
+            raise
+        return _fail(error.__cause__)
     except KeyboardInterrupt:
         return INTERRUPTED
     except SIGTERMException:
@@ -55,6 +58,11 @@ def main(args: list[str] | None = None) -> int:
         if isinstance(exit.__context__, KeyboardInterrupt):  # Lightning's own answer to Ctrl-C
             return INTERRUPTED
         return exit.code if isinstance(exit.code, int) else 1
+
+
+def _fail(error: Exception) -> int:
+    sys.stderr.write(f"adaptconv: error: {' '.join(str(error).split())}\n")
+    return 1
 
 
 def _check_command(args: list[str]) -> None:
@@ -101,12 +109,8 @@ def _with_config_of_run(args: list[str]) -> list[str]:
     given = _value(args, "--ckpt_path")
     if given is None or _value(args, "--config") or _value(args, "-c"):
         return args
-    run: Path | None
-    if given in CHECKPOINTS:
-        where = (_value(args, f"--run.{option}") for option in ("root", "name", "id"))
-        run = newest_run(next(where) or "runs", *where)
-    else:
-        run = run_of_checkpoint(Path(given))
+    root, name, id = (_value(args, f"--run.{option}") for option in ("root", "name", "id"))
+    run = newest_run(root or "runs", name, id) if given in CHECKPOINTS else run_of_checkpoint(Path(given))
     return args if run is None else [args[0], "--config", str(run / CONFIG), *args[1:]]
 
 

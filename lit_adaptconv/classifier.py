@@ -18,6 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lit_adaptconv.backbones import LeNet5
 from lit_adaptconv.budget import count_parameters
+from lit_adaptconv.compatibility import check_compatible
 from lit_adaptconv.errors import DivergedError, UserError
 from lit_adaptconv.flops import forward_flops
 from lit_adaptconv.network import BackboneCallable, ConvertOptions, build_network
@@ -70,7 +71,8 @@ class ImageClassifier(pl.LightningModule):
         image_size: tuple[int, int] = (28, 28),
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False, ignore=["backbone"] if isinstance(backbone, nn.Module) else None)
+        modules = ["backbone"] if isinstance(backbone, nn.Module) else []
+        self.save_hyperparameters(logger=False, ignore=["convert", *modules])  # a checkpoint holds plain values only
         self.image_shape = (in_channels, *image_size)
         self.network = build_network(
             backbone, kind, kind_options, width, budget, convert, self.image_shape, num_classes
@@ -199,34 +201,11 @@ class ImageClassifier(pl.LightningModule):
         Raises:
             UserError: The checkpoint comes from another network, or was trained on images of another shape.
         """
-        theirs, ours = checkpoint["state_dict"], self.state_dict()
-        shape = tuple(checkpoint.get("image_shape", self.image_shape))
-        if shape != self.image_shape:
-            raise UserError(
-                f"the checkpoint was trained on images of {_size(shape)}, the data has {_size(self.image_shape)}: "
-                f"set data.image_size to {shape[1]} or choose the data it was trained on"
-            )
-        differing = [name for name in ours if name not in theirs or theirs[name].shape != ours[name].shape]
-        differing += [name for name in theirs if name not in ours]
-        if differing:
-            name = differing[0]
-            raise UserError(
-                f"the checkpoint is of another network: {len(differing)} of {len(ours)} tensors differ, first {name} "
-                f"({_shape(theirs, name)} in the checkpoint, {_shape(ours, name)} here); "
-                "use the config.yaml of the run that wrote it"
-            )
+        check_compatible(checkpoint, self.state_dict(), self.image_shape)
         trained = self.train_accuracy
         for name, value in checkpoint.get("training_accuracy", {}).items():
             setattr(trained, name, value.to(trained.device))
         trained._update_count = checkpoint.get("training_accuracy_updates", 0)
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
-
-
-def _shape(tensors: dict[str, Tensor], name: str) -> str:
-    return _size(tuple(tensors[name].shape)) or "scalar" if name in tensors else "missing"
 
 
 def _missing_length(scheduler: SchedulerCallable) -> bool:

@@ -20,9 +20,9 @@ COMPILERS = {"cpu": "numba", "gpu": "triton"}
 def choose(kernel: Kernel | None, device: str, dtype: torch.dtype) -> Kernel:
     """Choose the implementation.
 
-    Without a wish of the caller's or in the environment variable `LIT_ADAPTCONV_KERNEL`, it is the device's fused kernel
-    or, with one warning, the reference where that cannot be used. While PyTorch exports to ONNX, which cannot hold a
-    custom operator, it is the reference.
+    Without a wish of the caller's or in the environment variable `LIT_ADAPTCONV_KERNEL`, it is the device's fused
+    kernel or, with one warning, the reference where that cannot be used. While PyTorch exports to ONNX, which cannot
+    hold a custom operator, it is the reference.
 
     Args:
         kernel: The caller's wish; None leaves it to the environment variable.

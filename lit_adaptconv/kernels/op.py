@@ -7,13 +7,13 @@ by differentiating the reference implementation. Under `vmap` the mapped dimensi
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from lit_adaptconv.activation import Activation
 from lit_adaptconv.kernels import reference
 from lit_adaptconv.kernels.geometry import Call, Sides, windows
 
@@ -47,13 +47,7 @@ def _two(values: Ints) -> tuple[int, int]:
 
 def _passes(kernel: str) -> Any:
     """Return the module with the passes `forward` and `backward`; its compiler is imported when first needed."""
-    if kernel == "gpu":
-        from lit_adaptconv.kernels import gpu
-
-        return gpu
-    from lit_adaptconv.kernels import cpu
-
-    return cpu
+    return importlib.import_module(f"lit_adaptconv.kernels.{kernel}")
 
 
 def _forward(
@@ -119,11 +113,11 @@ def _differentiate_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ..
         return reference.adaptive_conv2d(input, generator_weight, generator_bias, None, *vars(call).values())
 
     def backward(grad_output: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-        _, pull_back = torch.func.vjp(convolve, *inputs)
+        pull_back = torch.func.vjp(convolve, *inputs)[1]
         return (*pull_back(grad_output), grad_output.sum((0, 2, 3)))
 
     needed = (ctx.needs_input, ctx.needs_weights, ctx.needs_weights, True)
-    outputs, pull_back = torch.func.vjp(backward, *ctx.saved_tensors)
+    outputs, pull_back = torch.func.vjp(backward, *ctx.saved_tensors)[:2]
     cotangents = (
         grad if need else torch.zeros_like(output) for grad, need, output in zip(grads, needed, outputs, strict=True)
     )
@@ -221,7 +215,7 @@ def autocast_dtype(tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
 
 
 def _autocast(device: str) -> Any:
-    keys = torch._C.DispatchKeySet(torch._C._parse_dispatch_key(f"Autocast{device.upper()}"))
+    keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, f"Autocast{device.upper()}"))
 
     def forward(*args: Any) -> Tensor:
         dtype = torch.get_autocast_dtype(device)
@@ -248,7 +242,7 @@ def _forward_flops(input: Any, weight: Any, *args: Any, out_shape: Any = None, *
 def _backward_flops(grad_output: Any, input: Any, weight: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
     """Two products for each of forward, as for any convolution; generating the kernels again is not counted."""
     needs_input, needs_weights = args[-2:]
-    return 2 * _macs(input, weight, grad_output) * (needs_input + needs_weights)
+    return 2 * _macs(input, weight, grad_output) * (int(needs_input) + int(needs_weights))
 
 
 torch.library.register_kernel(FORWARD, ("cpu", "cuda"), _forward, lib=LIBRARY)

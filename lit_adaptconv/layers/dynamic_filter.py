@@ -29,8 +29,8 @@ class DynamicFilter2d(ConvLayer):
     perceptron, on channel means, so that it serves images of any size. With h = max(4, C_in // reduction) hidden units,
     it has `(C_in + 1) * h + (h + 1) * C_out * C_in // groups * kh * kw + C_out` parameters.
 
-    Initialisation: outputs keep the variance of a standardised input: 95 % of the kernels' comes from
-    `filters.bias`, the rest from h, so that depth does not compound what the input adds. `bias` starts at zero.
+    Initialisation: outputs keep the variance of a standardised input, with kernels from `filters.bias`. What h adds is
+    small: the means of a standardised input are near zero, and for h of order 1 it is 5 %. `bias` starts at zero.
 
     Source: De Brabandere, Jia, Tuytelaars, Van Gool, *Dynamic Filter Networks*, NeurIPS 2016,
     https://arxiv.org/abs/1605.09673.
@@ -83,7 +83,7 @@ class DynamicFilter2d(ConvLayer):
         """Draw the parameters anew, as the class describes."""
         self.squeeze.linear.reset_parameters()
         terms = math.prod(self.filter_shape[1:])
-        static = uniform_bound(math.sqrt(STATIC_SHARE / terms))
+        static = uniform_bound(math.sqrt(1 / terms))
         dynamic = uniform_bound(math.sqrt((1 - STATIC_SHARE) / (terms * self.filters.in_features)))
         nn.init.uniform_(self.filters.bias, -static, static)
         nn.init.uniform_(self.filters.weight, -dynamic, dynamic)
@@ -118,7 +118,8 @@ class LocalDynamicFilter2d(WindowedLayer):
     less memory. With h = max(4, C_in // reduction) hidden channels and generator windows of (qh, qw), it has
     `(C_in * qh * qw + 1) * h + (h + 1) * C_out * C_in // groups * kh * kw + C_out` parameters.
 
-    Initialisation: as in `DynamicFilter2d`, for features that start with variance 1 before their ReLU.
+    Initialisation: outputs keep the variance of a standardised input: 95 % of the kernels' comes from weight[0], the
+    rest from h, so that depth does not compound what the input adds. Biases start at zero.
 
     Source: De Brabandere, Jia, Tuytelaars, Van Gool, *Dynamic Filter Networks*, NeurIPS 2016,
     https://arxiv.org/abs/1605.09673.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lit_adaptconv.flops import elementwise_product_flops
 from lit_adaptconv.kernels.geometry import Padding, check_input, windows
+from lit_adaptconv.layers.adaptive import STATIC_SHARE
 from lit_adaptconv.layers.base import ConvLayer
 from lit_adaptconv.layers.init import uniform_bound
 from lit_adaptconv.layers.per_pixel import per_pixel_conv2d
@@ -33,8 +34,9 @@ class Involution2d(ConvLayer):
     `(C_out * C_in // groups if mixed else 0) + C_out * h + 2 * h + (h + 1) * kh * kw * g + C_out` parameters, where
     `mixed` tells whether there is a 1×1 convolution.
 
-    Initialisation: outputs keep the variance of a standardised input, as kh * kw * h * Var(span) / 2 = 1 (ReLU halves
-    the power of what batch normalisation has standardised) and the 1×1 convolution keeps it too. Biases start at zero.
+    Initialisation: outputs keep the variance of a standardised input. 95 % of the kernels' variance comes from the bias
+    of `span` and the rest from the image: with kernels that follow the image alone, a bright spot gets a large kernel,
+    and ten layers in a row multiply the variance by 10⁴ and more. The 1×1 convolution keeps it; `bias` starts at zero.
 
     Source: Li, Hu, Wang, Li, She, Zhu, Zhang, Chen, *Involution: Inverting the Inherence of Convolution for Visual
     Recognition*, CVPR 2021, https://arxiv.org/abs/2103.06255.
@@ -104,11 +106,15 @@ class Involution2d(ConvLayer):
             nn.init.uniform_(self.pointwise.weight, -mix, mix)
         self.reduce.reset_parameters()
         self.norm.reset_parameters()
-        span = uniform_bound(math.sqrt(2 / (math.prod(self.kernel_size) * self.span.in_channels)))
-        nn.init.uniform_(self.span.weight, -span, span)
-        for bias in (self.span.bias, self.bias):
-            if bias is not None:
-                nn.init.zeros_(bias)
+        taps = math.prod(self.kernel_size)
+        relu_power = 0.5  # E[relu(z)²] for z standard normal, as batch normalisation makes it
+        static = uniform_bound(math.sqrt(STATIC_SHARE / taps))
+        dynamic = uniform_bound(math.sqrt((1 - STATIC_SHARE) / (taps * self.span.in_channels * relu_power)))
+        assert self.span.bias is not None
+        nn.init.uniform_(self.span.bias, -static, static)
+        nn.init.uniform_(self.span.weight, -dynamic, dynamic)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(
         self, input: Float[Tensor, "*batch in_channels height width"]

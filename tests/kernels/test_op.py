@@ -104,7 +104,9 @@ def test_mapped_over_any_argument_it_gives_what_a_loop_gives(mapped: tuple[int |
     ]
     expected = torch.stack([convolve(*a) for a in one_by_one])
     torch.testing.assert_close(vmap(convolve, mapped)(*args), expected)
-    for got, each in zip(vmap(gradients, mapped)(*args), zip(*map(gradients, *zip(*one_by_one, strict=True)), strict=True), strict=True):
+    for got, each in zip(
+        vmap(gradients, mapped)(*args), zip(*map(gradients, *zip(*one_by_one, strict=True)), strict=True), strict=True
+    ):
         torch.testing.assert_close(got, torch.stack(each))
 
 

@@ -1,4 +1,4 @@
-"""How images lie in scratch memory: every neighbour of a pixel at one constant distance, whatever stride and dilation."""
+"""How images lie in scratch memory: every neighbour of a pixel at one distance, whatever stride and dilation."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Sweeps: arms × budgets × seeds."""
