@@ -46,7 +46,8 @@ class Family:
     def __init__(self, build: Build, conv: Conv) -> None:
         self._build = build
         self._conv = conv
-        self._base = on_meta(lambda: build(nn.Conv2d, 1.0)).widths
+        usual = on_meta(lambda: build(nn.Conv2d, 1.0))
+        self._name, self._base = type(usual).__name__, usual.widths
         self._formula = find_formula(build, conv, self._base)
         self._known: dict[tuple[int, ...], int] = {}
 
@@ -68,7 +69,7 @@ class Family:
         the rest widened again, and the largest network is kept.
 
         Raises:
-            UserError: Even the narrowest network is larger; the message names its size.
+            UserError: Even the narrowest network is larger (the message names its size), or widths change nothing.
         """
         base, size = self._base, self.parameters
         smallest = tuple(1 for _ in base)
@@ -81,6 +82,8 @@ class Family:
         def scaled(factor: float) -> tuple[int, ...]:
             return tuple(max(1, round(width * factor)) for width in base)
 
+        if size(scaled(2.0)) == size(base):
+            raise UserError(f"the width of {self._name} changes no parameter, so no budget can be met with it")
         low, high = 0.0, 1.0
         while size(scaled(high)) <= budget:
             low, high = high, 2 * high
