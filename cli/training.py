@@ -67,7 +67,12 @@ class TrainingCLI(LightningCLI):
         """Add the run's options and the convergence targets; let the data tell the model its shape."""
         parser.add_class_arguments(RunOptions, "run")
         parser.add_lightning_class_args(ConvergenceCallback, "convergence")
-        parser.set_defaults({"data": {"class_path": "lit_adaptconv.data.Digits"}})
+        parser.set_defaults(
+            {
+                "data": {"class_path": "lit_adaptconv.data.Digits"},
+                "model.backbone": {"class_path": "lit_adaptconv.backbones.LeNet5"},
+            }
+        )
         for name in ("in_channels", "num_classes", "image_size"):
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
 

@@ -96,8 +96,10 @@ class Family:
             narrower = [
                 (i, width - less) for i, width in enumerate(best) for less in (1, 2) if width - less >= least[i]
             ]
-            others = [_fill((*best[:i], width, *best[i + 1 :]), base, size, budget, last=i) for i, width in narrower]
-            best = max([best, *others], key=size)
+            others = [((*best[:i], width, *best[i + 1 :]), i) for i, width in narrower]
+            # A kind may need more where channel counts differ: narrower is not always smaller.
+            filled = [_fill(widths, base, size, budget, last=i) for widths, i in others if size(widths) <= budget]
+            best = max([best, *filled], key=size)
         return Fit(best, size(best))
 
 

@@ -121,10 +121,12 @@ def convert(
         chosen = _within(budget, total, [a - b for a, b in zip(after, before, strict=True)], spots, kind)
         spots, after, before = ([column[i] for i in chosen] for column in (spots, after, before))  # type: ignore[assignment]
     flops = None if example_input is None else forward_flops(model, tuple(example_input.shape[1:]))
-    layers = {spot.convolution: _try(spot, kind, conv, warm_start=warm_start) for spot in spots}
+    layers: dict[nn.Module, nn.Module] = {
+        spot.convolution: _try(spot, kind, conv, warm_start=warm_start) for spot in spots
+    }
     shown = [str(spot.convolution) for spot in spots]
     put(model, layers)
-    model = layers.get(model, model)  # type: ignore[call-overload]
+    model = layers.get(model, model)
     return Conversion(
         model,
         kind,

@@ -113,7 +113,7 @@ class LowRankAdaptiveConv2d(WindowedLayer):
         nn.init.zeros_(self.gate_weight)
         nn.init.constant_(self.gate_bias, GATE_MEAN)
         gate = activate(torch.tensor(GATE_MEAN, dtype=torch.float64), self.gate_activation).item()
-        self.weight += (convolution.weight / gate - self.weight.sum(0)) / self.rank
+        self.weight.add_((convolution.weight / gate - self.weight.sum(0)) / self.rank)
         if self.bias is not None and convolution.bias is not None:
             self.bias.copy_(convolution.bias)
 
