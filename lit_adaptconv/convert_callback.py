@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning_utilities.core.rank_zero import rank_zero_info
 from torch import Tensor, nn
 
 from lit_adaptconv.convert import Conversion, convert
 from lit_adaptconv.convert_select import Selection
+from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.conv import conv_kind
 
 _MARK = "_converted_convolutions"
@@ -39,7 +41,8 @@ class ConvertConvolutions(pl.Callback):
         conversion: What was done; None before, and if another callback's or an earlier training's swap was found.
 
     Raises:
-        UserError: As `lit_adaptconv.convert.convert` does; an unknown kind at once, the rest when training starts.
+        UserError: As `lit_adaptconv.convert.convert` does; an unknown kind at once, the rest when training starts. Also
+            for strategies such as "ddp_spawn" and "ddp_notebook", whose processes hand weights back to the script.
     """
 
     def __init__(
@@ -65,6 +68,11 @@ class ConvertConvolutions(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Have the convolutions swapped as the last act of the module's `configure_model`."""
+        if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+            raise UserError(
+                "forked or spawned processes hand their weights back to a module that stayed as it was: convert it with "
+                "lit_adaptconv.convert before the training, without this callback, or use strategy 'ddp'"
+            )
         build = pl_module.configure_model
 
         def configure_model() -> None:
