@@ -98,8 +98,9 @@ def convert(
         model: Any model, such as one of torchvision or timm.
         kind: The conv kind; `lit_adaptconv.layers.KINDS` lists them.
         where: Which convolutions: a pattern on names in the model ("layer1"), several, a `Selection` ("3×3, stride
-            1") or another predicate `(name, convolution) -> bool`; None means every one larger than 1×1. Only a plain
-            `nn.Conv2d` with zero padding is swapped; the result lists what was left alone, and why.
+            1") or another predicate `(name, convolution) -> bool`; None means all. 1×1 convolutions are meant only by a
+            `Selection` with kernel_size 1 and by predicates. Only a plain `nn.Conv2d` with zero padding is swapped; the
+            result lists what was left alone, and why.
         budget: Largest number of trainable parameters that the converted model may have.
         example_input: A batch `(N, C, H, W)` for the model. Only its shape matters: to count FLOPs, the model is run on
             one sample of zeros, before and after.

@@ -30,8 +30,8 @@ class ConvertConvolutions(pl.Callback):
 
     Args:
         kind: The conv kind; `adaptconv kinds` lists them.
-        where: Which convolutions: a pattern on names in the module, several, or a `Selection`; None means every one
-            larger than 1×1.
+        where: Which convolutions: a pattern on names in the module, several, or a `Selection`; None means all. 1×1
+            convolutions are meant only by a `Selection` with kernel_size 1.
         budget: Largest number of trainable parameters that the converted module may have; as many convolutions are
             swapped as it allows.
         kind_options: Further arguments of the kind, such as `rank`.
@@ -70,8 +70,8 @@ class ConvertConvolutions(pl.Callback):
         """Have the convolutions swapped as the last act of the module's `configure_model`."""
         if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
             raise UserError(
-                "forked or spawned processes hand their weights back to a module that stayed as it was: convert it with "
-                "lit_adaptconv.convert before the training, without this callback, or use strategy 'ddp'"
+                "forked or spawned processes hand their weights back to a module that stayed as it was: convert it "
+                "with lit_adaptconv.convert before the training, without this callback, or use strategy 'ddp'"
             )
         build = pl_module.configure_model
 

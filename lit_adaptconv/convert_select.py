@@ -33,7 +33,8 @@ class Selection:
     Args:
         names: Patterns, at least one of which fits the convolution's name in the model, or that of a part of the model
             that it lies in: `*` stands for anything, also for dots, as in "layer1", "layer[12].*" or "*.conv2".
-        kernel_size: Side of its (square) kernel; None means any.
+        kernel_size: Side of its (square) kernel; None means any kernel larger than 1×1, which sees no neighbourhood
+            from which a kernel could be computed. 1 means the 1×1 convolutions.
         stride: Its stride in both directions; None means any.
         depthwise: Whether it has a group for each channel; None means either.
     """
@@ -49,8 +50,7 @@ class Selection:
         is_depthwise = convolution.groups == convolution.in_channels > 1
         return (
             self.fits_name(name)
-            and k in (None, convolution.kernel_size[0])
-            and k in (None, convolution.kernel_size[1])
+            and (is_spatial(convolution) if k is None else convolution.kernel_size == (k, k))
             and s in (None, convolution.stride[0])
             and s in (None, convolution.stride[1])
             and self.depthwise in (None, is_depthwise)
@@ -62,7 +62,7 @@ class Selection:
 
 
 Where = str | Sequence[str] | Predicate | None
-"""A pattern on names, several, a `Selection` or other predicate, or None: every convolution larger than 1×1."""
+"""A pattern on names, several, a `Selection` or other predicate; None means every convolution larger than 1×1."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def find_spots(model: nn.Module, where: Where) -> tuple[list[Spot], list[Left]]:
     Raises:
         UserError: The model has no convolution, or none that is meant, or none of these can be swapped.
     """
-    meant: Predicate = _by_size if where is None else where if callable(where) else Selection(_patterns(where))
+    meant: Predicate = where if callable(where) else Selection(_patterns(where))
     by_name = meant.fits_name if isinstance(meant, Selection) else lambda name: True
     found = list(_convolutions(model))
     if not found:
@@ -112,12 +112,8 @@ def find_spots(model: nn.Module, where: Where) -> tuple[list[Spot], list[Left]]:
     return list(spots.values()), list(left.values())
 
 
-def _patterns(where: str | Sequence[str]) -> list[str]:
-    return [where] if isinstance(where, str) else list(where)
-
-
-def _by_size(name: str, convolution: nn.Conv2d) -> bool:
-    return is_spatial(convolution)
+def _patterns(where: str | Sequence[str] | None) -> list[str]:
+    return ["*"] if where is None else [where] if isinstance(where, str) else list(where)
 
 
 def _convolutions(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -165,13 +161,18 @@ def _nothing_found(where: Where, names: list[str], left: list[Left]) -> str:
         return f"none of the convolutions meant can be swapped: {reasons}{'; …' if len(left) > 3 else ''}"
     shown = f"{', '.join(name or '(the model)' for name in names[:6])}{', …' if len(names) > 6 else ''}"
     there = f"there are {len(names)}: {shown}"
-    if where is None:
-        return f"the model has no convolution larger than 1×1: name those to swap; {there}"
     if isinstance(where, Selection):
         return f"no convolution matches {where}; {there}"
     if callable(where):
         return f"no convolution is selected; {there}"
+    patterns = _patterns(where)
+    if any(Selection(patterns).fits_name(name) for name in names):
+        return f"only 1×1 convolutions match {_listed(patterns)}: ask for them with Selection(kernel_size=1); {there}"
     parts = {".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 2)}
-    near = [m for p in _patterns(where) for m in difflib.get_close_matches(p.rstrip(".*"), sorted(parts), n=1)]
+    near = [m for p in patterns for m in difflib.get_close_matches(p.rstrip(".*"), sorted(parts), n=1)]
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"no convolution matches {' or '.join(map(repr, _patterns(where)))}; {hint}{there}"
+    return f"no convolution matches {_listed(patterns)}; {hint}{there}"
+
+
+def _listed(patterns: list[str]) -> str:
+    return " or ".join(map(repr, patterns))

@@ -26,8 +26,8 @@ class ConvertOptions:
 
     Args:
         kind: The conv kind.
-        where: Which convolutions: a pattern on names in the network, several, or a `Selection`; None means every one
-            larger than 1×1.
+        where: Which convolutions: a pattern on names in the network, several, or a `Selection`; None means all. 1×1
+            convolutions are meant only by a `Selection` with kernel_size 1.
         budget: Largest number of trainable parameters of the converted network; as many are swapped as it allows.
         kind_options: Further arguments of the kind, such as `rank`.
         warm_start: Whether the new layers take over the weights of the old ones.

@@ -117,15 +117,17 @@ def test_the_standard_kind_leaves_every_output_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("where", "names"),
     [
-        ("block", ["block.0", "block.2", "block.3"]),
-        ("block.*", ["block.0", "block.2", "block.3"]),
+        ("block", ["block.0", "block.2"]),
+        ("block.*", ["block.0", "block.2"]),
         ("head.same", ["head.same"]),
         (["stem", "*.2"], ["stem", "block.2"]),
-        ("*", ["stem", "block.0", "block.2", "block.3", "again"]),
+        ("*", ["stem", "block.0", "block.2", "again"]),
+        (None, ["stem", "block.0", "block.2", "again"]),
+        (Selection(kernel_size=1), ["block.3"]),
         (Selection(kernel_size=3), ["block.0", "again"]),
         (Selection(stride=2), ["stem"]),
         (Selection(names=["block"], depthwise=True), ["block.2"]),
-        (Selection(names=["block"], depthwise=False), ["block.0", "block.3"]),
+        (Selection(names=["block"], depthwise=False), ["block.0"]),
         (lambda name, convolution: convolution.out_channels == 8, ["block.0", "block.2"]),
     ],
 )
@@ -140,7 +142,7 @@ def test_a_layer_that_is_converted_already_is_left_alone_with_all_that_is_in_it(
     model = Net()
     convert(model, "adaptive_residual", where="stem")
     conversion = convert(model, "adaptive", where="*")
-    assert [swapped.name for swapped in conversion.swapped] == ["block.0", "block.2", "block.3", "again"]
+    assert [swapped.name for swapped in conversion.swapped] == ["block.0", "block.2", "again"]
     assert [(left.name, left.reason) for left in conversion.left] == [("stem", "is a ResidualAdaptiveConv2d already")]
     assert type(model.stem.static) is nn.Conv2d
 
@@ -331,7 +333,11 @@ def test_a_layer_takes_over_only_a_convolution_of_its_own_geometry(
         ),
         (Net, {"kind": "odconv", "warm_start": True}, r".* cannot start from trained weights; these can: standard, .*"),
         (lambda: nn.Linear(1, 1), {"kind": "adaptive"}, "Linear has no convolutions"),
-        (lambda: nn.Conv2d(1, 1, 1), {"kind": "adaptive"}, r"the model has no convolution larger than 1×1: .*"),
+        (
+            lambda: nn.Conv2d(1, 1, 1),
+            {"kind": "adaptive"},
+            r"only 1×1 convolutions match '\*': ask for them with Selection\(kernel_size=1\); .*",
+        ),
         (lambda: nn.Conv1d(1, 1, 1), {"kind": "adaptive"}, r"none of the convolutions meant can be swapped: .*"),
     ],
 )
