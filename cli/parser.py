@@ -19,9 +19,11 @@ class OneLineParser(LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
-    def format_help(self) -> str:
+    def format_help(self, *args: Any, **options: Any) -> str:
         """Return the help, where the list of known networks ends before all the modules of PyTorch."""
-        return re.sub(r",\s+torch\.nn\.Module,[^()]*\)", ", and any torch.nn.Module)", super().format_help())
+        return re.sub(
+            r",\s+torch\.nn\.Module,[^()]*\)", ", and any torch.nn.Module)", super().format_help(*args, **options)
+        )
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error, with the nearest known name, and exit."""
