@@ -19,6 +19,12 @@ class OneLineParser(LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
+    def format_help(self, *args: Any, **options: Any) -> str:
+        """Return the help, where the list of known networks ends before all the modules of PyTorch."""
+        return re.sub(
+            r",\s+torch\.nn\.Module,[^()]*\)", ", and any torch.nn.Module)", super().format_help(*args, **options)
+        )
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error, with the nearest known name, and exit."""
         line = re.sub(r"\s*\n\s*", " ", message).strip()
@@ -27,6 +33,8 @@ class OneLineParser(LightningArgumentParser):
             line = f"unknown class {unknown[2]!r} for --{unknown[1]}" + (
                 f"; known: {', '.join(known)}" if known else ""
             )
+        elif bad := re.search(r'Parser key "([\w.]+)".*Problem with given class_path .*?: (.*?)( Given value|$)', line):
+            line = f"--{bad[1]}: {bad[2]}"
         sys.stderr.write(f"adaptconv: error: {line}{self._suggestion(line)}\n")
         sys.exit(2)
 

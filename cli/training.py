@@ -78,7 +78,12 @@ class TrainingCLI(LightningCLI):
         """Add the run's options and the convergence targets; let the data tell the model its shape."""
         parser.add_class_arguments(RunOptions, "run")
         parser.add_lightning_class_args(ConvergenceCallback, "convergence")
-        parser.set_defaults({"data": {"class_path": "lit_adaptconv.data.Digits"}})
+        parser.set_defaults(
+            {
+                "data": {"class_path": "lit_adaptconv.data.Digits"},
+                "model.backbone": {"class_path": "lit_adaptconv.backbones.LeNet5"},
+            }
+        )
         for name in ("in_channels", "num_classes", "image_size"):
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
 
@@ -97,7 +102,8 @@ class TrainingCLI(LightningCLI):
         config = self.config[self.subcommand]
         if config.run.name is None:
             parts = (config.data.class_path, config.model.backbone.class_path)
-            config.run.name = "-".join([*(p.rsplit(".", 1)[-1].lower() for p in parts), config.model.kind])
+            kind = (config.model.convert or config.model).kind
+            config.run.name = "-".join([*(p.rsplit(".", 1)[-1].lower() for p in parts), kind])
         run = None
         if config.ckpt_path in CHECKPOINTS:
             run = newest_run(config.run.root, config.run.name, config.run.id)
@@ -178,9 +184,9 @@ class TrainingCLI(LightningCLI):
             data=type(self.datamodule).__name__,
             backbone=type(model.network).__name__,
             kind=model.kind,
-            kind_options=config.model.kind_options or {},
-            widths=list(model.network.widths),
-            budget=config.model.budget,
+            kind_options=model.kind_options,
+            widths=list(model.widths),
+            budget=model.budget,
             parameters=model.parameter_count,
             flops=model.flops,
             seed=config.seed_everything,

@@ -25,69 +25,82 @@ class Fit:
     parameters: int
 
 
-def fit_budget(build: Callable[[Conv, Width], Backbone], conv: Conv, budget: int) -> Fit:
-    """Find the widest network with at most `budget` trainable parameters.
+Build = Callable[[Conv, Width], Backbone]
+"""Makes the backbone for a conv kind and a width."""
 
-    First the largest common factor on all widths, by bisection; then single layers are widened by one, those furthest
-    behind their usual proportion first, until every such widening would exceed the budget. If less than 98 % of the
-    budget is used, each layer is tried one or two narrower, yet not below half its proportion, with the rest widened
-    again, and the largest network is kept.
+
+def fit_budget(build: Build, conv: Conv, budget: int) -> Fit:
+    """Find the widest network with at most `budget` trainable parameters; see `Family`."""
+    return Family(build, conv).fit(budget)
+
+
+class Family:
+    """The networks of one architecture and conv kind, of all widths.
 
     Args:
         build: Makes the backbone for a conv kind and a width; it is called on the meta device, a few times, so nothing
             is allocated.
         conv: The conv kind.
-        budget: Largest number of trainable parameters.
-
-    Raises:
-        UserError: Even the narrowest network is larger (the message names its size), or widths change nothing.
     """
-    usual = on_meta(lambda: build(nn.Conv2d, 1.0))
-    base = usual.widths
-    size = _Sizes(build, conv, base)
-    smallest = tuple(1 for _ in base)
-    if size(smallest) > budget:
-        raise UserError(
-            f"no network of this family has at most {budget:,} parameters: the narrowest "
-            f"(widths {'-'.join(map(str, smallest))}) has {size(smallest):,}"
-        )
 
-    def scaled(factor: float) -> tuple[int, ...]:
-        return tuple(max(1, round(width * factor)) for width in base)
-
-    if size(scaled(2.0)) == size(base):
-        raise UserError(f"the width of {type(usual).__name__} changes no parameter, so no budget can be met with it")
-    low, high = 0.0, 1.0
-    while size(scaled(high)) <= budget:
-        low, high = high, 2 * high
-    while scaled(low) != scaled(high) and high - low > 1e-4 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if size(scaled(middle)) <= budget else (low, middle)
-    best = _fill(scaled(low), base, size, budget)
-    if size(best) < CLOSE_ENOUGH * budget:
-        least = [max(1.0, width * low / 2) for width in base]
-        narrower = [(i, width - less) for i, width in enumerate(best) for less in (1, 2) if width - less >= least[i]]
-        others = [_fill((*best[:i], width, *best[i + 1 :]), base, size, budget, last=i) for i, width in narrower]
-        best = max([best, *others], key=size)
-    return Fit(best, size(best))
-
-
-class _Sizes:
-    """Number of parameters for widths: by formula where there is one, else by building on the meta device."""
-
-    def __init__(self, build: Callable[[Conv, Width], Backbone], conv: Conv, base: Sequence[int]) -> None:
+    def __init__(self, build: Build, conv: Conv) -> None:
         self._build = build
         self._conv = conv
-        self._formula = find_formula(build, conv, base)
+        usual = on_meta(lambda: build(nn.Conv2d, 1.0))
+        self._name, self._base = type(usual).__name__, usual.widths
+        self._formula = find_formula(build, conv, self._base)
         self._known: dict[tuple[int, ...], int] = {}
 
-    def __call__(self, widths: tuple[int, ...]) -> int:
+    def parameters(self, widths: tuple[int, ...]) -> int:
+        """Return the number of trainable parameters for these widths."""
         if widths not in self._known:
             self._known[widths] = self._formula(widths) if self._formula else self._built(widths)
         return self._known[widths]
 
     def _built(self, widths: tuple[int, ...]) -> int:
         return count_parameters(on_meta(lambda: self._build(self._conv, widths)))
+
+    def fit(self, budget: int) -> Fit:
+        """Find the widest network with at most `budget` trainable parameters.
+
+        First the largest common factor on all widths, by bisection; then single layers are widened by one, those
+        furthest behind their usual proportion first, until every such widening would exceed the budget. If less than
+        98 % of the budget is used, each layer is tried one or two narrower, yet not below half its proportion, with
+        the rest widened again, and the largest network is kept.
+
+        Raises:
+            UserError: Even the narrowest network is larger (the message names its size), or widths change nothing.
+        """
+        base, size = self._base, self.parameters
+        smallest = tuple(1 for _ in base)
+        if size(smallest) > budget:
+            raise UserError(
+                f"no network of this family has at most {budget:,} parameters: the narrowest "
+                f"(widths {'-'.join(map(str, smallest))}) has {size(smallest):,}"
+            )
+
+        def scaled(factor: float) -> tuple[int, ...]:
+            return tuple(max(1, round(width * factor)) for width in base)
+
+        if size(scaled(2.0)) == size(base):
+            raise UserError(f"the width of {self._name} changes no parameter, so no budget can be met with it")
+        low, high = 0.0, 1.0
+        while size(scaled(high)) <= budget:
+            low, high = high, 2 * high
+        while scaled(low) != scaled(high) and high - low > 1e-4 * high:
+            middle = (low + high) / 2
+            low, high = (middle, high) if size(scaled(middle)) <= budget else (low, middle)
+        best = _fill(scaled(low), base, size, budget)
+        if size(best) < CLOSE_ENOUGH * budget:
+            least = [max(1.0, width * low / 2) for width in base]
+            narrower = [
+                (i, width - less) for i, width in enumerate(best) for less in (1, 2) if width - less >= least[i]
+            ]
+            others = [((*best[:i], width, *best[i + 1 :]), i) for i, width in narrower]
+            # A kind may need more where channel counts differ: narrower is not always smaller.
+            filled = [_fill(widths, base, size, budget, last=i) for widths, i in others if size(widths) <= budget]
+            best = max([best, *filled], key=size)
+        return Fit(best, size(best))
 
 
 def _fill(

@@ -12,21 +12,19 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics.classification import MulticlassAccuracy
 
-from lit_adaptconv.backbones import Backbone, LeNet5
-from lit_adaptconv.backbones.base import Width
-from lit_adaptconv.budget import count_parameters, fit_budget
+from lit_adaptconv.backbones import LeNet5
+from lit_adaptconv.budget import count_parameters
 from lit_adaptconv.compatibility import check_compatible
 from lit_adaptconv.errors import DivergedError, UserError
 from lit_adaptconv.flops import forward_flops
-from lit_adaptconv.layers.conv import Conv, conv_kind
+from lit_adaptconv.network import BackboneCallable, ConvertOptions, build_network
 from lit_adaptconv.schedules import OneCycle
 
-BackboneCallable = Callable[[int, int, tuple[int, int], Conv, Width], Backbone]
 SchedulerCallable = Callable[[Optimizer], LRScheduler]
 Batch = tuple[Tensor, Tensor]
 
@@ -38,11 +36,13 @@ class ImageClassifier(pl.LightningModule):
     `train/accuracy` (over the batches trained since the evaluation before).
 
     Args:
-        backbone: The network; one of `lit_adaptconv.backbones` or a `Backbone` of your own.
-        kind: The convolution that it is built with; `lit_adaptconv.layers.KINDS` lists them.
+        backbone: The network; one of `lit_adaptconv.backbones`, a `Backbone` of your own, or any module that maps
+            images to logits, such as one of torchvision or timm.
+        kind: The convolution that a backbone is built with; `lit_adaptconv.layers.KINDS` lists them.
         kind_options: Further arguments of that convolution, such as `rank`.
         width: A factor on the backbone's usual widths, or the width of every layer.
         budget: Largest number of trainable parameters; the widest network within it is built, and `width` stays 1.
+        convert: Convolutions of the network to swap for another kind; for modules that are no `Backbone`.
         optimizer: Makes the optimizer from the parameters.
         scheduler: Makes the learning-rate scheduler from the optimizer; None keeps the rate. One that has an argument
             `total_steps` gets the length of the training and steps with every batch; others step with every epoch.
@@ -58,11 +58,12 @@ class ImageClassifier(pl.LightningModule):
 
     def __init__(
         self,
-        backbone: BackboneCallable = LeNet5,
+        backbone: BackboneCallable | nn.Module = LeNet5,
         kind: str = "standard",
         kind_options: dict[str, Any] | None = None,
         width: float | list[int] = 1.0,
         budget: int | None = None,
+        convert: ConvertOptions | None = None,
         optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=0.003),
         scheduler: SchedulerCallable | None = OneCycle,
         label_smoothing: float = 0.0,
@@ -71,26 +72,18 @@ class ImageClassifier(pl.LightningModule):
         image_size: tuple[int, int] = (28, 28),
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)
+        modules = ["backbone"] if isinstance(backbone, nn.Module) else []
+        self.save_hyperparameters(logger=False, ignore=["convert", *modules])
         for name in [name for name, value in self.hparams.items() if callable(value)]:
             del self.hparams[name]  # a safe reader of checkpoints accepts plain values only
-        conv = conv_kind(kind, kind_options)
-
-        def build(conv: Conv, width: Width) -> Backbone:
-            return backbone(in_channels, num_classes, image_size, conv, width)
-
-        try:
-            if budget is not None:
-                if width != 1.0:
-                    raise UserError(f"give a width or a budget, not both: got width {width} and budget {budget}")
-                width = list(fit_budget(build, conv, budget).widths)
-            self.network = build(conv, width)
-        except (ValueError, TypeError) as error:
-            if isinstance(error, UserError) or not kind_options:
-                raise
-            raise UserError(f"conv kind {kind!r} with options {kind_options}: {error}") from error
-        self.kind = kind
         self.image_shape = (in_channels, *image_size)
+        self.network = build_network(
+            backbone, kind, kind_options, width, budget, convert, self.image_shape, num_classes
+        )
+        self.kind = convert.kind if convert else kind
+        self.kind_options = dict((convert.kind_options if convert else kind_options) or {})
+        self.budget = convert.budget if convert and budget is None else budget
+        self.widths: tuple[int, ...] = getattr(self.network, "widths", ())
         self.num_classes = num_classes
         self.parameter_count = count_parameters(self.network)
         self.flops = forward_flops(self.network, self.image_shape)

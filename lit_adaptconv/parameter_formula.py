@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from lit_adaptconv.layers.conv import Conv
@@ -26,8 +27,11 @@ _CHANNELS = ("in_channels", "out_channels", "groups")
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Count the trainable parameters: weights, generators, biases, normalisation; a shared one counts once."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+    """Count the trainable parameters: weights, generators, biases, normalisation; a shared one counts once.
+
+    A lazy module's, which have no shape before its first batch, are not counted.
+    """
+    return sum(p.numel() for p in module.parameters() if p.requires_grad and not is_lazy(p))
 
 
 class _DrawNothing(TorchFunctionMode):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import nn
 
 from lit_adaptconv.layers.conv import Conv
@@ -20,14 +21,14 @@ _HOOKS = (
 )
 
 
-def conv_like(convolution: nn.Conv2d, conv: Conv) -> nn.Module:
-    """Make a layer of another kind with a convolution's geometry, bias, device, dtype, training mode and hooks.
+def conv_like(convolution: nn.Conv2d, conv: Conv, device: torch.device | str | None = None) -> nn.Module:
+    """Make a layer of another kind with a convolution's geometry, bias and dtype, on its device or another.
 
     Its weights are drawn anew. For `nn.Conv2d` itself, the convolution is returned as it is.
     """
     if conv is nn.Conv2d:
         return convolution
-    layer = conv(
+    return conv(
         convolution.in_channels,
         convolution.out_channels,
         convolution.kernel_size,
@@ -36,16 +37,20 @@ def conv_like(convolution: nn.Conv2d, conv: Conv) -> nn.Module:
         convolution.dilation,
         convolution.groups,
         convolution.bias is not None,
-        device=convolution.weight.device,
+        device=device or convolution.weight.device,
         dtype=convolution.weight.dtype,
     )
-    for hooks in _HOOKS:  # the same dictionaries, so that the handles of the hooks still remove them
-        setattr(layer, hooks, getattr(convolution, hooks))
-    return layer.train(convolution.training)
 
 
 def put(network: nn.Module, layers: Mapping[nn.Module, nn.Module]) -> None:
-    """Put new layers in the places of old ones; one that stands in several places is replaced in all."""
+    """Put new layers in the places of old ones, with their training mode and hooks.
+
+    A layer that stands in several places is replaced in all of them. The handles of the hooks still remove them.
+    """
+    for old, new in layers.items():
+        new.train(old.training)
+        for hooks in _HOOKS:
+            setattr(new, hooks, getattr(old, hooks))
     for parent in list(network.modules()):
         for name, child in parent._modules.items():
             if child is not None and child in layers:

@@ -96,6 +96,30 @@ class AdaptiveConv2d(WindowedLayer):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
+    @torch.no_grad()
+    def start_from(self, convolution: nn.Conv2d) -> None:
+        """Take over a trained convolution: its kernel at every pixel, until the generator's weights leave zero.
+
+        Raises:
+            ValueError: Its geometry differs from this layer's, or its kernel or this layer's output activation cannot
+                give the same outputs; nothing is changed.
+        """
+        self.check_source(convolution)
+        if self.output_activation != "identity":
+            raise ValueError(f"outputs cannot be kept with output_activation={self.output_activation!r}")
+        kernel = convolution.weight.flatten(2)
+        if self.kernel_activation == "tanh":
+            largest = kernel.abs().max().item()
+            if largest >= 1:
+                raise ValueError(
+                    f"tanh cannot give a kernel with an element of {largest:.3g}: use kernel_activation='identity'"
+                )
+            kernel = kernel.double().atanh()
+        nn.init.zeros_(self.generator_weight)
+        self.generator_bias.copy_(kernel)
+        if self.bias is not None and convolution.bias is not None:
+            self.bias.copy_(convolution.bias)
+
     def forward(
         self, input: Float[Tensor, "*batch in_channels height width"]
     ) -> Float[Tensor, "*batch out_channels out_height out_width"]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from lit_adaptconv.kernels.geometry import Padding, check_padding, pair
 
 
 class ConvLayer(nn.Module):
     """Geometry of a layer that takes `nn.Conv2d`'s arguments."""
+
+    bias: Tensor | None
 
     def __init__(
         self,
@@ -34,6 +36,21 @@ class ConvLayer(nn.Module):
             if getattr(self, name) % groups:
                 raise ValueError(f"{name} must be divisible by groups={groups}, got {getattr(self, name)}")
         self.padding: Padding = check_padding(padding, self.stride)
+
+    def check_source(self, convolution: nn.Conv2d) -> None:
+        """Check that this layer can compute what a convolution does.
+
+        Raises:
+            ValueError: Its geometry, its bias or its kind of padding differs from this layer's.
+        """
+        if convolution.padding_mode != "zeros":
+            raise ValueError(f"only zero padding can be taken over, got padding_mode={convolution.padding_mode!r}")
+        for name in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"):
+            mine, theirs = getattr(self, name), getattr(convolution, name)
+            if mine != theirs:
+                raise ValueError(f"this layer's {name} is {mine}, that of the convolution to take over is {theirs}")
+        if (self.bias is None) != (convolution.bias is None):
+            raise ValueError("this layer and the convolution to take over must both have a bias, or neither")
 
     def describe(self, **options: tuple[object, object]) -> str:
         """Return `nn.Conv2d`'s way of writing the layer; `options` maps names to (value, default)."""

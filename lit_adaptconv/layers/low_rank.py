@@ -100,6 +100,23 @@ class LowRankAdaptiveConv2d(WindowedLayer):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
+    @torch.no_grad()
+    def start_from(self, convolution: nn.Conv2d) -> None:
+        """Take over a trained convolution: the mixture is its kernel, until the gates' weights leave zero.
+
+        The gates start constant. The kernels that are mixed keep their differences, so that they learn apart.
+
+        Raises:
+            ValueError: Its geometry or bias differs from this layer's; nothing is changed.
+        """
+        self.check_source(convolution)
+        nn.init.zeros_(self.gate_weight)
+        nn.init.constant_(self.gate_bias, GATE_MEAN)
+        gate = activate(torch.tensor(GATE_MEAN, dtype=torch.float64), self.gate_activation).item()
+        self.weight.add_((convolution.weight / gate - self.weight.sum(0)) / self.rank)
+        if self.bias is not None and convolution.bias is not None:
+            self.bias.copy_(convolution.bias)
+
     def forward(
         self, input: Float[Tensor, "*batch in_channels height width"]
     ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
