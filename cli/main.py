@@ -19,7 +19,10 @@ from .runs import newest_run, run_of_checkpoint
 
 INTERRUPTED = 130
 
-COMMANDS = {"compare": "adaptconv_cli.compare:compare"}
+COMMANDS = {
+    "compare": "adaptconv_cli.compare:compare",
+    "sweep": "adaptconv_cli.sweep:sweep",
+}
 """Commands beside LightningCLI's fit, validate, test and predict: name -> module:function, imported when called."""
 
 
@@ -33,7 +36,7 @@ def main(args: list[str] | None = None) -> int:
         Exit status: 0, 1 for bad data or a failed run, 2 for bad arguments, 130 if interrupted.
     """
     args = list(sys.argv[1:] if args is None else args)
-    _quieten()
+    quieten()
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     try:
@@ -54,6 +57,8 @@ def _command(args: list[str]) -> int:
 
     module, _, name = COMMANDS[args[0]].partition(":")
     function: Callable[..., int] = getattr(importlib.import_module(module), name)
+    if list(inspect.signature(function).parameters) == ["args"]:  # it has a parser of its own
+        return function(args[1:])
     parser = OneLineParser(prog=f"adaptconv {args[0]}", description=function.__doc__ or "")
     several = next((p for p in inspect.signature(function).parameters.values() if p.kind is p.VAR_POSITIONAL), None)
     if several is not None:
@@ -93,7 +98,7 @@ def _value(args: list[str], option: str) -> str | None:
     return None
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Silence what is no news to the user of a command."""
     import lightning.pytorch  # noqa: F401 (it sets the levels of its loggers when imported)
 

@@ -57,7 +57,7 @@ class SaveRunConfig(SaveConfigCallback):
 class TrainingCLI(LightningCLI):
     """LightningCLI for `ImageClassifier` and the image data modules."""
 
-    def __init__(self, args: list[str] | None, version: str) -> None:
+    def __init__(self, args: list[str] | dict[str, Any] | None, version: str) -> None:
         self.recorder: RunRecorder | None = None
         super().__init__(
             ImageClassifier,
@@ -111,7 +111,7 @@ class TrainingCLI(LightningCLI):
             config.ckpt_path = str(run / LAST) if (run / LAST).is_file() else None
         elif config.ckpt_path is not None:
             run = run_of_checkpoint(Path(config.ckpt_path))
-        if run is not None:
+        if run is not None and (config.run.id is None or run != RunOptions(**config.run.as_dict()).folder.absolute()):
             config.run.root, config.run.name, config.run.id = str(run.parent.parent), run.parent.name, run.name
         elif config.run.id is None:
             config.run.id = new_id(config.run.root, config.run.name)
@@ -145,7 +145,7 @@ class TrainingCLI(LightningCLI):
             return []
         config = yaml.safe_load(self._parser("fit").dump(self.config["fit"], skip_none=False))
         logger = wandb_logger(
-            run.folder, run.project, str(run.name), str(run.id), config, run.group, run.job_type, run.tags
+            run.folder, run.project, str(run.name), str(run.id), config, run.group, run.job_type, run.tags, run.title
         )
         logger.log_hyperparams({"parameters": self.model.parameter_count, "flops": self.model.flops})
         return [logger]

@@ -23,6 +23,7 @@ def wandb_logger(
     group: str | None = None,
     job_type: str | None = None,
     tags: list[str] | None = None,
+    title: str | None = None,
 ) -> WandbLogger:
     """Start a Weights & Biases run and return Lightning's logger for it.
 
@@ -33,19 +34,20 @@ def wandb_logger(
     Args:
         folder: The run's folder; W&B's files go to `wandb/` in it.
         project: W&B project.
-        name: Name that is shown.
+        name: Name of the run.
         id: Id of the run within the project; a resumed run has the same.
         config: The complete configuration; it is stored under the single key "config".
         group: Group of runs, such as a sweep.
         job_type: Role in the group, such as the arm.
         tags: Tags.
+        title: Name that is shown; by default `name`.
     """
     if os.environ.get("LOCAL_RANK", "0") != "0" or os.environ.get("NODE_RANK", "0") != "0":
         return WandbLogger(project=project, save_dir=str(folder))
     mode = os.environ.get("WANDB_MODE") or ("online" if _has_credentials() else "offline")
     arguments: dict[str, Any] = {
         "project": project,
-        "name": name,
+        "name": title or name,
         "id": re.sub(r"[^A-Za-z0-9_-]", "-", f"{name}-{id}")[-120:],
         "dir": str(folder),
         "config": {"config": config},

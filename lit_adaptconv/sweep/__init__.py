@@ -1,0 +1,1 @@
+"""Parameter-budget sweeps: arms × budgets × seeds, trained under equal conditions and compared."""

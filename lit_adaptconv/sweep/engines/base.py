@@ -1,0 +1,59 @@
+"""The protocol of an engine. Nothing else of a sweep knows which one runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+RunTrial = Callable[[Path, Path | None], None]
+"""Runs `adaptconv fit` on the `config.yaml` of a folder, from a checkpoint if one is given. It must be picklable."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial to run.
+
+    Attributes:
+        id: Id of the trial.
+        folder: Its folder, absolute.
+        config: Complete config for `adaptconv fit`.
+        resume: Whether it continues from the last checkpoint in its folder, if there is one.
+    """
+
+    id: str
+    folder: str
+    config: dict[str, Any]
+    resume: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+        status: As in a run's result; "lost" if its process was killed or its machine disappeared.
+        reason: Why it did not end well, in one line.
+    """
+
+    status: Literal["done", "failed", "diverged", "interrupted", "lost"]
+    reason: str | None = None
+
+
+class Engine(Protocol):
+    """Runs jobs, up to `slots` at the same time, each in a process of its own."""
+
+    slots: int
+
+    def submit(self, job: Job) -> None:
+        """Start a job. At most `slots` may be under way."""
+
+    def wait(self, timeout: float) -> list[tuple[Job, Outcome]]:
+        """Wait until at least one job has ended, or `timeout` seconds, and return those that have."""
+
+    def interrupt(self) -> None:
+        """Ask every job under way to write what it has and to end."""
+
+    def close(self) -> None:
+        """End everything at once."""
