@@ -4,18 +4,30 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lit_adaptconv.errors import UserError
 from lit_adaptconv.result import RunResult
 
 from .runs import newest_run
-from .tables import result_table
+from .tables import percent, result_table
 
 
-def compare(*runs: Path) -> int:
+def compare(*runs: Path, min_test_accuracy: float = 0.0) -> int:
     """Print the results of several runs in one table.
 
     Args:
         runs: Folders of runs, `<root>/<name>/<id>`, or `<root>/<name>` for the newest of that name.
+        min_test_accuracy: Fail unless every run's test accuracy is at least this.
+
+    Raises:
+        UserError: A folder holds no run, or a run is below `min_test_accuracy`.
     """
     folders = [run if (run / "result.json").is_file() else newest_run(str(run.parent), run.name) for run in runs]
-    Console().print(result_table([RunResult.read(folder / "result.json") for folder in folders]))
+    results = [RunResult.read(folder / "result.json") for folder in folders]
+    Console().print(result_table(results))
+    for result in results:
+        if (result.test_accuracy or 0.0) < min_test_accuracy:
+            raise UserError(
+                f"{result.name} has a test accuracy of {percent(result.test_accuracy)}, "
+                f"less than {percent(min_test_accuracy)}"
+            )
     return 0

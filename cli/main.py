@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.metadata
 import inspect
@@ -15,15 +16,19 @@ from typing import Any
 
 from lit_adaptconv.errors import UserError
 
-from .runs import newest_run, run_of_checkpoint
+from .runs import CHECKPOINTS, CONFIG, newest_run, run_of_checkpoint
 
 INTERRUPTED = 130
+TERMINATED = 143
+TRAINING = ("fit", "validate", "test", "predict")
+"""LightningCLI's commands."""
 
 COMMANDS = {
     "compare": "adaptconv_cli.compare:compare",
+    "kinds": "adaptconv_cli.kinds:kinds",
     "sweep": "adaptconv_cli.sweep:sweep",
 }
-"""Commands beside LightningCLI's fit, validate, test and predict: name -> module:function, imported when called."""
+"""The other commands: name -> module:function, imported when called."""
 
 
 def main(args: list[str] | None = None) -> int:
@@ -33,36 +38,62 @@ def main(args: list[str] | None = None) -> int:
         args: Command-line arguments; None takes those of the process.
 
     Returns:
-        Exit status: 0, 1 for bad data or a failed run, 2 for bad arguments, 130 if interrupted.
+        Exit status: 0, 1 for bad data or a failed run, 2 for bad arguments, 130 if interrupted, 143 if terminated.
     """
     args = list(sys.argv[1:] if args is None else args)
     quieten()
     from lightning.fabric.utilities.exceptions import MisconfigurationException
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     try:
+        _check_command(args)
         return _command(args) if args and args[0] in COMMANDS else _train(args)
-    except (UserError, MisconfigurationException, FileNotFoundError) as error:
-        sys.stderr.write(f"adaptconv: error: {' '.join(str(error).split())}\n")
-        return 1
+    except (UserError, MisconfigurationException, OSError) as error:
+        return _fail(error)
+    except ValueError as error:  # jsonargparse's own, around what a class said of its arguments
+        if not isinstance(error.__cause__, UserError):
+            raise
+        return _fail(error.__cause__)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except SIGTERMException:
+        return TERMINATED
     except SystemExit as exit:
         if isinstance(exit.__context__, KeyboardInterrupt):  # Lightning's own answer to Ctrl-C
             return INTERRUPTED
         return exit.code if isinstance(exit.code, int) else 1
 
 
+def _fail(error: Exception) -> int:
+    sys.stderr.write(f"adaptconv: error: {' '.join(str(error).split())}\n")
+    return 1
+
+
+def _check_command(args: list[str]) -> None:
+    known = (*TRAINING, *COMMANDS)
+    if not args or (not args[0].startswith("-") and args[0] not in known):
+        near = difflib.get_close_matches(args[0], known, n=1) if args else []
+        wrong = f"unknown command {args[0]!r}" if args else "no command given"
+        meant = f"did you mean {near[0]!r}? " if near else ""
+        sys.stderr.write(f"adaptconv: error: {wrong}; {meant}commands: {', '.join(known)}\n")
+        sys.exit(2)
+
+
 def _command(args: list[str]) -> int:
+    import docstring_parser
+
     from .parser import OneLineParser
 
     module, _, name = COMMANDS[args[0]].partition(":")
     function: Callable[..., int] = getattr(importlib.import_module(module), name)
     if list(inspect.signature(function).parameters) == ["args"]:  # it has a parser of its own
         return function(args[1:])
-    parser = OneLineParser(prog=f"adaptconv {args[0]}", description=function.__doc__ or "")
+    text = docstring_parser.parse(function.__doc__ or "")
+    parser = OneLineParser(prog=f"adaptconv {args[0]}", description=text.short_description)
     several = next((p for p in inspect.signature(function).parameters.values() if p.kind is p.VAR_POSITIONAL), None)
     if several is not None:
-        parser.add_argument(several.name, nargs="+", type=several.annotation)
+        help = next((p.description for p in text.params if p.arg_name == several.name), None)
+        parser.add_argument(several.name, nargs="+", type=several.annotation, help=help)
     parser.add_function_arguments(function, as_positional=False)
     given: dict[str, Any] = parser.instantiate_classes(parser.parse_args(args[1:])).as_dict()
     return function(*(given.pop(several.name) if several else ()), **given)
@@ -73,7 +104,7 @@ def _train(args: list[str]) -> int:
 
     saved, sys.argv = sys.argv, sys.argv[:1]  # LightningCLI warns about arguments beside those that it is given
     try:
-        TrainingCLI(_with_config_of_run(args), importlib.metadata.version("lit-adaptconv"))
+        TrainingCLI(_with_config_of_run(args), importlib.metadata.version("lit-adaptconv"), tuple(COMMANDS))
     finally:
         sys.argv = saved
     return 0
@@ -84,9 +115,13 @@ def _with_config_of_run(args: list[str]) -> list[str]:
     given = _value(args, "--ckpt_path")
     if given is None or _value(args, "--config") or _value(args, "-c"):
         return args
-    run = newest_run(_value(args, "--run.root") or "runs", _value(args, "--run.name")) if given == "last" else None
-    run = run or run_of_checkpoint(Path(given))
-    return args if run is None else [args[0], "--config", str(run / "config.yaml"), *args[1:]]
+    run: Path | None
+    if given in CHECKPOINTS:
+        where = (_value(args, f"--run.{option}") for option in ("root", "name", "id"))
+        run = newest_run(next(where) or "runs", *where)
+    else:
+        run = run_of_checkpoint(Path(given))
+    return args if run is None else [args[0], "--config", str(run / CONFIG), *args[1:]]
 
 
 def _value(args: list[str], option: str) -> str | None:
@@ -100,13 +135,21 @@ def _value(args: list[str], option: str) -> str | None:
 
 def quieten() -> None:
     """Silence what is no news to the user of a command."""
+    warnings.formatwarning = lambda message, *args, **kwargs: f"adaptconv: warning: {message}\n"
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    import jsonargparse
     import lightning.pytorch  # noqa: F401 (it sets the levels of its loggers when imported)
 
-    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    jsonargparse.set_parsing_settings(add_print_completion_argument=True)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    for message in (
+        ".*LeafSpec.*",
+        ".*smaller than the logging interval.*",
+        "Checkpoint directory .* is not empty",  # that of a run that continues
+        "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
+    ):
+        warnings.filterwarnings("ignore", message=message)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import difflib
 import inspect
 import re
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -14,7 +14,10 @@ from lit_adaptconv import backbones, data
 
 
 class OneLineParser(LightningArgumentParser):
-    """Lightning's parser; an error is one line on standard error, and exit status 2."""
+    """Lightning's parser; an error is one line on standard error, and exit status 2. Options are not abbreviated."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error, with the nearest known name, and exit."""

@@ -29,7 +29,7 @@ def write_predictions(output: Path, batches: Sequence[Tensor], data: ImageData) 
     """
     probabilities = torch.cat(list(batches)).float().cpu().numpy()
     columns: dict[str, object] = {
-        "image": list(data.predict_names),
+        "image": list(data.predict_names)[: len(probabilities)],
         "label": [data.class_names[i] for i in probabilities.argmax(axis=1)],
     }
     columns |= {f"probability_{name}": probabilities[:, i] for i, name in enumerate(data.class_names)}

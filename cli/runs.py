@@ -8,7 +8,9 @@ from pathlib import Path
 
 from lit_adaptconv.errors import UserError
 
-LAST = Path("checkpoints") / "last.ckpt"
+CONFIG = "config.yaml"
+CHECKPOINTS = {name: Path("checkpoints") / f"{name}.ckpt" for name in ("last", "best")}
+"""What `--ckpt_path last` and `best` mean, in a run's folder."""
 
 
 @dataclass
@@ -20,6 +22,7 @@ class RunOptions:
         root: Folder of all runs.
         id: Id of the run within its name; by default the time of its start.
         title: Name that Weights & Biases shows; by default `name`.
+        wandb_id: Id of the Weights & Biases run; by default `name` and `id`.
         group: Group of runs that it belongs to, for Weights & Biases.
         job_type: Its role in the group, for Weights & Biases.
         tags: Tags, for Weights & Biases.
@@ -32,6 +35,7 @@ class RunOptions:
     root: str = "runs"
     id: str | None = None
     title: str | None = None
+    wandb_id: str | None = None
     group: str | None = None
     job_type: str | None = None
     tags: list[str] = field(default_factory=list)
@@ -39,35 +43,61 @@ class RunOptions:
     wandb: bool = True
     test: bool = True
 
+    def __post_init__(self) -> None:
+        for option, value in (("name", self.name), ("id", self.id)):
+            if value is not None and not _is_plain(value):
+                raise UserError(
+                    f"run.{option} must be the plain name of a folder, got {value!r}; run.root may be a path"
+                )
+
     @property
     def folder(self) -> Path:
         """The run's folder."""
         return Path(self.root) / str(self.name) / str(self.id)
 
+    def claim_folder(self) -> None:
+        """Make the folder of a new run, which no other run has or gets.
 
-def new_id(root: str, name: str) -> str:
-    """The time, with a number added if a run of that name started in the same second."""
-    now = datetime.now().strftime("%Y%m%d-%H%M%S")
-    id, count = now, 1
-    while (Path(root) / name / id).exists():
-        count += 1
-        id = f"{now}-{count}"
-    return id
+        Without an id the run is given the time, and a number if another run of that name started in the same second.
+
+        Raises:
+            UserError: A run with the given id exists.
+        """
+        if self.id is None:
+            now = datetime.now().strftime("%Y%m%d-%H%M%S")
+            for id in (now, *(f"{now}-{count}" for count in range(2, 1000))):
+                self.id = id
+                try:
+                    self.folder.mkdir(parents=True)
+                except FileExistsError:
+                    if not self.folder.is_dir():
+                        raise  # a file is in the way
+                else:
+                    return
+        if (self.folder / CONFIG).exists():
+            raise UserError(
+                f"the run {self.folder} exists: continue it with --ckpt_path last, or give another run.id or none"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
 
 
-def newest_run(root: str, name: str | None = None) -> Path:
-    """The folder of the run that started last, of this name or of any.
+def _is_plain(name: str) -> bool:
+    return name not in ("", ".", "..") and not set(name) & set("/\\*?[]:")
+
+
+def newest_run(root: str, name: str | None = None, id: str | None = None) -> Path:
+    """The folder of the run that started (or was continued) last, of this name and id or of any.
 
     Raises:
         UserError: There is none.
     """
-    runs = [config.parent for config in Path(root).glob(f"{name or '*'}/*/config.yaml")]
-    if not runs:
-        raise UserError(f"no run to continue in {Path(root) / (name or '')}: leave --ckpt_path out to start one")
-    return max(runs, key=lambda run: (run.stat().st_ctime_ns, run.name))
+    configs = list(Path(root).glob(f"{name or '*'}/{id or '*'}/{CONFIG}"))
+    if not configs:
+        raise UserError(f"no run of `adaptconv fit` found in {Path(root) / (name or '') / (id or '')}")
+    return max(configs, key=lambda config: (config.stat().st_mtime_ns, config.parent.name)).parent
 
 
 def run_of_checkpoint(checkpoint: Path) -> Path | None:
     """The folder of the run that wrote a checkpoint, if it stands in one."""
     run = checkpoint.absolute().parent.parent
-    return run if (run / "config.yaml").is_file() else None
+    return run if (run / CONFIG).is_file() else None

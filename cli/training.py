@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import lightning.pytorch as pl
 import yaml
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
 from torch import Tensor
@@ -17,6 +19,7 @@ from torch import Tensor
 from lit_adaptconv.classifier import ImageClassifier
 from lit_adaptconv.convergence import ConvergenceCallback
 from lit_adaptconv.data import ImageData
+from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import AtomicCheckpointIO, write_text
 from lit_adaptconv.metrics_csv import MetricsCSV
 from lit_adaptconv.recorder import RunRecorder
@@ -26,7 +29,7 @@ from lit_adaptconv.tracking import wandb_logger, wandb_sync_hint
 
 from .parser import OneLineParser
 from .predictions import check_output, write_predictions
-from .runs import LAST, RunOptions, new_id, newest_run, run_of_checkpoint
+from .runs import CHECKPOINTS, CONFIG, RunOptions, newest_run, run_of_checkpoint
 from .tables import result_table, stage_table
 
 
@@ -41,29 +44,19 @@ class ProgressBar(RichProgressBar):
         return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
 
 
-class SaveRunConfig(SaveConfigCallback):
-    """Writes the complete configuration to the run's folder, from which alone the run can be repeated."""
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Write `config.yaml` when training starts."""
-        if stage == "fit" and trainer.is_global_zero:
-            config = self.config.clone()
-            folder = RunOptions(**config.run.as_dict()).folder
-            config.run.id = None
-            config.ckpt_path = None
-            write_text(folder / "config.yaml", self.parser.dump(config, skip_none=False))
-
-
 class TrainingCLI(LightningCLI):
     """LightningCLI for `ImageClassifier` and the image data modules."""
 
-    def __init__(self, args: list[str] | dict[str, Any] | None, version: str) -> None:
+    def __init__(
+        self, args: list[str] | dict[str, Any] | None, version: str, further_commands: Sequence[str] = ()
+    ) -> None:
         self.recorder: RunRecorder | None = None
+        self._continues = False
         super().__init__(
             ImageClassifier,
             ImageData,
             subclass_mode_data=True,
-            save_config_callback=SaveRunConfig,
+            save_config_callback=None,
             seed_everything_default=0,
             trainer_defaults={
                 "max_epochs": 10,
@@ -72,7 +65,12 @@ class TrainingCLI(LightningCLI):
                 "num_sanity_val_steps": 0,
             },
             parser_class=OneLineParser,
-            parser_kwargs={"version": version, "prog": "adaptconv"},
+            parser_kwargs={
+                "version": version,
+                "prog": "adaptconv",
+                "description": "Train, test and compare image classifiers with standard and adaptive convolutions.",
+                "epilog": f"Further commands: {', '.join(further_commands)}.",
+            },
             auto_configure_optimizers=False,
             args=args,
         )
@@ -96,25 +94,33 @@ class TrainingCLI(LightningCLI):
         """Do nothing: the configuration comes from the run's `config.yaml`, which is complete."""
 
     def before_instantiate_classes(self) -> None:
-        """Settle which run this is: a new one, or the one that a checkpoint continues."""
+        """Settle which run and which checkpoint this is about."""
         config = self.config[self.subcommand]
-        if self.subcommand == "predict":
-            _name_classes(config)
-        if self.subcommand != "fit":
-            return
         if config.run.name is None:
             parts = (config.data.class_path, config.model.backbone.class_path)
             config.run.name = "-".join([*(p.rsplit(".", 1)[-1].lower() for p in parts), config.model.kind])
         run = None
-        if config.ckpt_path == "last":
-            run = newest_run(config.run.root, config.run.name)
-            config.ckpt_path = str(run / LAST) if (run / LAST).is_file() else None
+        if config.ckpt_path in CHECKPOINTS:
+            run = newest_run(config.run.root, config.run.name, config.run.id)
+            config.ckpt_path = str(run / CHECKPOINTS[config.ckpt_path])
         elif config.ckpt_path is not None:
             run = run_of_checkpoint(Path(config.ckpt_path))
-        if run is not None and (config.run.id is None or run != RunOptions(**config.run.as_dict()).folder.absolute()):
-            config.run.root, config.run.name, config.run.id = str(run.parent.parent), run.parent.name, run.name
-        elif config.run.id is None:
-            config.run.id = new_id(config.run.root, config.run.name)
+        if self.subcommand == "fit":
+            self._settle_fit(config, run)
+        elif config.ckpt_path is None:
+            raise UserError(f"{self.subcommand} needs a trained network: give --ckpt_path a file, last or best")
+        if self.subcommand == "predict":
+            check_output(Path(config.output))
+            _name_classes(config)
+
+    def _settle_fit(self, config: Any, run: Path | None) -> None:
+        """Let the run of a checkpoint continue, from its start if it was stopped before the first was written."""
+        self._continues = run is not None
+        if run is None:
+            return
+        config.run.root, config.run.name, config.run.id = str(run.parent.parent), run.parent.name, run.name
+        if not Path(config.ckpt_path).is_file() and Path(config.ckpt_path).name == CHECKPOINTS["last"].name:
+            config.ckpt_path = None
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Make the trainer with the run's loggers, callbacks and checkpoints."""
@@ -126,6 +132,7 @@ class TrainingCLI(LightningCLI):
         plugins = [*plugins] if isinstance(plugins, list) else [plugins]
         if self.subcommand == "fit":
             run: RunOptions = self._get(self.config_init, "run")
+            self._open_folder(run)
             metrics = MetricsCSV(run.root, str(run.name), str(run.id))
             kwargs["logger"] = [metrics, *self._other_loggers(run, trainer)]
             self.recorder = RunRecorder(
@@ -137,6 +144,20 @@ class TrainingCLI(LightningCLI):
             kwargs["logger"] = False
         return super().instantiate_trainer(callbacks=callbacks, plugins=[*plugins, AtomicCheckpointIO()], **kwargs)
 
+    def _open_folder(self, run: RunOptions) -> None:
+        """Make the run's folder and write `config.yaml`, from which alone the run can be repeated or continued."""
+        if getattr(rank_zero_only, "rank", 0) != 0:
+            return
+        if not self._continues:
+            run.claim_folder()
+        for leftover in [*run.folder.glob(".*.tmp"), *run.folder.glob("checkpoints/.*.tmp")]:
+            leftover.unlink()  # the run was killed while it wrote
+        config = self.config["fit"].clone()
+        config.run.id = None
+        config.run.wandb_id = None
+        config.ckpt_path = None
+        write_text(run.folder / CONFIG, self._parser("fit").dump(config, skip_none=False))
+
     def _other_loggers(self, run: RunOptions, trainer: dict[str, Any]) -> list[Any]:
         configured = trainer.get("logger")
         if configured not in (None, True, False):
@@ -145,7 +166,14 @@ class TrainingCLI(LightningCLI):
             return []
         config = yaml.safe_load(self._parser("fit").dump(self.config["fit"], skip_none=False))
         logger = wandb_logger(
-            run.folder, run.project, str(run.name), str(run.id), config, run.group, run.job_type, run.tags, run.title
+            run.folder,
+            run.project,
+            run.title or str(run.name),
+            run.wandb_id or f"{run.name}-{run.id}",
+            config,
+            run.group,
+            run.job_type,
+            run.tags,
         )
         logger.log_hyperparams({"parameters": self.model.parameter_count, "flops": self.model.flops})
         return [logger]
@@ -186,19 +214,18 @@ class TrainingCLI(LightningCLI):
 
     def test(self, **kwargs: Any) -> None:
         """Test, and print a table."""
-        metrics = self.trainer.test(**kwargs, verbose=False)
+        metrics = self.trainer.test(**{**kwargs, "verbose": False})
         Console().print(stage_table("test", self.model, metrics))
 
     def validate(self, **kwargs: Any) -> None:
         """Validate, and print a table."""
-        metrics = self.trainer.validate(**kwargs, verbose=False)
+        metrics = self.trainer.validate(**{**kwargs, "verbose": False})
         Console().print(stage_table("validate", self.model, metrics))
 
     def predict(self, **kwargs: Any) -> None:
         """Predict, and write the file."""
         kwargs["return_predictions"] = True
         output = Path(self._get(self.config, "output"))
-        check_output(output)
         batches = cast("list[Tensor]", self.trainer.predict(**kwargs) or [])
         rows = write_predictions(output, batches, self.datamodule)
         Console().print(f"Wrote {rows:,} predictions to {output}", soft_wrap=True)
@@ -214,7 +241,7 @@ def _name_classes(config: Any) -> None:
 
 def _checkpoints(folder: Path) -> ModelCheckpoint:
     return ModelCheckpoint(
-        dirpath=folder / LAST.parent,
+        dirpath=folder / CHECKPOINTS["last"].parent,
         filename="best",
         monitor="val/accuracy",
         mode="max",

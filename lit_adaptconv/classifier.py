@@ -73,7 +73,12 @@ class ImageClassifier(pl.LightningModule):
         conv = conv_kind(kind, kind_options)
 
         def build(width: Width) -> Backbone:
-            return backbone(in_channels, num_classes, image_size, conv, width)
+            try:
+                return backbone(in_channels, num_classes, image_size, conv, width)
+            except (ValueError, TypeError) as error:
+                if isinstance(error, UserError) or not kind_options:
+                    raise
+                raise UserError(f"conv kind {kind!r} with options {kind_options}: {error}") from error
 
         if budget is not None:
             if width != 1.0:
@@ -87,6 +92,7 @@ class ImageClassifier(pl.LightningModule):
         self.flops = forward_flops(self.network, self.image_shape)
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self._last_loss: Tensor | None = None
         self.label_smoothing = label_smoothing
         self.train_accuracy, self.val_accuracy, self.test_accuracy = (
             MulticlassAccuracy(num_classes, average="micro", validate_args=False) for _ in range(3)
@@ -104,12 +110,40 @@ class ImageClassifier(pl.LightningModule):
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         self.train_accuracy.update(logits.detach(), labels)
         if self._logs_this_step():
-            if not torch.isfinite(loss):
-                raise DivergedError(
-                    f"the training loss is {loss.item()} at step {self.global_step}: try a lower learning rate"
-                )
+            self._check_finite("training loss", loss)
             self.log("train/loss", loss, prog_bar=True)
+        self._last_loss = loss.detach()
         return loss
+
+    def _check_finite(self, name: str, loss: Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise DivergedError(f"the {name} is {loss.item()} at step {self.global_step}: try a lower learning rate")
+
+    def on_train_start(self) -> None:
+        """Check that the schedule of a checkpoint that training continues from is long enough.
+
+        Raises:
+            UserError: The training is longer than the one that the checkpoint belongs to.
+        """
+        schedulers = self.trainer.lr_scheduler_configs
+        length = getattr(schedulers[0].scheduler, "total_steps", None) if schedulers else None
+        if length is not None and self.trainer.estimated_stepping_batches > length:
+            raise UserError(
+                f"the learning-rate schedule ends after {length} steps, but the training would take "
+                f"{self.trainer.estimated_stepping_batches}: a checkpoint is continued with the max_epochs, batch size "
+                "and data that it began with"
+            )
+
+    def on_train_epoch_end(self) -> None:
+        """Check the loss of the last step, which may not have been logged."""
+        if self._last_loss is not None:
+            self._check_finite("training loss", self._last_loss)
+
+    def on_validation_end(self) -> None:
+        """Check the validation loss during training."""
+        loss = self.trainer.callback_metrics.get("val/loss")
+        if loss is not None and self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            self._check_finite("validation loss", loss)
 
     def _logs_this_step(self) -> bool:
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -191,7 +225,7 @@ class ImageClassifier(pl.LightningModule):
             )
         trained = self.train_accuracy
         for name, value in checkpoint.get("training_accuracy", {}).items():
-            setattr(trained, name, value)
+            setattr(trained, name, value.to(trained.device))
         trained._update_count = checkpoint.get("training_accuracy_updates", 0)
 
 

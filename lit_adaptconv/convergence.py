@@ -10,6 +10,7 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 from torch import Tensor
 
+from lit_adaptconv.errors import UserError
 from lit_adaptconv.flops import TRAINING_FACTOR
 
 
@@ -58,10 +59,10 @@ def first_reached(curve: Sequence[Evaluation], target: float, mode: Literal["max
 class ConvergenceCallback(pl.Callback):
     """Records the learning curve of any module that logs the monitored metric, and when it reached each target.
 
-    Each target that is reached is logged at once, as `convergence/steps_to_<target>`, `.../epochs_to_<target>`,
-    `.../flops_to_<target>` and `.../seconds_to_<target>`. Evaluate more often than once an epoch
-    (`trainer.val_check_interval`) for a finer answer. FLOPs are known if the module has an attribute `flops`, the FLOPs
-    of a forward pass of one sample, as `ImageClassifier` has.
+    Each target that is reached is logged at once, in the row of the evaluation, as `convergence/steps_to_<target>`,
+    `.../epochs_to_<target>`, `.../flops_to_<target>` and `.../seconds_to_<target>`. Evaluate more often than once
+    an epoch (`trainer.val_check_interval`) for a finer answer. FLOPs are known if the module has
+    an attribute `flops`, the FLOPs of a forward pass of one sample, as `ImageClassifier` has.
 
     Args:
         targets: Values of the metric to reach.
@@ -89,15 +90,24 @@ class ConvergenceCallback(pl.Callback):
         return [first_reached(self.curve, target, self.mode) for target in self.targets]
 
     def _run_clock(self) -> None:
-        self._started = time.perf_counter()
+        if self._started is None:
+            self._started = time.perf_counter()
 
     def _stop_clock(self) -> None:
-        if self._started is not None:
-            self.seconds += time.perf_counter() - self._started
-        self._started = None
+        self.seconds, self._started = self._seconds_so_far(), None
+
+    def _seconds_so_far(self) -> float:
+        return self.seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock: making the first batch is training."""
+        self._started = None
+        self._run_clock()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Start the clock again after an evaluation, and what other callbacks did at its end."""
         self._run_clock()
 
     def on_train_batch_end(
@@ -112,13 +122,18 @@ class ConvergenceCallback(pl.Callback):
         self._stop_clock()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Record the evaluation, log the targets that it reached, and start the clock again."""
+        """Record the evaluation, and log the targets that it reached.
+
+        Raises:
+            UserError: The module has not logged the monitored metric.
+        """
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         value = number(trainer.callback_metrics.get(self.monitor))
-        if value is not None:
-            self._record(trainer, pl_module, value)
-        self._run_clock()
+        if value is None:
+            logged = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
+            raise UserError(f"convergence.monitor is {self.monitor!r}, which is not logged; logged: {logged}")
+        self._record(trainer, pl_module, value)
 
     def _record(self, trainer: pl.Trainer, pl_module: pl.LightningModule, value: float) -> None:
         flops = getattr(pl_module, "flops", None)
@@ -140,7 +155,7 @@ class ConvergenceCallback(pl.Callback):
                 for logger in trainer.loggers:
                     logger.log_metrics(
                         {f"convergence/{measure}_to_{r.target}": float(v) for measure, v in measures.items()},
-                        step=trainer.global_step,
+                        step=trainer.global_step - 1,  # Lightning counts from 0: the row of the evaluation itself
                     )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -149,7 +164,11 @@ class ConvergenceCallback(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the curve and the counters, for a checkpoint."""
-        return {"curve": [asdict(e) for e in self.curve], "seconds": self.seconds, "samples": self.samples}
+        return {
+            "curve": [asdict(e) for e in self.curve],
+            "seconds": self._seconds_so_far(),
+            "samples": self.samples,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the curve of a checkpoint."""
@@ -158,6 +177,6 @@ class ConvergenceCallback(pl.Callback):
         self.samples = state_dict["samples"]
 
 
-def number(metric: Tensor | None) -> float | None:
+def number(metric: Tensor | float | None) -> float | None:
     """A float32 metric to six decimals: 95 of 100 must reach a target of 0.95, and float32's nearest is below it."""
     return None if metric is None else round(float(metric), 6)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -57,12 +56,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise UserError(f"no checkpoint at {path}")
         try:
             checkpoint = torch.load(path, map_location=map_location or "cpu", weights_only=weights_only is not False)
-        except (RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
-            raise UserError(f"{path} is not a checkpoint that can be read safely: {_first_line(error)}") from error
+        except MemoryError:
+            raise
+        except Exception as error:  # bytes that are no checkpoint can raise anything
+            raise UserError(
+                f"{path} is not a checkpoint, or a damaged one, or holds more than tensors and plain values "
+                f"({type(error).__name__})"
+            ) from error
         if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
             raise UserError(f"{path} is not a checkpoint of Lightning's: it has no state_dict")
         return checkpoint
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

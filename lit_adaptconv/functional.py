@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lit_adaptconv.activation import Activation, check_activation
-from lit_adaptconv.kernels import reference
-from lit_adaptconv.kernels.geometry import Padding, check_input, pair
+from lit_adaptconv.kernels import op, reference
+from lit_adaptconv.kernels.choice import Kernel, choose
+from lit_adaptconv.kernels.geometry import Padding, check_input, pair, sides
 
 
 def adaptive_conv2d(
@@ -25,6 +26,7 @@ def adaptive_conv2d(
     dilation: int | tuple[int, int] = 1,
     groups: int = 1,
     kernel_activation: Activation = "tanh",
+    kernel: Kernel | None = None,
 ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
     r"""Convolve with a kernel that is computed, at every output pixel, from the image under it.
 
@@ -49,48 +51,42 @@ def adaptive_conv2d(
         dilation: Distance between taps, in pixels.
         groups: Number of channel groups; divides `C_in` and `C_out`.
         kernel_activation: What the generated kernel passes through: "tanh" or "identity".
+        kernel: Which implementation computes it: "cpu" (fused, Numba), "gpu" (fused, Triton) or "reference" (plain
+            PyTorch operators, for any device, type or exporter). None takes what the environment variable
+            `LIT_ADAPTCONV_KERNEL` says or else the fused one of the device, and the reference, with a warning, where
+            that cannot be used. All give the same result up to rounding.
 
     Returns:
         `(N, C_out, H_out, W_out)`, or `(C_out, H_out, W_out)` for unbatched input. Under autocast it has the
         autocast type, as a convolution's output has.
 
     Raises:
-        ValueError: Shapes or arguments do not fit together.
+        ValueError: Shapes or arguments do not fit together, or `kernel` cannot compute them.
     """
     check_activation(kernel_activation, "kernel_activation")
-    kernel = pair(kernel_size, "kernel_size")
-    _check_shapes(input, generator_weight, generator_bias, bias, kernel, groups)
+    size, step, spread = pair(kernel_size, "kernel_size"), pair(stride, "stride"), pair(dilation, "dilation")
+    _check_shapes(input, generator_weight, generator_bias, bias, size, groups)
     device = input.device.type
     autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     if autocast:
         dtype = torch.get_autocast_dtype(device)
         input, generator_weight, generator_bias = (
-            _autocast(t, dtype) for t in (input, generator_weight, generator_bias)
+            t.to(op.autocast_dtype(t, dtype)) for t in (input, generator_weight, generator_bias)
         )
-        bias = None if bias is None else _autocast(bias, dtype)
+        bias = None if bias is None else bias.to(op.autocast_dtype(bias, dtype))
     for name, tensor in (("generator_weight", generator_weight), ("generator_bias", generator_bias), ("bias", bias)):
         if tensor is not None and tensor.dtype != input.dtype:
             raise ValueError(f"{name} must have the input's type, {input.dtype}, got {tensor.dtype}")
     batch = input if input.dim() == 4 else input.unsqueeze(0)
+    tensors = (batch, generator_weight, generator_bias, bias)
+    implementation = choose(kernel, device, input.dtype)
     with torch.autocast(device, enabled=False) if autocast else nullcontext():
-        out = reference.adaptive_conv2d(
-            batch,
-            generator_weight,
-            generator_bias,
-            bias,
-            kernel,
-            pair(stride, "stride"),
-            padding,
-            pair(dilation, "dilation"),
-            groups,
-            kernel_activation,
-        )
+        if implementation == "reference":
+            out = reference.adaptive_conv2d(*tensors, size, step, padding, spread, groups, kernel_activation)
+        else:
+            around = sides(padding, size, step, spread)
+            out = op.adaptive_conv2d(*tensors, size, step, around, spread, groups, kernel_activation, implementation)
     return out if input.dim() == 4 else out.squeeze(0)
-
-
-def _autocast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Cast as autocast casts a convolution's arguments: float64 stays."""
-    return tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
 
 
 def _check_shapes(

@@ -8,6 +8,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lit_adaptconv.convergence import ConvergenceCallback, number
 from lit_adaptconv.errors import DivergedError
@@ -54,15 +56,14 @@ class RunRecorder(pl.Callback):
         self.metrics.write()
 
     def _take_curve(self, trainer: pl.Trainer) -> None:
-        curve = self.convergence.curve
-        self.result.curve = list(curve)
+        self.result.curve = list(self.convergence.curve)
         self.result.convergence = self.convergence.reached
         self.result.training_seconds = self.convergence.seconds
         self.result.steps = trainer.global_step
-        if curve:
-            best = max if self.convergence.mode == "max" else min
-            self.result.val_accuracy = curve[-1].value
-            self.result.best_val_accuracy = best(e.value for e in curve)
+        accuracies = [number(row["val/accuracy"]) for row in self.metrics.rows if "val/accuracy" in row]
+        if accuracies:
+            self.result.val_accuracy = accuracies[-1]
+            self.result.best_val_accuracy = max(a for a in accuracies if a is not None)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the finished training's figures; the run still runs until `finish`."""
@@ -83,16 +84,18 @@ class RunRecorder(pl.Callback):
         self._write(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Write down why the run ended early."""
-        if trainer.state.fn != "fit":
-            return
+        """Write down why the run ended early, in training or in the test that follows it."""
         self._take_curve(trainer)
-        if isinstance(exception, KeyboardInterrupt):
-            self.result.status, self.result.reason = "interrupted", "interrupted by the user"
+        if isinstance(exception, (KeyboardInterrupt, SIGTERMException)):
+            by = "the user" if isinstance(exception, KeyboardInterrupt) else "the signal SIGTERM"
+            self.result.status, self.result.reason = "interrupted", f"interrupted by {by}"
         else:
             self.result.status = "diverged" if isinstance(exception, DivergedError) else "failed"
             self.result.reason = f"{type(exception).__name__}: {exception}".splitlines()[0]
         self._write(trainer)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger) and trainer.is_global_zero:
+                logger.experiment.finish(exit_code=1)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows of `metrics.csv`."""

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
 INIT_TIMEOUT_SECONDS = 8.0
+OFFLINE_MODES = ("offline", "dryrun", "disabled")
 
 
 def wandb_logger(
@@ -23,7 +24,6 @@ def wandb_logger(
     group: str | None = None,
     job_type: str | None = None,
     tags: list[str] | None = None,
-    title: str | None = None,
 ) -> WandbLogger:
     """Start a Weights & Biases run and return Lightning's logger for it.
 
@@ -34,21 +34,23 @@ def wandb_logger(
     Args:
         folder: The run's folder; W&B's files go to `wandb/` in it.
         project: W&B project.
-        name: Name of the run.
+        name: Name that is shown.
         id: Id of the run within the project; a resumed run has the same.
         config: The complete configuration; it is stored under the single key "config".
         group: Group of runs, such as a sweep.
         job_type: Role in the group, such as the arm.
         tags: Tags.
-        title: Name that is shown; by default `name`.
     """
     if os.environ.get("LOCAL_RANK", "0") != "0" or os.environ.get("NODE_RANK", "0") != "0":
         return WandbLogger(project=project, save_dir=str(folder))
-    mode = os.environ.get("WANDB_MODE") or ("online" if _has_credentials() else "offline")
+    wanted = os.environ.get("WANDB_MODE")
+    mode = wanted if wanted in OFFLINE_MODES else "online" if _has_credentials() else "offline"
+    if wanted in ("online", "shared") and mode == "offline":
+        rank_zero_warn(f"WANDB_MODE is {wanted}, but there is no login (`wandb login`); this run is logged offline.")
     arguments: dict[str, Any] = {
         "project": project,
-        "name": title or name,
-        "id": re.sub(r"[^A-Za-z0-9_-]", "-", f"{name}-{id}")[-120:],
+        "name": name,
+        "id": re.sub(r"[^A-Za-z0-9_-]", "-", id)[-120:],
         "dir": str(folder),
         "config": {"config": config},
         "group": group,
@@ -57,7 +59,7 @@ def wandb_logger(
         "settings": wandb.Settings(silent=True, init_timeout=INIT_TIMEOUT_SECONDS),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    if mode in ("offline", "dryrun", "disabled"):
+    if mode in OFFLINE_MODES:
         run = wandb.init(**arguments, mode=mode)  # type: ignore[arg-type]
     else:
         try:
@@ -80,8 +82,8 @@ def wandb_sync_hint(logger: WandbLogger) -> str | None:
 
 def _has_credentials() -> bool:
     try:
-        return bool(wandb.login(prompt=False))
-    except (wandb.Error, OSError):
+        return bool(wandb.login(prompt=False, verify=False))  # whether the server accepts them, init will find out
+    except (wandb.Error, OSError, ValueError):  # a key of the wrong form is a ValueError
         return False
 
 

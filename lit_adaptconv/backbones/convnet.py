@@ -37,7 +37,7 @@ class ConvNet(Backbone):
         standard_first: Whether the first block keeps an ordinary convolution.
 
     Raises:
-        UserError: A pooling after a block that does not exist, or images that are too small.
+        UserError: No channels, no kernel, a pooling after a block that does not exist, or images that are too small.
     """
 
     def __init__(
@@ -56,6 +56,10 @@ class ConvNet(Backbone):
         standard_first: bool = False,
     ) -> None:
         super().__init__()
+        if not channels or min(channels) < 1:
+            raise UserError(f"channels must be one or more positive integers, got {list(channels)}")
+        if kernel_size < 1:
+            raise UserError(f"kernel_size must be at least 1, got {kernel_size}")
         self.widths = resolve_widths(channels, width)
         if any(not 0 <= block < len(channels) for block in pool_after):
             raise UserError(f"pool_after must name blocks from 0 to {len(channels) - 1}, got {list(pool_after)}")

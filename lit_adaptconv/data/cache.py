@@ -57,7 +57,7 @@ def cache_path(files: Sequence[ImageFile], pixels: Pixels) -> Path:
 def read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
     """Return the array in `path`, or None if there is none or it is damaged (zip files carry a checksum)."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             images: NDArray[np.uint8] = archive["images"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

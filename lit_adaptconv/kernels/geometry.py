@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lit_adaptconv.activation import Activation
+
 Padding = int | tuple[int, int] | Literal["same", "valid"]
+Sides = tuple[int, int, int, int]
+"""Zeros above, below, left and right of the image."""
 
 
 def pair(value: int | tuple[int, int], name: str, least: int = 1) -> tuple[int, int]:
@@ -38,6 +42,20 @@ def check_padding(padding: Padding, stride: tuple[int, int]) -> Padding:
     return padding
 
 
+def sides(padding: Padding, kernel_size: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> Sides:
+    """Return `padding` as the number of zeros on each side.
+
+    Raises:
+        ValueError: It is an unknown name, is negative, or is "same" with a stride.
+    """
+    padding = check_padding(padding, stride)
+    if padding == "same":
+        y, x = (dilation[i] * (kernel_size[i] - 1) for i in range(2))
+        return (y // 2, y - y // 2, x // 2, x - x // 2)
+    y, x = (0, 0) if isinstance(padding, str) else pair(padding, "padding", least=0)
+    return (y, y, x, x)
+
+
 def check_input(shape: Sequence[int], in_channels: int) -> None:
     """Check the shape of a layer's input.
 
@@ -66,21 +84,14 @@ class Window:
     generator_pad: tuple[int, int]
 
     @classmethod
-    def of(
-        cls, size: int, kernel: int, generator: int, stride: int, padding: int | Literal["same", "valid"], dilation: int
-    ) -> Window:
-        """Place both windows on an axis of `size` pixels.
+    def of(cls, size: int, kernel: int, generator: int, stride: int, padding: tuple[int, int], dilation: int) -> Window:
+        """Place both windows on an axis of `size` pixels with `padding` zeros before and after.
 
         Raises:
             ValueError: The input is smaller than the kernel.
         """
         reach = dilation * (kernel - 1)
-        if padding == "same":
-            before, after = reach // 2, reach - reach // 2
-        elif padding == "valid":
-            before = after = 0
-        else:
-            before = after = padding
+        before, after = padding
         span = size + before + after - reach - 1
         if span < 0:
             raise ValueError(
@@ -101,7 +112,7 @@ def windows(
     kernel_size: tuple[int, int],
     generator_size: tuple[int, int],
     stride: tuple[int, int],
-    padding: Padding,
+    padding: Padding | Sides,
     dilation: tuple[int, int],
 ) -> tuple[Window, Window]:
     """Place the windows on both image axes (height, width).
@@ -109,9 +120,31 @@ def windows(
     Raises:
         ValueError: The padding does not fit, or the input is smaller than the kernel.
     """
-    padding = check_padding(padding, stride)
-    by_axis = (padding, padding) if isinstance(padding, str) else pair(padding, "padding", least=0)
-    height, width = (
-        Window.of(image[i], kernel_size[i], generator_size[i], stride[i], by_axis[i], dilation[i]) for i in range(2)
+    top, bottom, left, right = (
+        padding if isinstance(padding, tuple) and len(padding) == 4 else sides(padding, kernel_size, stride, dilation)
     )
-    return height, width
+    return (
+        Window.of(image[0], kernel_size[0], generator_size[0], stride[0], (top, bottom), dilation[0]),
+        Window.of(image[1], kernel_size[1], generator_size[1], stride[1], (left, right), dilation[1]),
+    )
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of an adaptive convolution beside its tensors, checked and in one form.
+
+    Attributes:
+        kernel_size: Kernel taps (height, width).
+        stride: Step between output pixels.
+        padding: Zeros on each side of the image.
+        dilation: Distance between taps.
+        groups: Channel groups.
+        kernel_activation: What the generated kernel passes through.
+    """
+
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: Sides
+    dilation: tuple[int, int]
+    groups: int
+    kernel_activation: Activation

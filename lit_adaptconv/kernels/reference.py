@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lit_adaptconv.activation import Activation, activate
-from lit_adaptconv.kernels.geometry import Padding, windows
+from lit_adaptconv.kernels.geometry import Padding, Sides, windows
 
 
 def adaptive_conv2d(
@@ -17,7 +17,7 @@ def adaptive_conv2d(
     bias: Tensor | None,
     kernel_size: tuple[int, int],
     stride: tuple[int, int],
-    padding: Padding,
+    padding: Padding | Sides,
     dilation: tuple[int, int],
     groups: int,
     kernel_activation: Activation,

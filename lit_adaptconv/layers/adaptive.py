@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lit_adaptconv.activation import Activation, activate, check_activation
 from lit_adaptconv.flops import elementwise_product_flops
 from lit_adaptconv.functional import adaptive_conv2d
+from lit_adaptconv.kernels.choice import choose
 from lit_adaptconv.kernels.geometry import Padding
 from lit_adaptconv.layers.base import WindowedLayer
 from lit_adaptconv.layers.init import tanh_input_std, uniform_bound
@@ -114,7 +115,10 @@ class AdaptiveConv2d(WindowedLayer):
         return activate(out, self.output_activation)
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
-        """FLOPs of applying the generated kernels, which PyTorch's counter does not see."""
+        """FLOPs of applying the generated kernels, which PyTorch's counter sees in the fused operator alone."""
+        weight = self.generator_weight
+        if choose(None, weight.device.type, weight.dtype) != "reference":
+            return 0
         return elementwise_product_flops(output_shape, math.prod(self.generator_bias.shape[1:]))
 
     def extra_repr(self) -> str:

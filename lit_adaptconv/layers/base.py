@@ -1,4 +1,4 @@
-"""What the adaptive layers share: a kernel window and a generator window, checked and shown as `nn.Conv2d`'s."""
+"""What the layers share: a kernel window (and a generator window), checked and shown as `nn.Conv2d`'s."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from torch import nn
 from lit_adaptconv.kernels.geometry import Padding, check_padding, pair
 
 
-class WindowedLayer(nn.Module):
-    """Geometry of a layer with a kernel of `kernel_size` and a generator that sees `generator_size`."""
+class ConvLayer(nn.Module):
+    """Geometry of a layer that takes `nn.Conv2d`'s arguments."""
 
     def __init__(
         self,
@@ -19,13 +19,11 @@ class WindowedLayer(nn.Module):
         padding: Padding,
         dilation: int | tuple[int, int],
         groups: int,
-        generator_size: int | tuple[int, int] | None,
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = pair(kernel_size, "kernel_size")
-        self.generator_size = pair(kernel_size if generator_size is None else generator_size, "generator_size")
         self.stride = pair(stride, "stride")
         self.dilation = pair(dilation, "dilation")
         self.groups = groups
@@ -44,8 +42,29 @@ class WindowedLayer(nn.Module):
             "padding": (self.padding, (0, 0)),
             "dilation": (self.dilation, (1, 1)),
             "groups": (self.groups, 1),
-            "generator_size": (self.generator_size, self.kernel_size),
             **options,
         }
         named = (f"{name}={value!r}" for name, (value, default) in shown.items() if value != default)
         return ", ".join([f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}", *named])
+
+
+class WindowedLayer(ConvLayer):
+    """Geometry of a layer with a kernel of `kernel_size` and a generator that sees `generator_size`."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int],
+        padding: Padding,
+        dilation: int | tuple[int, int],
+        groups: int,
+        generator_size: int | tuple[int, int] | None,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        self.generator_size = pair(kernel_size if generator_size is None else generator_size, "generator_size")
+
+    def describe(self, **options: tuple[object, object]) -> str:
+        """Return `nn.Conv2d`'s way of writing the layer; `options` maps names to (value, default)."""
+        return super().describe(generator_size=(self.generator_size, self.kernel_size), **options)

@@ -15,7 +15,15 @@ from torch import nn
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.adaptive import AdaptiveConv2d
+from lit_adaptconv.layers.condconv import CondConv2d
+from lit_adaptconv.layers.decoupled_dynamic import DecoupledDynamicFilter2d
+from lit_adaptconv.layers.deformable import DeformableConv2d
+from lit_adaptconv.layers.dynamic_conv import DynamicConv2d
+from lit_adaptconv.layers.dynamic_filter import DynamicFilter2d, LocalDynamicFilter2d
+from lit_adaptconv.layers.involution import Involution2d
 from lit_adaptconv.layers.low_rank import LowRankAdaptiveConv2d
+from lit_adaptconv.layers.odconv import ODConv2d
+from lit_adaptconv.layers.residual import ResidualAdaptiveConv2d
 from lit_adaptconv.layers.separable import SeparableConv2d
 
 Conv = Callable[..., nn.Module]
@@ -26,6 +34,15 @@ KINDS: dict[str, Conv] = {
     "adaptive": AdaptiveConv2d,
     "adaptive_separable": partial(SeparableConv2d, depthwise=AdaptiveConv2d),
     "adaptive_low_rank": LowRankAdaptiveConv2d,
+    "adaptive_residual": ResidualAdaptiveConv2d,
+    "dynamic_filter": DynamicFilter2d,
+    "dynamic_filter_local": LocalDynamicFilter2d,
+    "condconv": CondConv2d,
+    "dynamic_conv": DynamicConv2d,
+    "odconv": ODConv2d,
+    "involution": Involution2d,
+    "decoupled_dynamic": DecoupledDynamicFilter2d,
+    "deformable": DeformableConv2d,
 }
 
 

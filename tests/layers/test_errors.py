@@ -9,6 +9,28 @@ import pytest
 import torch
 
 from lit_adaptconv import AdaptiveConv2d, LowRankAdaptiveConv2d
+from lit_adaptconv.layers import (
+    CondConv2d,
+    DecoupledDynamicFilter2d,
+    DeformableConv2d,
+    DynamicConv2d,
+    DynamicFilter2d,
+    Involution2d,
+    LocalDynamicFilter2d,
+    ODConv2d,
+    ResidualAdaptiveConv2d,
+)
+
+GENERATING = [AdaptiveConv2d, LowRankAdaptiveConv2d, ResidualAdaptiveConv2d, LocalDynamicFilter2d]
+OTHERS = [
+    CondConv2d,
+    DecoupledDynamicFilter2d,
+    DeformableConv2d,
+    DynamicConv2d,
+    DynamicFilter2d,
+    Involution2d,
+    ODConv2d,
+]
 
 BOTH: list[tuple[dict[str, Any], str]] = [
     ({"in_channels": 0}, "in_channels must be at least 1, got 0"),
@@ -43,7 +65,8 @@ LOW: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(
     ("layer", "arguments", "message"),
     [
-        *((layer, *case) for layer in (AdaptiveConv2d, LowRankAdaptiveConv2d) for case in BOTH),
+        *((layer, *case) for layer in GENERATING for case in BOTH),
+        *((layer, *case) for layer in OTHERS for case in BOTH if "generator_size" not in case[0]),
         *((AdaptiveConv2d, *case) for case in FULL),
         *((LowRankAdaptiveConv2d, *case) for case in LOW),
     ],
@@ -56,7 +79,7 @@ def test_a_bad_argument_is_refused_in_one_line_that_names_it(
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("layer", [AdaptiveConv2d, LowRankAdaptiveConv2d])
+@pytest.mark.parametrize("layer", GENERATING + OTHERS)
 @pytest.mark.parametrize(
     ("shape", "message"),
     [

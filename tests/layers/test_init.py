@@ -13,7 +13,7 @@ from scipy import integrate, stats
 from torch import nn
 
 from lit_adaptconv import AdaptiveConv2d, LowRankAdaptiveConv2d
-from lit_adaptconv.layers import SeparableConv2d
+from lit_adaptconv.layers import KINDS, SeparableConv2d
 from lit_adaptconv.layers.init import second_moment, tanh_input_std, uniform_bound
 
 FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -83,6 +83,7 @@ def test_biases_of_outputs_start_at_zero() -> None:
 
 # Kind of layer, and the factor within which the variance of its activations stays through ten of them. Separable ones
 # stray further: a depthwise output sums few terms, and neighbours in the image resemble each other more and more.
+# Involution strays furthest: all 16 channels share one random kernel of nine taps.
 SCALES: dict[str, tuple[Callable[..., nn.Module], float]] = {
     "full rank, tanh": (AdaptiveConv2d, 2),
     "full rank, identity": (partial(AdaptiveConv2d, kernel_activation="identity"), 2),
@@ -93,6 +94,13 @@ SCALES: dict[str, tuple[Callable[..., nn.Module], float]] = {
     "low rank, identity": (partial(LowRankAdaptiveConv2d, gate_activation="identity"), 2),
     "separable, full rank": (partial(SeparableConv2d, depthwise=AdaptiveConv2d), 8),
     "separable, low rank": (partial(SeparableConv2d, depthwise=LowRankAdaptiveConv2d), 8),
+    **{kind: (KINDS[kind], 2) for kind in ("adaptive_residual", "dynamic_filter", "dynamic_filter_local", "condconv")},
+    **{kind: (KINDS[kind], 2) for kind in ("dynamic_conv", "odconv", "decoupled_dynamic", "deformable")},
+    "odconv, 4 kernels": (partial(KINDS["odconv"], num_kernels=4), 2),
+    "deformable, v1": (partial(KINDS["deformable"], modulated=False), 2),
+    "involution": (KINDS["involution"], 32),
+    "involution, pointwise": (partial(KINDS["involution"], pointwise=True), 32),
+    "decoupled_dynamic, pointwise": (partial(KINDS["decoupled_dynamic"], pointwise=True), 8),
 }
 
 

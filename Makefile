@@ -1,0 +1,57 @@
+# Sets itself up in .venv and runs; `make help` lists what there is to run. On Windows, see CONTRIBUTING.md.
+
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= auto
+
+# A worker of pytest is one thread: more would fight over the cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint types unit slow format clean
+
+help:  ## Show this list
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: .venv/installed  ## Train the standard and the adaptive LeNet-5 on bundled digits, and compare them
+	@# A demo sends nothing anywhere unless it is told to.
+	WANDB_MODE=$${WANDB_MODE:-offline} $(BIN)/adaptconv fit --config configs/digits/lenet5_standard.yaml
+	WANDB_MODE=$${WANDB_MODE:-offline} $(BIN)/adaptconv fit --config configs/digits/lenet5_adaptive.yaml
+	$(BIN)/adaptconv compare runs/digits-lenet5-standard runs/digits-lenet5-adaptive
+
+test: lint types unit  ## Check style and types, and run the tests
+
+test-all: test slow  ## The same, and the slow tests
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .venv/installed-dev
+	$(BIN)/python -m mypy
+
+unit: .venv/installed-dev
+	$(PYTEST)
+
+slow: .venv/installed-dev  ## Only the slow tests
+	$(PYTEST) -m slow
+
+format: .venv/installed-dev  ## Format the code, and mend what ruff can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:  ## Remove .venv and caches; runs stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Installed anew only when pyproject.toml changes.
+.venv/installed: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --disable-pip-version-check -e .
+	@touch $@
+
+.venv/installed-dev: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[dev]"
+	@touch .venv/installed $@
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }

@@ -1,0 +1,73 @@
+"""Which implementation computes a call: the fused one of the device, or the reference."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from functools import cache
+from typing import Literal, get_args
+
+import torch
+
+Kernel = Literal["reference", "cpu", "gpu"]
+VARIABLE = "LIT_ADAPTCONV_KERNEL"
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+COMPILERS = {"cpu": "numba", "gpu": "triton"}
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def choose(kernel: Kernel | None, device: str, dtype: torch.dtype) -> Kernel:
+    """Choose the implementation.
+
+    Without a wish of the caller's or in the environment variable `LIT_ADAPTCONV_KERNEL`, it is the device's fused
+    kernel or, with one warning, the reference where that cannot be used. While PyTorch exports to ONNX, which cannot
+    hold a custom operator, it is the reference.
+
+    Args:
+        kernel: The caller's wish; None leaves it to the environment variable.
+        device: Type of the device of the tensors.
+        dtype: Type of the tensors.
+
+    Raises:
+        ValueError: What is asked for is unknown or cannot compute this.
+    """
+    wish = kernel or os.environ.get(VARIABLE) or None
+    if wish is not None:
+        name = "kernel" if kernel else VARIABLE
+        if wish not in get_args(Kernel):
+            raise ValueError(f"{name} must be one of {', '.join(get_args(Kernel))}, got {wish!r}")
+        if wish != "reference" and (obstacle := _obstacle(wish, device, dtype)):
+            raise ValueError(f"{name}={wish} cannot be used: {obstacle}")
+        return wish  # type: ignore[return-value]
+    if torch.onnx.is_in_onnx_export():
+        return "reference"
+    if device == "meta":
+        return "cpu"  # shapes alone; the fused operator's FLOPs are counted
+    if device not in ("cpu", "cuda"):
+        return "reference"
+    fused: Kernel = "gpu" if device == "cuda" else "cpu"
+    if obstacle := _obstacle(fused, device, dtype):
+        _warn(obstacle)
+        return "reference"
+    return fused
+
+
+@cache
+def _warn(obstacle: str) -> None:
+    warnings.warn(f"adaptive_conv2d uses its slow reference implementation: {obstacle}", stacklevel=4)
+
+
+@cache
+def _obstacle(kernel: str, device: str, dtype: torch.dtype) -> str | None:
+    """Say why a fused kernel cannot be used, if so."""
+    if dtype not in DTYPES:
+        return f"the fused kernels know float32, float64, float16 and bfloat16, not {dtype}"
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if device != ("cuda" if kernel == "gpu" else "cpu") and not (kernel == "gpu" and interpreted):
+        return f"the {kernel} kernel does not compute on {device} tensors"
+    try:
+        importlib.import_module(f"lit_adaptconv.kernels.{kernel}")
+    except ImportError as error:
+        return f"{COMPILERS[kernel]} cannot be imported ({error})"
+    return None

@@ -1,0 +1,147 @@
+"""Deformable convolution: every pixel generates where its kernel's taps lie."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.ops import deform_conv2d
+
+from lit_adaptconv.flops import elementwise_product_flops
+from lit_adaptconv.kernels.geometry import Padding, check_input, windows
+from lit_adaptconv.layers.base import ConvLayer
+from lit_adaptconv.layers.init import uniform_bound
+
+
+class DeformableConv2d(ConvLayer):
+    """Deformable convolution: one kernel, whose taps every pixel shifts (v1) and weighs (v2) by what it sees.
+
+        Δ[t](p)   = the two rows of `offsets ⋆ x` for tap t
+        m[t](p)   = sigmoid(its third), or 1 with `modulated=False`
+        out[o](p) = bias[o] + Σ_c Σ_t weight[o,c,t] · m[t](p) · x[c](p + t + Δ[t](p))
+
+    x is interpolated bilinearly, and is zero outside the image. Each of `offset_groups` groups of input channels has
+    its own Δ and m. `offsets` is one convolution over all channels with the kernel, stride, padding and dilation of
+    the layer. With n = 3 if modulated, else 2, it has
+    `C_out * C_in // groups * kh * kw + n * offset_groups * kh * kw * (C_in * kh * kw + 1) + C_out` parameters.
+
+    Computed by `torchvision.ops.deform_conv2d`; narrow floating-point types in float32, rounded once.
+
+    Initialisation: `offsets` starts at zero, as in the papers: Δ = 0 and m = 1/2, an ordinary convolution. The weights
+    are such that outputs keep the variance of a standardised input: (C_in / groups) * kh * kw * Var(weight) * m² = 1.
+
+    Source: Dai et al., *Deformable Convolutional Networks*, ICCV 2017, https://arxiv.org/abs/1703.06211, and
+    (modulated) Zhu, Hu, Lin, Dai, *Deformable ConvNets v2*, CVPR 2019, https://arxiv.org/abs/1811.11168.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Size of the kernel, `k` or `(kh, kw)`.
+        stride: Step between output pixels.
+        padding: Zeros on each side, in pixels, or "same" or "valid".
+        dilation: Distance between taps.
+        groups: Channel groups; divides both channel counts.
+        bias: Whether to add a learned constant to each output channel.
+        modulated: Whether taps are weighed too (v2) or only shifted (v1).
+        offset_groups: Groups of input channels with offsets of their own; divides `in_channels`.
+        device: Where the parameters are made.
+        dtype: Type of the parameters.
+
+    Raises:
+        ValueError: An argument is out of its range; the message names it and its value.
+
+    Example:
+        >>> DeformableConv2d(16, 8, 3, padding=1)(torch.randn(2, 16, 32, 32)).shape
+        torch.Size([2, 8, 32, 32])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: Padding = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        modulated: bool = True,
+        offset_groups: int = 1,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        if offset_groups < 1 or in_channels % offset_groups:
+            raise ValueError(f"offset_groups must divide in_channels={in_channels}, got {offset_groups}")
+        self.modulated = modulated
+        self.offset_groups = offset_groups
+        taps = math.prod(self.kernel_size)
+        self.offsets = nn.Conv2d(
+            in_channels,
+            (3 if modulated else 2) * offset_groups * taps,
+            self.kernel_size,
+            self.stride,
+            dilation=self.dilation,
+            device=device,
+            dtype=dtype,
+        )
+        shape = (out_channels, in_channels // groups, *self.kernel_size)
+        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew, as the class describes."""
+        nn.init.zeros_(self.offsets.weight)
+        bound = uniform_bound((2 if self.modulated else 1) / math.sqrt(math.prod(self.weight.shape[1:])))
+        nn.init.uniform_(self.weight, -bound, bound)
+        for bias in (self.offsets.bias, self.bias):
+            if bias is not None:
+                nn.init.zeros_(bias)
+
+    def forward(
+        self, input: Float[Tensor, "*batch in_channels height width"]
+    ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
+        """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
+        check_input(input.shape, self.in_channels)
+        batch = input if input.dim() == 4 else input.unsqueeze(0)
+        rows, columns = windows(
+            (batch.shape[-2], batch.shape[-1]),
+            self.kernel_size,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+        )
+        batch = F.pad(batch, (*columns.kernel_pad, *rows.kernel_pad))
+        offsets = self.offsets(batch)
+        shifts = 2 * self.offset_groups * math.prod(self.kernel_size)
+        wide = torch.float64 if batch.dtype == torch.float64 else torch.float32
+        out: Tensor = deform_conv2d(
+            batch.to(wide),
+            offsets[:, :shifts].to(wide),
+            self.weight.to(wide),
+            None if self.bias is None else self.bias.to(wide),
+            self.stride,
+            dilation=self.dilation,
+            mask=torch.sigmoid(offsets[:, shifts:].to(wide)) if self.modulated else None,
+        ).to(offsets.dtype)
+        return out if input.dim() == 4 else out.squeeze(0)
+
+    def extra_flops(self, output_shape: tuple[int, ...]) -> int:
+        """Multiply-adds of the kernel, and of the bilinear interpolation (four pixels for every tap and channel)."""
+        sampled = self.in_channels * math.prod(self.kernel_size)
+        sampling = (9 if self.modulated else 8) * sampled * math.prod(output_shape[1:])
+        return elementwise_product_flops(output_shape, sampled // self.groups) + sampling
+
+    def extra_repr(self) -> str:
+        """Return the arguments that differ from their defaults."""
+        return self.describe(
+            bias=(self.bias is not None, True),
+            modulated=(self.modulated, True),
+            offset_groups=(self.offset_groups, 1),
+        )

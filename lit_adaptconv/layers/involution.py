@@ -1,0 +1,147 @@
+"""Involution: every pixel generates its own kernel from itself, shared by the channels of a group."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lit_adaptconv.flops import elementwise_product_flops
+from lit_adaptconv.kernels.geometry import Padding, check_input, windows
+from lit_adaptconv.layers.adaptive import STATIC_SHARE
+from lit_adaptconv.layers.base import ConvLayer
+from lit_adaptconv.layers.init import uniform_bound
+from lit_adaptconv.layers.per_pixel import per_pixel_conv2d
+from lit_adaptconv.layers.squeeze import hidden_channels
+
+
+class Involution2d(ConvLayer):
+    """Involution: a kernel for every pixel, generated from that pixel and shared by `group_channels` channels.
+
+        z           = pointwise ⋆ x, or x itself
+        H[g,t](p)   = span[g,t] · relu(batch_norm(reduce · z(p)))
+        out[c](p)   = bias[c] + Σ_t H[⌊c / group_channels⌋,t](p) · z[c](p + t)
+
+    An involution has as many output as input channels and never mixes them. Where `in_channels` differs from
+    `out_channels`, a 1×1 convolution (without bias) comes first, as the authors change widths; with `pointwise=True`
+    it always does. With a stride, H is generated from the mean of the stride's pixels, from the window's centre on, as
+    in the paper; what lies beyond the image is zero. A last group may have fewer channels than the others.
+
+    With h = max(4, C_out // reduction) hidden channels and g = ceil(C_out / group_channels) groups, it has
+    `(C_out * C_in // groups if mixed else 0) + C_out * h + 2 * h + (h + 1) * kh * kw * g + C_out` parameters, where
+    `mixed` tells whether there is a 1×1 convolution.
+
+    Initialisation: outputs keep the variance of a standardised input. 95 % of the kernels' variance comes from the bias
+    of `span` and the rest from the image: with kernels that follow the image alone, a bright spot gets a large kernel,
+    and ten layers in a row multiply the variance by 10⁴ and more. The 1×1 convolution keeps it; `bias` starts at zero.
+
+    Source: Li, Hu, Wang, Li, She, Zhu, Zhang, Chen, *Involution: Inverting the Inherence of Convolution for Visual
+    Recognition*, CVPR 2021, https://arxiv.org/abs/2103.06255.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Size of the generated kernels, `k` or `(kh, kw)`.
+        stride: Step between output pixels.
+        padding: Zeros on each side, in pixels, or "same" or "valid".
+        dilation: Distance between taps.
+        groups: Channel groups of the 1×1 convolution; the filters themselves never mix channels.
+        bias: Whether to add a learned constant to each output channel.
+        group_channels: Number of channels that share a kernel.
+        reduction: How many times narrower than the output the generator's hidden layer is.
+        pointwise: Whether the 1×1 convolution also stands where `in_channels` is `out_channels`.
+        device: Where the parameters are made.
+        dtype: Type of the parameters.
+
+    Raises:
+        ValueError: An argument is out of its range; the message names it and its value.
+
+    Example:
+        >>> Involution2d(16, 8, 3, padding=1)(torch.randn(2, 16, 32, 32)).shape
+        torch.Size([2, 8, 32, 32])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: Padding = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        group_channels: int = 16,
+        reduction: int = 4,
+        pointwise: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        if group_channels < 1:
+            raise ValueError(f"group_channels must be at least 1, got {group_channels}")
+        self.group_channels = min(group_channels, out_channels)
+        self.kernel_groups = math.ceil(out_channels / self.group_channels)
+        hidden = hidden_channels(out_channels, reduction)
+        self.pointwise = (
+            nn.Conv2d(in_channels, out_channels, 1, groups=groups, bias=False, device=device, dtype=dtype)
+            if pointwise or in_channels != out_channels
+            else None
+        )
+        self.reduce = nn.Conv2d(out_channels, hidden, 1, bias=False, device=device, dtype=dtype)
+        self.norm = nn.BatchNorm2d(hidden, device=device, dtype=dtype)
+        taps = math.prod(self.kernel_size)
+        self.span = nn.Conv2d(hidden, self.kernel_groups * taps, 1, device=device, dtype=dtype)
+        self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew, as the class describes."""
+        if self.pointwise is not None:
+            mix = uniform_bound(1 / math.sqrt(self.in_channels // self.groups))
+            nn.init.uniform_(self.pointwise.weight, -mix, mix)
+        self.reduce.reset_parameters()
+        self.norm.reset_parameters()
+        taps = math.prod(self.kernel_size)
+        relu_power = 0.5  # E[relu(z)²] for z standard normal, as batch normalisation makes it
+        static = uniform_bound(math.sqrt(STATIC_SHARE / taps))
+        dynamic = uniform_bound(math.sqrt((1 - STATIC_SHARE) / (taps * self.span.in_channels * relu_power)))
+        assert self.span.bias is not None
+        nn.init.uniform_(self.span.bias, -static, static)
+        nn.init.uniform_(self.span.weight, -dynamic, dynamic)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(
+        self, input: Float[Tensor, "*batch in_channels height width"]
+    ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
+        """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
+        check_input(input.shape, self.in_channels)
+        batch = input if input.dim() == 4 else input.unsqueeze(0)
+        batch = batch if self.pointwise is None else self.pointwise(batch)
+        rows, columns = windows(
+            (batch.shape[-2], batch.shape[-1]), self.kernel_size, (1, 1), self.stride, self.padding, self.dilation
+        )
+        (top, bottom), (left, right) = rows.generator_pad, columns.generator_pad
+        seen = F.pad(batch, (left, right + self.stride[1] - 1, top, bottom + self.stride[0] - 1))
+        seen = seen if self.stride == (1, 1) else F.avg_pool2d(seen, self.stride)
+        kernels = self.span(F.relu(self.norm(self.reduce(seen))))
+        kernels = torch.unflatten(kernels, 1, (self.kernel_groups, -1))
+        short = self.kernel_groups * self.group_channels - self.out_channels
+        whole = F.pad(batch, (0, 0, 0, 0, 0, short)) if short else batch
+        out = per_pixel_conv2d(whole, kernels, (rows, columns), self.kernel_size, self.stride, self.dilation)
+        out = out[:, : self.out_channels] if short else out
+        out = out if self.bias is None else out + self.bias[:, None, None].to(out.dtype)
+        return out if input.dim() == 4 else out.squeeze(0)
+
+    def extra_flops(self, output_shape: tuple[int, ...]) -> int:
+        """Multiply-adds of the kernels with the pixels under them."""
+        return elementwise_product_flops(output_shape, math.prod(self.kernel_size))
+
+    def extra_repr(self) -> str:
+        """Return the arguments that differ from their defaults."""
+        return self.describe(bias=(self.bias is not None, True), group_channels=(self.group_channels, 16))

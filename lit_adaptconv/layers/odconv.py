@@ -1,0 +1,145 @@
+"""ODConv: attention over every dimension of the kernel space, for every sample."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lit_adaptconv.kernels.geometry import Padding, check_input
+from lit_adaptconv.layers.base import ConvLayer
+from lit_adaptconv.layers.init import uniform_bound
+from lit_adaptconv.layers.per_sample import mix_kernels, per_sample_conv2d
+from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
+
+GATE_START = 2.0
+
+
+class ODConv2d(ConvLayer):
+    """Omni-dimensional dynamic convolution: a kernel for every sample, weighted along taps, channels, filters, kernels.
+
+        h(x)            = relu(fc · mean over pixels of x)
+        α_s, α_c, α_f   = sigmoid of one linear layer of h each: one weight per tap, input channel, output channel
+        α_w             = softmax(linear layer of h / temperature): one weight per kernel
+        K[o,c,t](x)     = α_f[o] · α_c[c] · α_s[t] · Σ_i α_w[i] · weight[i,o,c,t]
+        out             = bias + K(x) ⋆ x
+
+    α_s, α_c and α_f are shared by the kernels. One kernel (the paper's 1×) needs no α_w, so that its layer is left out.
+    With h = max(4, C_in // reduction) hidden units, it has
+    `num_kernels * C_out * C_in // groups * kh * kw + (C_in + 1) * h
+    + (h + 1) * (kh * kw + C_in + C_out + (num_kernels if num_kernels > 1 else 0)) + C_out` parameters.
+
+    `temperature` is a buffer, as in `DynamicConv2d`: the paper lowers it from 30 to 1 over the first ten epochs.
+
+    Initialisation: the biases of the three sigmoid layers are 2, so that the gates start nearly open (0.88), and the
+    kernels such that outputs keep the variance of a standardised input:
+    sigmoid(2)⁶ * (C_in / groups) * kh * kw * Var(weight) / num_kernels = 1. `bias` starts at zero.
+
+    Source: Li, Zhou, Yao, *Omni-Dimensional Dynamic Convolution*, ICLR 2022, https://arxiv.org/abs/2209.07947.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Size of the kernels, `k` or `(kh, kw)`.
+        stride: Step between output pixels.
+        padding: Zeros on each side, in pixels, or "same" or "valid".
+        dilation: Distance between taps.
+        groups: Channel groups; divides both channel counts.
+        bias: Whether to add a learned constant to each output channel.
+        num_kernels: Number of kernels that are averaged; 1 and 4 in the paper.
+        reduction: How many times narrower than the input the attention's hidden layer is.
+        temperature: What the logits of α_w are divided by.
+        device: Where the parameters are made.
+        dtype: Type of the parameters.
+
+    Raises:
+        ValueError: An argument is out of its range; the message names it and its value.
+
+    Example:
+        >>> ODConv2d(16, 8, 3, padding=1)(torch.randn(2, 16, 32, 32)).shape
+        torch.Size([2, 8, 32, 32])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: Padding = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        num_kernels: int = 1,
+        reduction: int = 16,
+        temperature: float = 30.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        if num_kernels < 1:
+            raise ValueError(f"num_kernels must be at least 1, got {num_kernels}")
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        self.num_kernels = num_kernels
+        hidden = hidden_channels(in_channels, reduction)
+        self.squeeze = Squeeze(in_channels, hidden, device=device, dtype=dtype)
+        self.tap_gate = nn.Linear(hidden, math.prod(self.kernel_size), device=device, dtype=dtype)
+        self.channel_gate = nn.Linear(hidden, in_channels, device=device, dtype=dtype)
+        self.filter_gate = nn.Linear(hidden, out_channels, device=device, dtype=dtype)
+        self.attention = nn.Linear(hidden, num_kernels, device=device, dtype=dtype) if num_kernels > 1 else None
+        shape = (num_kernels, out_channels, in_channels // groups, *self.kernel_size)
+        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
+        self.temperature: Tensor
+        self.register_buffer("temperature", torch.full((), temperature, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew, as the class describes."""
+        self.squeeze.linear.reset_parameters()
+        if self.attention is not None:
+            self.attention.reset_parameters()
+        for gate in (self.tap_gate, self.channel_gate, self.filter_gate):
+            gate.reset_parameters()
+            nn.init.constant_(gate.bias, GATE_START)
+        open_share = 1 / (1 + math.exp(-GATE_START))
+        terms = math.prod(self.weight.shape[2:])
+        bound = uniform_bound(math.sqrt(self.num_kernels / terms) / open_share**3)
+        nn.init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(
+        self, input: Float[Tensor, "*batch in_channels height width"]
+    ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
+        """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
+        check_input(input.shape, self.in_channels)
+        batch = input if input.dim() == 4 else input.unsqueeze(0)
+        kernels = self._kernels(self.squeeze(batch))
+        out = per_sample_conv2d(batch, kernels, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return out if input.dim() == 4 else out.squeeze(0)
+
+    def _kernels(self, hidden: Tensor) -> Tensor:
+        """(N, hidden) to every sample's kernel, (N, C_out, C_in // groups, kh, kw)."""
+        taps, channels, filters = (
+            torch.sigmoid(gate(hidden)) for gate in (self.tap_gate, self.channel_gate, self.filter_gate)
+        )
+        kernels = self.weight.to(hidden.dtype)
+        if self.attention is not None:
+            kernels = mix_kernels(torch.softmax(self.attention(hidden) / self.temperature, dim=1), kernels)
+        by_group = torch.unflatten(kernels, 1, (self.groups, -1))
+        by_group = by_group * filters.view(-1, self.groups, self.out_channels // self.groups, 1, 1, 1)
+        by_group = by_group * channels.view(-1, self.groups, 1, self.in_channels // self.groups, 1, 1)
+        return (by_group * taps.view(-1, 1, 1, 1, *self.kernel_size)).flatten(1, 2)
+
+    def extra_flops(self, output_shape: tuple[int, ...]) -> int:
+        """Multiplications of the three gates into one sample's kernel."""
+        return 3 * math.prod(self.weight.shape[1:])
+
+    def extra_repr(self) -> str:
+        """Return the arguments that differ from their defaults."""
+        return self.describe(bias=(self.bias is not None, True), num_kernels=(self.num_kernels, 1))

@@ -1,0 +1,53 @@
+"""A convolution in which every pixel has its own kernel, shared by the channels of a group."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lit_adaptconv.kernels.geometry import Window
+
+
+def per_pixel_conv2d(
+    input: Tensor,
+    kernels: Tensor,
+    windows: tuple[Window, Window],
+    kernel_size: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+) -> Tensor:
+    """Weigh the pixels under every output pixel by its own kernel, channel by channel.
+
+        out[c](p) = Σ_t kernels[group of c, t](p) · input[c](p + t)
+
+    The sum runs over shifted views of the input, so no patches are kept for the backward pass. Narrow floating-point
+    types are summed in float32 and rounded once.
+
+    Args:
+        input: `(N, C, H, W)`.
+        kernels: `(N, G, kh * kw, H_out, W_out)`, taps in row-major order; G divides C, and C / G neighbouring channels
+            share a kernel.
+        windows: Where the kernel lies on both axes, from `lit_adaptconv.kernels.geometry.windows`.
+        kernel_size: `(kh, kw)`.
+        stride: Step between output pixels.
+        dilation: Distance between taps.
+
+    Returns:
+        `(N, C, H_out, W_out)`, of the type of `kernels`.
+    """
+    rows, columns = windows
+    wide = torch.float64 if input.dtype == torch.float64 else torch.float32
+    padded = F.pad(input, (*columns.kernel_pad, *rows.kernel_pad)).to(wide)
+    grouped = torch.unflatten(padded, 1, (kernels.shape[1], -1))
+    reach = [d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True)]
+    out: Tensor | None = None
+    for tap, weight in enumerate(kernels.to(wide).unsqueeze(2).unbind(3)):
+        top, left = dilation[0] * (tap // kernel_size[1]), dilation[1] * (tap % kernel_size[1])
+        # Counted from the end, the last window needs no output size, which an export could not prove to fit.
+        down = slice(top, (top - reach[0]) or None, stride[0])
+        right = slice(left, (left - reach[1]) or None, stride[1])
+        pixels = grouped[..., down, right]
+        out = pixels * weight if out is None else torch.addcmul(out, pixels, weight)
+    assert out is not None
+    return out.flatten(1, 2).to(kernels.dtype)

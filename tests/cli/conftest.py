@@ -1,0 +1,46 @@
+"""The command, called in the test's process, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from adaptconv_cli.main import main
+
+FAST = ["--run.wandb", "false", "--trainer.enable_progress_bar", "false"]
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working directory, with no login of Weights & Biases's and no seed left by another test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "PL_GLOBAL_SEED"):
+        monkeypatch.delenv(name, raising=False)
+    yield tmp_path
+    os.environ.pop("PL_GLOBAL_SEED", None)
+
+
+@pytest.fixture
+def fit(folder: Path) -> Command:
+    """`adaptconv fit` on the digits, without tracking."""
+    return lambda *args: main(["fit", *FAST, *args])
+
+
+def command(folder: Path, *args: str) -> subprocess.Popen[str]:
+    """Start the command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "adaptconv_cli.main", *args],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from adaptconv_cli.main import main
+
+from lit_adaptconv.classifier import ImageClassifier
+from lit_adaptconv.result import RunResult
+
+from .conftest import FAST, Command
+
+pytestmark = pytest.mark.usefixtures("folder")
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    """The metrics of a run, without what the clock decides."""
+    with (run / "metrics.csv").open() as file:
+        return [{k: v for k, v in row.items() if "seconds" not in k} for row in csv.DictReader(file)]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    state: dict[str, torch.Tensor] = checkpoint["state_dict"]
+    return state
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_leaves_its_configuration_metrics_checkpoints_and_result(fit: Command) -> None:
+    assert (
+        fit("--trainer.max_epochs", "2", "--run.name", "a", "--run.id", "1", "--trainer.val_check_interval", "0.5") == 0
+    )
+    run = Path("runs/a/1")
+    assert {f.name for f in run.iterdir()} == {"config.yaml", "metrics.csv", "checkpoints", "result.json"}
+    assert {f.name for f in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    result = RunResult.read(run / "result.json")
+    assert (result.status, result.parameters, result.flops, result.epochs) == ("done", 61_706, 2 * 416_520, 2)
+    assert [e.epoch for e in result.curve] == [0.5, 1.0, 1.5, 2.0]
+    assert [e.flops for e in result.curve] == [3 * result.flops * s for s in (640, 1221, 1861, 2442)]
+    logged = [float(row["val/accuracy"]) for row in rows(run) if row["val/accuracy"]]
+    assert logged == pytest.approx([e.value for e in result.curve], abs=1e-6)
+    assert result.best_val_accuracy == max(e.value for e in result.curve)
+    assert result.test_accuracy is not None
+
+
+def test_the_saved_configuration_alone_repeats_the_run(fit: Command) -> None:
+    options = ["--model.backbone", "ConvNet", "--model.kind", "adaptive_low_rank", "--data.shift", "1"]
+    assert fit(*options, "--trainer.max_epochs", "1", "--run.name", "a", "--run.id", "1", "--seed_everything", "3") == 0
+    assert main(["fit", "--config", "runs/a/1/config.yaml", "--run.id", "2"]) == 0
+    assert same(weights(Path("runs/a/1")), weights(Path("runs/a/2")))
+    assert rows(Path("runs/a/1")) == rows(Path("runs/a/2"))
+
+
+def test_two_runs_of_one_second_have_two_folders(fit: Command) -> None:
+    for _ in range(2):
+        assert fit("--trainer.limit_train_batches", "1", "--trainer.max_epochs", "1", "--run.name", "a") == 0
+    assert len(list(Path("runs/a").iterdir())) == 2
+
+
+def test_test_and_validate_find_the_configuration_by_the_checkpoint(
+    fit: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit("--trainer.max_epochs", "2", "--run.name", "a", "--run.id", "1", "--model.kind", "separable") == 0
+    result = RunResult.read(Path("runs/a/1/result.json"))
+    capsys.readouterr()
+    assert main(["test", "--ckpt_path", "runs/a/1/checkpoints/last.ckpt", *FAST[2:]]) == 0
+    assert f"{100 * (result.test_accuracy or 0):.2f} %" in capsys.readouterr().out
+    assert main(["validate", "--ckpt_path", "last", *FAST[2:]]) == 0
+    assert f"{100 * (result.val_accuracy or 0):.2f} %" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_the_command_is_loaded_in_python(fit: Command) -> None:
+    assert fit("--trainer.max_epochs", "1", "--run.name", "a", "--run.id", "1", "--model.budget", "5000") == 0
+    model = ImageClassifier.load_from_checkpoint("runs/a/1/checkpoints/last.ckpt", weights_only=True)
+    assert model.parameter_count <= 5000
+    assert same(dict(model.state_dict()), weights(Path("runs/a/1")))
+
+
+def test_compare_prints_runs_side_by_side(fit: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("standard", "adaptive_low_rank"):
+        assert fit("--trainer.max_epochs", "1", "--run.name", kind, "--model.kind", kind) == 0
+    capsys.readouterr()
+    assert main(["compare", "runs/standard", "runs/adaptive_low_rank"]) == 0
+    out = capsys.readouterr().out
+    assert "standard" in out
+    assert "adaptive_low_rank" in out
+    assert "61,706" in out
+
+
+def test_the_command_describes_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("adaptconv ")
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("fit", "validate", "test", "predict", "compare"))
+    assert main(["fit", "--data", "MNIST", "--print_config"]) == 0
+    assert "lit_adaptconv.data.MNIST" in capsys.readouterr().out
+
+
+def test_a_schedule_without_a_length_steps_with_the_epochs(fit: Command) -> None:
+    options = ["--model.scheduler", "StepLR", "--model.scheduler.step_size", "1", "--model.scheduler.gamma", "0.5"]
+    assert fit(*options, "--trainer.max_epochs", "2", "--run.name", "a", "--run.id", "1") == 0
+    checkpoint = torch.load("runs/a/1/checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(0.003 * 0.25)

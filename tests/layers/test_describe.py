@@ -1,0 +1,129 @@
+"""The table of kinds tells what the layers do, and the docs tell the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lit_adaptconv.layers import KINDS
+from lit_adaptconv.layers.describe import DESCRIPTIONS, kind_cost
+
+OPERATORS = Path(__file__).parents[2] / "docs" / "operators.md"
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def trained(kind: str) -> nn.Module:
+    """A layer away from its start, where some adaptive parts are zero by design."""
+    torch.manual_seed(0)
+    layer = KINDS[kind](4, 4, 3, padding=1, dtype=torch.float64)
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter, std=0.4)
+    return layer.eval()
+
+
+def images() -> Tensor:
+    return torch.randn(2, 4, 9, 9, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def is_affine(layer: nn.Module, balanced: bool) -> bool:
+    """Whether changes of the image add up in the output; `balanced` ones leave every channel's mean as it is."""
+    x = images()
+    changes = 0.3 * torch.randn(2, *x.shape, generator=torch.Generator().manual_seed(2), dtype=x.dtype)
+    if balanced:
+        changes -= changes.mean((3, 4), keepdim=True)
+    first, second = changes
+    both = layer(x + first + second) - layer(x)
+    return torch.allclose(both, layer(x + first) + layer(x + second) - 2 * layer(x), rtol=0, atol=1e-10)
+
+
+@every_kind
+def test_a_static_kernel_and_only_that_makes_the_layer_affine(kind: str) -> None:
+    assert is_affine(trained(kind), balanced=False) == (DESCRIPTIONS[kind].kernel == "static")
+
+
+@every_kind
+def test_a_kernel_per_sample_depends_on_channel_means_alone_and_one_per_pixel_on_more(kind: str) -> None:
+    per_pixel = DESCRIPTIONS[kind].kernel.startswith("per pixel")
+    assert is_affine(trained(kind), balanced=True) == (not per_pixel)
+
+
+@every_kind
+def test_a_far_pixel_matters_exactly_where_the_kernel_depends_on_the_sample(kind: str) -> None:
+    layer, x = trained(kind), images()
+    if kind == "deformable":
+        nn.init.normal_(layer.get_parameter("offsets.weight"), std=0.01)  # taps that stay within a pixel of their place
+        nn.init.zeros_(layer.get_parameter("offsets.bias"))
+    changed = x.clone()
+    changed[:, :, 0, 0] += 1
+    unmoved = torch.equal(layer(x)[..., 5:, 5:], layer(changed)[..., 5:, 5:])
+    assert unmoved == (not DESCRIPTIONS[kind].kernel.endswith("sample"))
+    assert not torch.equal(layer(x)[..., 0, 0], layer(changed)[..., 0, 0])
+
+
+@every_kind
+def test_a_sample_s_output_does_not_depend_on_the_rest_of_the_batch(kind: str) -> None:
+    layer, x = trained(kind), images()
+    torch.testing.assert_close(layer(x)[:1], layer(x[:1]))
+
+
+def test_every_kind_is_described_in_the_order_of_kinds() -> None:
+    assert list(DESCRIPTIONS) == list(KINDS)
+
+
+# Multiply-adds that the definitions ask for, at 16 → 16, 3×3, 32×32: an image's 1024 pixels, and once per image.
+PIXELS, CONV = 1024, 16 * 16 * 9
+FLOPS = {
+    "standard": 2 * PIXELS * CONV,
+    "separable": 2 * PIXELS * (16 * 9 + 16 * 16),
+    "adaptive": 2 * PIXELS * (CONV * 9 + CONV),
+    "adaptive_separable": 2 * PIXELS * (16 * 9 * 9 + 16 * 9 + 16 * 16),
+    "adaptive_low_rank": 2 * PIXELS * (2 * CONV + 16),
+    "adaptive_residual": 2 * PIXELS * (3 * CONV + 16),
+    "dynamic_filter": 2 * PIXELS * CONV + 2 * (16 * 4 + 4 * CONV),
+    "dynamic_filter_local": 2 * PIXELS * (16 * 9 * 4 + 5 * CONV + 4 * 16),
+    "condconv": 2 * PIXELS * CONV + 2 * (16 * 8 + 8 * CONV),
+    "dynamic_conv": 2 * PIXELS * CONV + 2 * (16 * 4 + 4 * 4 + 4 * CONV + 4 * 16),
+    "odconv": 2 * PIXELS * CONV + 2 * (16 * 4 + 4 * (9 + 16 + 16)) + 3 * CONV,
+    "involution": 2 * PIXELS * (16 * 4 + 4 * 9 + 16 * 9),
+    "decoupled_dynamic": 2 * PIXELS * (16 * 9 + 16 * 9) + PIXELS * 16 * 9 + 2 * (16 * 4 + 4 * 16 * 9),
+    "deformable": 2 * PIXELS * (27 * 16 * 9 + CONV) + PIXELS * 16 * 9 * 9,
+}
+
+
+@every_kind
+def test_flops_are_those_that_the_definition_asks_for(kind: str) -> None:
+    assert kind_cost(kind).flops == FLOPS[kind]
+
+
+def test_a_standard_layer_costs_what_everyone_knows() -> None:
+    assert kind_cost("standard").parameters == 16 * 16 * 9 + 16
+
+
+def documented() -> dict[str, list[str]]:
+    """The rows of the table in the docs, by kind."""
+    rows = [line for line in OPERATORS.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return {row[0].strip("`"): row[1:] for row in cells}
+
+
+def test_the_docs_have_the_same_table() -> None:
+    rows = documented()
+    assert list(rows) == list(KINDS)
+    for kind, text in DESCRIPTIONS.items():
+        cost = kind_cost(kind)
+        assert rows[kind] == [
+            f"`{text.equation}`",
+            text.kernel,
+            f"{cost.parameters:,}",
+            f"{cost.flops:,}",
+            text.source,
+        ]
+
+
+@every_kind
+def test_the_docs_have_a_section_for_every_kind(kind: str) -> None:
+    headings = [line for line in OPERATORS.read_text(encoding="utf-8").splitlines() if line.startswith("### ")]
+    assert sum(f"`{kind}`" in heading for heading in headings) == 1

@@ -1,0 +1,84 @@
+"""The formula in a rival's docstring gives the number of its parameters."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from cases import Case, cases
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lit_adaptconv import layers
+from lit_adaptconv.layers.squeeze import hidden_channels
+
+# Layer, its options, and whether its generator stands behind a 1×1 convolution, so that it sees the output's channels.
+LAYERS: dict[str, tuple[dict[str, st.SearchStrategy[Any]], bool]] = {
+    "CondConv2d": ({"num_experts": st.integers(1, 9)}, False),
+    "DynamicConv2d": ({"num_kernels": st.integers(1, 5), "reduction": st.integers(1, 5)}, False),
+    "ODConv2d": ({"num_kernels": st.integers(1, 5), "reduction": st.integers(1, 20)}, False),
+    "DynamicFilter2d": ({"reduction": st.integers(1, 5)}, False),
+    "LocalDynamicFilter2d": ({"reduction": st.integers(1, 5)}, False),
+    "Involution2d": (
+        {"group_channels": st.integers(1, 20), "reduction": st.integers(1, 5), "pointwise": st.booleans()},
+        True,
+    ),
+    "DecoupledDynamicFilter2d": ({"reduction": st.integers(1, 5), "pointwise": st.booleans()}, True),
+    "DeformableConv2d": ({"modulated": st.booleans()}, False),
+    "ResidualAdaptiveConv2d": ({"rank": st.integers(1, 4)}, False),
+}
+
+
+def formula(name: str) -> str:
+    text = " ".join((getattr(layers, name).__doc__ or "").split())
+    found = re.search(r"it has `([^`]*)` ?parameters", text, re.IGNORECASE)
+    assert found, f"{name} tells no number of parameters"
+    return found[1]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@settings(max_examples=40)
+@given(case=cases(), wider=st.integers(1, 12), data=st.data())
+def test_the_documented_number_of_parameters_is_the_real_one(
+    name: str, case: Case, wider: int, data: st.DataObject
+) -> None:
+    options, sees_output = LAYERS[name]
+    chosen = {option: data.draw(values, label=option) for option, values in options.items()}
+    in_channels, out_channels = case.in_channels * wider, case.out_channels * wider
+    h = hidden_channels(out_channels if sees_output else in_channels, chosen.get("reduction", 1))
+    own: dict[str, Any] = {}
+    if name in ("LocalDynamicFilter2d", "ResidualAdaptiveConv2d"):
+        own["generator_size"] = case.generator_size
+    layer = getattr(layers, name)(
+        in_channels, out_channels, case.kernel_size, groups=case.groups, device="meta", **chosen, **own
+    )
+    expected = eval(
+        formula(name),
+        {},
+        {
+            "C_in": in_channels,
+            "C_out": out_channels,
+            "groups": case.groups,
+            "kh": case.kernel_size[0],
+            "kw": case.kernel_size[1],
+            "qh": case.generator_size[0],
+            "qw": case.generator_size[1],
+            "h": h,
+            "g": -(-out_channels // chosen.get("group_channels", 1)),
+            "n": 3 if chosen.get("modulated") else 2,
+            "mixed": chosen.get("pointwise", False) or in_channels != out_channels,
+            "offset_groups": 1,
+            **chosen,
+        },
+    )
+    assert sum(p.numel() for p in layer.parameters()) == expected
+
+
+@pytest.mark.parametrize(
+    ("channels", "reduction", "hidden"), [(1, 4, 4), (16, 4, 4), (64, 4, 16), (64, 16, 4), (7, 1, 7)]
+)
+def test_a_generator_has_its_share_of_the_channels_and_at_least_four(
+    channels: int, reduction: int, hidden: int
+) -> None:
+    assert hidden_channels(channels, reduction) == hidden

@@ -1,0 +1,32 @@
+"""Every kind exports to ONNX for any batch size, and a runtime computes the same from the file."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lit_adaptconv.layers import KINDS
+
+# PyTorch's exporter warns about itself; its warnings are not the package's.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("unchecked")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_runtime_computes_the_layer_from_its_onnx_file_for_any_batch_size(kind: str) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    layer = KINDS[kind](4, 6, 3, stride=2, padding=1, groups=2).eval()
+    program = torch.onnx.export(
+        layer,
+        (torch.randn(3, 4, 9, 8),),
+        dynamo=True,
+        verbose=False,
+        dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},),
+    )
+    assert program is not None
+    session = runtime.InferenceSession(program.model_proto.SerializeToString())
+    for batch in (1, 5):
+        x = torch.randn(batch, 4, 9, 8)
+        (out,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(out), layer(x), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,77 @@
+"""The files around the code: workflows, configs, Makefile and README agree with what is there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from adaptconv_cli.main import main
+
+ROOT = Path(__file__).parent.parent
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+CONFIGS = sorted(p for folder in ("digits", "mnist") for p in (ROOT / "configs" / folder).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda p: p.name)
+def test_workflows_follow_githubs_schema(workflow: Path) -> None:
+    checked = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(workflow)],
+        capture_output=True,
+        text=True,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def smoke_steps() -> list[str]:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/smoke.yml").read_text())["jobs"]
+    return [step["run"] for step in jobs["smoke"]["steps"] if "run" in step and step["name"] != "Install"]
+
+
+def run_step(step: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    if not (folder / "configs").exists():
+        (folder / "configs").symlink_to(ROOT / "configs")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-ec", step],
+        cwd=folder,
+        env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the workflow's steps are written for bash on Linux")
+def test_the_smoke_workflows_own_steps_train_and_check_the_floor(tmp_path: Path) -> None:
+    steps = smoke_steps()
+    assert len(steps) == 3
+    for step in steps:
+        done = run_step(step, tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert "--min_test_accuracy" in steps[-1]
+    higher = run_step(re.sub(r"--min_test_accuracy \S+", "--min_test_accuracy 1.1", steps[-1]), tmp_path)
+    assert higher.returncode == 1
+    assert "less than 110.00 %" in higher.stderr
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_every_config_is_accepted(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--config", str(config), "--print_config"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["trainer"]["max_epochs"] >= 1
+
+
+def test_the_readmes_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"^make ([a-z-]+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_the_readmes_python_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(block, {})
