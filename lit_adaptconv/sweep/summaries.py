@@ -1,0 +1,159 @@
+"""What a verdict is made of: typed, finite numbers, or None where there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+Measure = Literal["steps", "epochs", "flops", "seconds"]
+MEASURES: tuple[Measure, ...] = ("steps", "epochs", "flops", "seconds")
+Claim = Literal["better", "worse", "no claim"]
+
+
+class Interval(NamedTuple):
+    """A confidence interval."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An arm at a budget.
+
+    Attributes:
+        arm: Name of the arm.
+        budget: Parameters that it may have, or None.
+        parameters: Parameters that it has, or None where no trial recorded them.
+        flops: FLOPs of a forward pass of one sample, or None where no trial recorded them.
+        n: Trials, whatever became of them.
+        n_unfinished: Of these, failed, diverged or interrupted.
+    """
+
+    arm: str
+    budget: int | None
+    parameters: int | None
+    flops: int | None
+    n: int
+    n_unfinished: int
+
+
+@dataclass(frozen=True)
+class ArmSummary:
+    """How fast an arm reached a target.
+
+    Attributes:
+        at: The arm and the budget.
+        target: The target.
+        measure: What the time is counted in.
+        n_reached: Trials that reached the target.
+        median: Kaplan–Meier median of the time to the target, or None where fewer than half reached it.
+        interval: Interval of the median; its upper end is None where too few reached the target to know one.
+    """
+
+    at: Arm
+    target: float
+    measure: Measure
+    n_reached: int
+    median: float | None
+    interval: tuple[float | None, float | None]
+
+    @property
+    def share_reached(self) -> float:
+        """Share of all trials that reached the target; an unfinished one that did not counts as one that did not."""
+        return self.n_reached / self.at.n
+
+
+@dataclass(frozen=True)
+class AccuracySummary:
+    """How accurate an arm's finished models are.
+
+    Attributes:
+        at: The arm and the budget.
+        n: Trials with a test accuracy.
+        mean: Mean test accuracy, or None without any.
+        sd: Standard deviation (n − 1), or None with fewer than two.
+        interval: Interval of the mean, or None with fewer than five or where all are equal.
+    """
+
+    at: Arm
+    n: int
+    mean: float | None
+    sd: float | None
+    interval: Interval | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An arm against the primary arm, at one budget, on one measure.
+
+    Attributes:
+        arm: Name of the arm.
+        primary: Name of the arm that it is compared with.
+        budget: The budget, or None.
+        measure: A measure of speed, or "accuracy" for the test accuracy.
+        target: The target, or None for the accuracy.
+        n_pairs: Pairs in which both trials can be compared.
+        n_censored: Of these, pairs in which a trial did not reach the target.
+        estimate: Geometric mean of arm's time / primary's time (below 1: the arm needs less), or mean difference of
+            the accuracies arm − primary (above 0: the arm is more accurate); None without pairs. With `n_censored`
+            above zero each pair's times are cut off where the shorter of its trials ended.
+        interval: Interval of the estimate, or None where there is none.
+        p: Two-sided p of the sign-flip test, or None without pairs.
+        p_holm: The same after Holm's correction over the budgets, or None without pairs.
+        wins: Pairs that the arm wins.
+        ties: Pairs that are tied.
+        claim: "better" or "worse" is the arm; or "no claim".
+        reason: Why there is no claim; empty where there is one.
+    """
+
+    arm: str
+    primary: str
+    budget: int | None
+    measure: Measure | Literal["accuracy"]
+    target: float | None
+    n_pairs: int
+    n_censored: int
+    estimate: float | None
+    interval: Interval | None
+    p: float | None
+    p_holm: float | None
+    wins: int
+    ties: int
+    claim: Claim
+    reason: str
+
+    @property
+    def probability(self) -> float | None:
+        """Share of the pairs that the arm wins, ties counted as half: P(arm beats primary)."""
+        return (self.wins + self.ties / 2) / self.n_pairs if self.n_pairs else None
+
+
+@dataclass(frozen=True)
+class SmallestBudget:
+    """The smallest network of an arm whose mean test accuracy is at least a target.
+
+    Attributes:
+        arm: Name of the arm.
+        target: The target, as a test accuracy.
+        at: The arm at that budget, or None where no budget of the sweep is enough.
+        accuracy: Its mean test accuracy, or None.
+        ratio: Parameters of it / parameters of the primary arm's (below 1: the arm needs fewer), or None.
+        reason: Why there is no ratio; empty where there is one, or for the primary arm itself.
+    """
+
+    arm: str
+    target: float
+    at: Arm | None
+    accuracy: float | None
+    ratio: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class SummaryTable:
+    """A table of text, for a screen or a page."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
