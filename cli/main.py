@@ -26,6 +26,7 @@ TRAINING = ("fit", "validate", "test", "predict")
 COMMANDS = {
     "compare": "adaptconv_cli.compare:compare",
     "kinds": "adaptconv_cli.kinds:kinds",
+    "status": "adaptconv_cli.status:status",
     "sweep": "adaptconv_cli.sweep:sweep",
 }
 """The other commands: name -> module:function, imported when called."""

@@ -3,30 +3,64 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
 
+from lit_adaptconv.backbones.base import Backbone, Width
+from lit_adaptconv.data import ImageData
+from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
 from lit_adaptconv.result import RunResult
 from lit_adaptconv.sweep.driver import Driver
 from lit_adaptconv.sweep.engines import Engine
-from lit_adaptconv.sweep.engines.local import LocalEngine
+from lit_adaptconv.sweep.engines.local import LocalEngine, Slots, local_slots
+from lit_adaptconv.sweep.estimate import estimate
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
 from lit_adaptconv.sweep.identity import code_version, data_fingerprint
 from lit_adaptconv.sweep.interrupt import Interruption
 from lit_adaptconv.sweep.plan import Plan
-from lit_adaptconv.sweep.sizing import network_size
-from lit_adaptconv.sweep.store import Store, read_results
-from lit_adaptconv.sweep.trial import Trial, TrialMaker, fit_config, pairs
+from lit_adaptconv.sweep.progress import Monitor
+from lit_adaptconv.sweep.sizing import NetworkSize, network_size
+from lit_adaptconv.sweep.store import Store
+from lit_adaptconv.sweep.trial import Pair, Trial, TrialMaker, fit_config, pairs
 
+from .display import live
+from .dry_run import print_dry_run
 from .plan import SweepOptions, build_data, builders, output_folder, parse_plan, plan_text
 from .trial import resolve, run_trial
 from .verdict import print_verdict
 
 SOME_FAILED = 3
 INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan that has been checked, with what it is about to train.
+
+    Attributes:
+        maker: Makes the trials.
+        data: The data module.
+        builders: For each arm, what makes its network for a width.
+    """
+
+    maker: TrialMaker
+    data: ImageData
+    builders: Mapping[str, Callable[[Width], Backbone]]
+
+    @property
+    def plan(self) -> Plan:
+        """The plan, complete."""
+        return self.maker.plan
+
+    @property
+    def sizes(self) -> Mapping[Pair, NetworkSize]:
+        """Size of every network."""
+        return self.maker.sizes
 
 
 def sweep(args: list[str]) -> int:
@@ -36,14 +70,21 @@ def sweep(args: list[str]) -> int:
         Exit status: 0 if every trial ended well, 3 if some did not, 130 if interrupted.
     """
     plan, options = parse_plan(args)
-    maker = prepare(plan)
+    prepared = prepare(plan)
     folder = SweepFolder(output_folder(plan, options))
+    if options.dry_run:
+        return _dry_run(prepared, folder, options)
     with folder.locked(), Interruption() as interruption:
-        return _run(maker, folder, options, interruption)
+        return _Run(prepared, folder, options, interruption).run()
 
 
-def prepare(plan: Plan) -> TrialMaker:
-    """Check a plan as `adaptconv fit` would, and size its networks."""
+def prepare(plan: Plan) -> Prepared:
+    """Check a plan as `adaptconv fit` would, and size its networks.
+
+    Raises:
+        UserError: An arm can't be built, or the data are not there.
+        SystemExit: A setting of the trainer is not valid; the error has been printed in one line.
+    """
     data = build_data(plan)
     build = builders(plan, data)
     shape = (data.in_channels, *data.image_size)
@@ -51,74 +92,137 @@ def prepare(plan: Plan) -> TrialMaker:
     classes = [plan.data["class_path"], plan.backbone["class_path"]]
     maker = TrialMaker(plan, sizes, code_version(classes), data_fingerprint(data))
     first = maker.comparison(pairs(plan)[0])[0]
-    complete = resolve(fit_config(plan, first, "runs", plan.name))
-    return replace(maker, plan=replace(plan, trainer=complete["trainer"]))
+    complete = resolve(fit_config(plan, first, "runs", plan.name, "sweep"))
+    maker = replace(maker, plan=replace(plan, trainer=complete["trainer"]))
+    if plan.tuning is not None:
+        example = {name: search.example for name, search in plan.tuning.space.items()}
+        resolve(fit_config(maker.plan, maker.tuning(pairs(plan)[0], 0, example), "runs", plan.name, "sweep"))
+    return Prepared(maker, data, build)
 
 
-def _run(maker: TrialMaker, folder: SweepFolder, options: SweepOptions, interruption: Interruption) -> int:
-    plan = maker.plan
-    console = Console()
-    trials = tuple(maker.all())
-    sweep = Sweep(
-        name=plan.name,
-        data=plan.data["class_path"].rpartition(".")[2],
-        backbone=plan.backbone["class_path"].rpartition(".")[2],
-        targets=tuple(plan.targets),
-        primary_arm=plan.reference,
-        trials=trials,
-        expected=len(trials),
-    )
-    write_text(folder.path / "plan.yaml", plan_text(plan))
-    folder.write(sweep)
-    build_data(plan).prepare_data()
-    store = Store(folder, sweep)
-
-    def config(trial: Trial) -> dict[str, Any]:
-        return fit_config(plan, trial, str(folder.path.parent), f"{folder.path.name}/{folder.group(trial)}")
-
-    engine = _engine(plan, options)
-    listener = Lines(console, len(trials))
-    try:
-        Driver(store, engine, config, plan.retries, listener, interruption).run(trials, lambda trial, result: [])
-    finally:
-        engine.close()
-    results = read_results(folder.path)
-    print_verdict(console, results, sweep)
-    console.print(f"Sweep: {os.path.relpath(folder.path)}", soft_wrap=True)
-    if interruption.asked:
-        return INTERRUPTED
-    return 0 if results["status"].to_pylist().count("done") == sweep.expected else SOME_FAILED
+def _dry_run(prepared: Prepared, folder: SweepFolder, options: SweepOptions) -> int:
+    plan, trials = prepared.plan, list(prepared.maker.all())
+    slots = local_slots(options.workers, plan.cpus, plan.gpus)
+    expected = estimate(plan, prepared.sizes, prepared.builders, prepared.data, folder.path, slots.threads)
+    done = folder.done(trials)
+    print_dry_run(Console(), plan, prepared.sizes, trials, done, expected, slots.number)
+    return 0
 
 
-def _engine(plan: Plan, options: SweepOptions) -> Engine:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = options.workers or max(1, cores // (plan.cpus or 1))
-    return LocalEngine(run_trial, workers, plan.cpus or max(1, cores // workers))
+class _Run:
+    """One run of a sweep, from its folder to its verdict."""
+
+    def __init__(
+        self, prepared: Prepared, folder: SweepFolder, options: SweepOptions, interruption: Interruption
+    ) -> None:
+        self._prepared = prepared
+        self._plan = prepared.plan
+        self._folder = folder
+        self._options = options
+        self._interruption = interruption
+        self._console = Console()
+
+    def run(self) -> int:
+        sweep = self._begin()
+        store = Store(self._folder, sweep)
+        self._prepared.data.prepare_data()
+        slots = local_slots(self._options.workers, self._plan.cpus, self._plan.gpus)
+        engine = self._engine(slots)
+        each = self._plan.seeds + (self._plan.tuning.trials if self._plan.tuning else 0)
+        planned = dict.fromkeys(pairs(self._plan), each)
+        planned |= {pair: self._plan.seeds for pair, size in self._prepared.sizes.items() if size.impossible}
+        epochs = self._plan.trainer.get("max_epochs")
+        try:
+            with live(self._console) as (show, say):
+                self._interruption.announce = say
+                monitor = Monitor(store, planned, epochs, engine.slots, show, say)
+                driver = Driver(store, engine, self._config(sweep), self._plan.retries, monitor, self._interruption)
+                trials, follow = self._work(store, sweep.uid, say)
+                driver.run(trials, follow)
+        finally:
+            engine.close()
+        results = store.results()
+        print_verdict(self._console, results, store.sweep)
+        self._console.print(f"Sweep: {os.path.relpath(self._folder.path)}", soft_wrap=True, highlight=False)
+        if self._interruption.asked:
+            return INTERRUPTED
+        return 0 if results["status"].to_pylist().count("done") == sweep.expected else SOME_FAILED
+
+    def _begin(self) -> Sweep:
+        """Write the plan and the list of trials; a sweep that continues keeps its unique name."""
+        plan = self._plan
+        try:
+            before = self._folder.read()
+        except UserError:
+            before = None
+        tuned = plan.tuning is not None
+        trials = () if tuned else tuple(self._prepared.maker.all())
+        sweep = Sweep(
+            name=plan.name,
+            uid=before.uid if before else uuid.uuid4().hex[:8],
+            data=plan.data["class_path"].rpartition(".")[2],
+            backbone=plan.backbone["class_path"].rpartition(".")[2],
+            targets=tuple(plan.targets),
+            primary_arm=plan.reference,
+            trials=(),
+            expected=plan.seeds * len(pairs(plan)),
+            tuning=plan.tuning.trials * len(pairs(plan)) if plan.tuning else 0,
+        )
+        sweep = replace(sweep, trials=tuple(self._adopt(trials)))
+        if before is not None:
+            self._compare(before, sweep)
+        write_text(self._folder.path / "plan.yaml", plan_text(plan))
+        self._folder.write(sweep)
+        return sweep
+
+    def _compare(self, before: Sweep, now: Sweep) -> None:
+        """Say what a changed plan means for the trials that the folder holds."""
+        others = len(self._folder.ids() - {trial.id for trial in now.trials})
+        if others and self._plan.tuning is None:
+            self._say(f"{others} trials in this folder are not of this plan: they stay, and are in no table.")
+        if set(before.targets) != set(now.targets):
+            self._say(
+                f"The targets have changed from {_list(before.targets)} to {_list(now.targets)}: "
+                "targets that are chosen after results were seen are no fair test."
+            )
+
+    def _adopt(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Exchange trials that other code finished, if that is wished; else say that they will be run again."""
+        finished = self._folder.finished_before(trials)
+        if finished and not self._options.accept_old:
+            codes = sorted({trial.code for trial in finished.values()})
+            self._say(
+                f"{len(finished)} of these trials were finished by other code ({_list(codes)}; this is "
+                f"{self._prepared.maker.code}): they are run again; --accept-old takes them as they are."
+            )
+        return [finished.get(trial.id, trial) if self._options.accept_old else trial for trial in trials]
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+    def _config(self, sweep: Sweep) -> Callable[[Trial], dict[str, Any]]:
+        root = str(self._folder.path)
+        return lambda trial: fit_config(self._plan, trial, root, self._folder.group(trial), sweep.uid)
+
+    def _work(
+        self, store: Store, uid: str, say: Callable[[str], None]
+    ) -> tuple[Sequence[Trial], Callable[[Trial, RunResult], Sequence[Trial]]]:
+        """The trials to begin with, and what follows from each."""
+        if self._plan.tuning is None:
+            return store.sweep.trials, lambda trial, result: ()
+        from lit_adaptconv.sweep.tuning import Tuner
+
+        tuner = Tuner(self._prepared.maker, self._plan.tuning, self._folder, uid, self._adopt, self._options.accept_old)
+
+        def known(trials: Sequence[Trial]) -> Sequence[Trial]:
+            store.extend([trial for trial in trials if trial.tuning is None])
+            return trials
+
+        return known(tuner.start()), lambda trial, result: known(tuner.follow(trial, result))
+
+    def _engine(self, slots: Slots) -> Engine:
+        return LocalEngine(run_trial, slots)
 
 
-class Lines:
-    """A line for every trial that ends."""
-
-    def __init__(self, console: Console, total: int) -> None:
-        self._console = console
-        self._total = total
-        self._ended = 0
-
-    def started(self, trial: Trial) -> None:
-        """Say nothing."""
-
-    def ended(self, trial: Trial, result: RunResult, seconds: float | None) -> None:
-        """Print how the trial ended."""
-        self._ended += 1
-        self._console.print(f"{self._ended}/{self._total} {trial.title}: {result.status} {result.reason or ''}")
-
-    def retried(self, trial: Trial, reason: str) -> None:
-        """Print why the trial starts again."""
-        self._console.print(f"{trial.title} starts again: {reason}")
-
-    def warn(self, message: str) -> None:
-        """Print it."""
-        self._console.print(message)
-
-    def tick(self) -> None:
-        """Do nothing."""
+def _list(values: Sequence[object]) -> str:
+    return ", ".join(map(str, values))

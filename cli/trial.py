@@ -16,21 +16,21 @@ from .main import quieten
 from .training import TrainingCLI
 
 
-def run_trial(folder: Path, checkpoint: Path | None) -> None:
-    """Train and test what `config.yaml` in a folder says.
+def run_trial(config: dict[str, Any]) -> None:
+    """Train and test.
 
     Args:
-        folder: The trial's folder.
-        checkpoint: Checkpoint to continue from.
+        config: Complete config of `adaptconv fit`, with the checkpoint to continue from as `ckpt_path`.
     """
     quieten()
-    args = ["fit", "--config", str(folder / "config.yaml")]
-    if checkpoint is not None:
-        args += ["--ckpt_path", str(checkpoint)]
+    run = config["run"]
     try:
         with _own_arguments():
-            TrainingCLI(args, importlib.metadata.version("lit-adaptconv"))
-        (folder / "checkpoints" / "best.ckpt").unlink(missing_ok=True)  # the finished model is what was tested
+            TrainingCLI({"subcommand": "fit", "fit": config}, importlib.metadata.version("lit-adaptconv"))
+        checkpoints = Path(run["root"]) / run["name"] / run["id"] / "checkpoints"
+        for checkpoint in checkpoints.glob("*.ckpt"):
+            if checkpoint.name != "last.ckpt" or not run["test"]:  # what was tested is the finished model
+                checkpoint.unlink()
     finally:
         if wandb.run is not None:  # of a trial that failed: the next one must not log into its run
             wandb.finish(exit_code=1)

@@ -68,7 +68,7 @@ class Driver:
         self._listener = listener
         self._interruption = interruption
         self._waiting: deque[Trial] = deque()
-        self._running: dict[str, tuple[Trial, float]] = {}
+        self._running: dict[str, Trial] = {}
         self._lost: Counter[str] = Counter()
         self._written = time.monotonic()
 
@@ -99,16 +99,16 @@ class Driver:
             self._waiting.extend(follow(trial, before))
             return
         if trial.impossible is not None:
-            self._settle(trial, Outcome("failed", trial.impossible), None, follow)
+            self._settle(trial, Outcome("failed", trial.impossible), follow)
             return
         self._store.begin(trial)
         resume = before is not None and before.status in RESUMABLE
-        self._running[trial.id] = (trial, time.monotonic())
+        self._running[trial.id] = trial
         self._listener.started(trial)
         self._engine.submit(Job(trial.id, str(self._store.folder.trial(trial)), self._config(trial), resume))
 
     def _end(self, job: Job, outcome: Outcome, follow: Follow, stopping: bool) -> None:
-        trial, began = self._running.pop(job.id)
+        trial = self._running.pop(job.id)
         if outcome.status == "lost":
             self._lost[job.id] += 1
             if stopping:
@@ -117,11 +117,11 @@ class Driver:
                 self._listener.retried(trial, outcome.reason or "its process disappeared")
                 self._waiting.appendleft(trial)
                 return
-        self._settle(trial, outcome, time.monotonic() - began, follow)
+        self._settle(trial, outcome, follow)
 
-    def _settle(self, trial: Trial, outcome: Outcome, seconds: float | None, follow: Follow) -> None:
+    def _settle(self, trial: Trial, outcome: Outcome, follow: Follow) -> None:
         result = self._store.finish(trial, outcome)
-        self._listener.ended(trial, result, seconds)
+        self._listener.ended(trial, result, outcome.seconds)
         self._waiting.extend(follow(trial, result))
 
     def write(self) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
+from lit_adaptconv.result import RunResult
 from lit_adaptconv.sweep.trial import Trial
 
 TRIALS = "trials"
@@ -23,6 +24,7 @@ class Sweep:
 
     Attributes:
         name: Name of the sweep.
+        uid: A name that no other sweep has, not even another of this name.
         data: Class of the data module.
         backbone: Class of the network.
         targets: Validation accuracies to reach.
@@ -33,6 +35,7 @@ class Sweep:
     """
 
     name: str
+    uid: str
     data: str
     backbone: str
     targets: tuple[float, ...]
@@ -82,18 +85,38 @@ class SweepFolder:
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} can't be read: {error}") from None
 
-    def unfinished_code(self, trials: Sequence[Trial]) -> dict[str, Path]:
-        """Folders of finished trials that differ from the given ones in the version of the code alone, by id."""
-        present: dict[str, list[Path]] = {}
+    def ids(self) -> set[str]:
+        """Ids of the trials of the comparison that have a folder."""
         with contextlib.suppress(FileNotFoundError):
-            for path in (self.path / TRIALS).iterdir():
-                present.setdefault(path.name.split("-")[0], []).append(path)
+            return {path.name for path in (self.path / TRIALS).iterdir()}
+        return set()
+
+    def done(self, trials: Sequence[Trial]) -> set[str]:
+        """Ids of the given trials that are done."""
+        present = self.ids()
+        return {trial.id for trial in trials if trial.id in present and self._done(trial.id)}
+
+    def finished_before(self, trials: Sequence[Trial]) -> dict[str, Trial]:
+        """For trials that are not done, the same trials as another version of the code finished them, by id."""
+        present: dict[str, list[str]] = {}
+        for id in self.ids():
+            present.setdefault(id.split("-")[0], []).append(id)
         found = {}
         for trial in trials:
-            others = [p for p in present.get(trial.id.split("-")[0], []) if p.name != trial.id]
-            if others:
-                found[trial.id] = max(others, key=lambda path: path.stat().st_mtime_ns)
+            others = [id for id in present.get(trial.id.split("-")[0], ()) if id != trial.id]
+            if others and not self._done(trial.id):
+                for other in others:
+                    if (result := self._done(other)) is not None:
+                        version = result.versions.get("lit-adaptconv", "?")
+                        found[trial.id] = replace(trial, id=other, code=f"{version}+{other.rpartition('-')[2]}")
         return found
+
+    def _done(self, id: str) -> RunResult | None:
+        try:
+            result = RunResult.read(self.path / TRIALS / id / "result.json")
+        except UserError:
+            return None
+        return result if result.status == "done" else None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

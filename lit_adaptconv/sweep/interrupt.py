@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -15,6 +16,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.asked = False
+        self.announce: Callable[[str], None] = lambda line: None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -32,3 +34,4 @@ class Interruption:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        self.announce("Stopping: trials under way write what they have. Ctrl-C again stops at once.")

@@ -45,11 +45,18 @@ class Search:
     log: bool = False
     choices: list[Any] | None = None
 
+    @property
+    def example(self) -> Any:
+        """A value of the space."""
+        return self.low if self.choices is None else self.choices[0]
+
     def check(self, name: str) -> None:
         """Raise a `UserError` if this is no space to search."""
         if self.choices is not None:
             if self.low is not None or self.high is not None or not self.choices:
                 raise UserError(f"tuning.space of {name!r} takes either choices or low and high")
+            if any(not isinstance(choice, (str, int, float)) and choice is not None for choice in self.choices):
+                raise UserError(f"tuning.space of {name!r}: choices are numbers, words, true, false or null")
         elif self.low is None or self.high is None or not self.low < self.high:
             raise UserError(f"tuning.space of {name!r} needs low < high, got {self.low} and {self.high}")
         elif self.log and self.low <= 0:
@@ -138,8 +145,8 @@ class Plan:
             raise UserError(f"primary_arm {self.primary_arm!r} is not among the arms: {', '.join(self.arms)}")
         if len(set(self.budgets)) < len(self.budgets) or min(self.budgets, default=1) < 1:
             raise UserError(f"budgets must be different positive numbers of parameters, got {self.budgets}")
-        if len(set(self.targets)) < len(self.targets):
-            raise UserError(f"targets must be different accuracies, got {self.targets}")
+        if not self.targets or len(set(self.targets)) < len(self.targets):
+            raise UserError(f"targets must be one or more different accuracies, got {self.targets}")
         if any(not 0 < target <= 1 for target in self.targets):
             raise UserError(f"targets are accuracies between 0 and 1, got {self.targets}")
         for name, value, least in (("seeds", self.seeds, 1), ("first_seed", self.first_seed, 0)):
@@ -149,6 +156,8 @@ class Plan:
             raise UserError(f"evaluate_every must be a fraction or a whole number of epochs, got {self.evaluate_every}")
         if self.cpus is not None and self.cpus < 1:
             raise UserError(f"cpus must be at least 1, got {self.cpus}")
+        if self.retries < 0:
+            raise UserError(f"retries must be at least 0, got {self.retries}")
         if self.gpus is not None and self.gpus < 0:
             raise UserError(f"gpus must be at least 0, got {self.gpus}")
         if self.tuning is not None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lit_adaptconv.convergence import Evaluation, first_reached
+from lit_adaptconv.convergence import first_reached
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically
 from lit_adaptconv.result import RunResult
@@ -88,13 +88,27 @@ class Store:
             job_type=trial.arm,
         )
 
+    def extend(self, trials: Sequence[Trial]) -> None:
+        """Add trials that tuning has made known, in memory and in `sweep.json`."""
+        known = {trial.id for trial in self.sweep.trials}
+        new = tuple(trial for trial in trials if trial.id not in known)
+        self.sweep = replace(self.sweep, trials=self.sweep.trials + new)
+        self.folder.write(self.sweep)
+
+    def begun(self) -> list[tuple[Trial, RunResult]]:
+        """The trials of the comparison that have begun, with their results."""
+        found = [(trial, self.result(trial)) for trial in self.sweep.trials]
+        return [(trial, result) for trial, result in found if result is not None]
+
+    def results(self) -> pa.Table:
+        """The table of `results.parquet`."""
+        rows = [self.row(trial, result) for trial, result in self.begun()]
+        return pa.Table.from_pylist(rows, results_schema(self.sweep.targets))
+
     def write(self) -> None:
         """Write `results.parquet` and `curves.parquet`, whole or not at all."""
-        found = [(trial, self.result(trial)) for trial in self.sweep.trials]
-        begun = [(trial, result) for trial, result in found if result is not None]
-        rows = [self.row(trial, result) for trial, result in begun]
-        _write(self.folder.path / RESULTS, pa.Table.from_pylist(rows, results_schema(self.sweep.targets)))
-        _write(self.folder.path / CURVES, _curves(begun))
+        _write(self.folder.path / RESULTS, self.results())
+        _write(self.folder.path / CURVES, _curves(self.begun()))
 
     def row(self, trial: Trial, result: RunResult) -> dict[str, Any]:
         """A trial's row of `results.parquet`."""
@@ -128,6 +142,10 @@ class Store:
         return row
 
 
+_MEASURED = {name: name for name in ("step", "epoch", "flops", "seconds", "train_accuracy")}
+_MEASURED |= {"val_accuracy": "value", "val_loss": "loss"}
+
+
 def _curves(results: Sequence[tuple[Trial, RunResult]]) -> pa.Table:
     rows = [(trial, evaluation) for trial, result in results for evaluation in result.curve]
     columns: dict[str, list[Any]] = {name: [] for name in CURVES_SCHEMA.names}
@@ -135,16 +153,9 @@ def _curves(results: Sequence[tuple[Trial, RunResult]]) -> pa.Table:
         columns["trial"].append(trial.id)
         for name in ("arm", "kind", "budget", "seed", "pair"):
             columns[name].append(getattr(trial, name))
-        for name, value in _measured(evaluation).items():
-            columns[name].append(value)
+        for name, attribute in _MEASURED.items():
+            columns[name].append(getattr(evaluation, attribute))
     return pa.table(columns, schema=CURVES_SCHEMA)
-
-
-def _measured(evaluation: Evaluation) -> dict[str, Any]:
-    values = asdict(evaluation)
-    values["val_accuracy"] = values.pop("value")
-    values["val_loss"] = values.pop("loss")
-    return values
 
 
 def _write(path: Path, table: pa.Table) -> None:
@@ -182,13 +193,13 @@ def _read(path: Path) -> pa.Table:
     return table
 
 
-def rebuild(folder: Path) -> Sweep:
+def rebuild(folder: Path) -> Store:
     """Write a sweep's tables anew from its trials' folders.
 
     Raises:
         UserError: This is not a sweep's folder.
     """
     place = SweepFolder(folder)
-    sweep = place.read()
-    Store(place, sweep).write()
-    return sweep
+    store = Store(place, place.read())
+    store.write()
+    return store

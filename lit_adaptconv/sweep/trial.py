@@ -30,7 +30,7 @@ class Trial:
     """One training.
 
     Attributes:
-        id: Hash of what defines its numbers, then a hash of the code; the name of its folder.
+        id: Hash of what defines its numbers, then the fingerprint of the code; the name of its folder.
         arm: Name of the arm.
         kind: Conv kind.
         kind_options: The kind's further arguments.
@@ -89,6 +89,13 @@ class TrialMaker:
     code: str
     data: str | None = None
 
+    def definition(self, pair: Pair, tuned: Mapping[str, Any] | None = None) -> str:
+        """All that defines the numbers of an arm's trials at a budget, but the seed, as text."""
+        settings = shared_settings(self.plan, self.plan.arms[pair[0]], pair[1], tuned)
+        arguments = settings["data"].get("init_args", {})
+        settings["data"]["init_args"] = {k: v for k, v in arguments.items() if k not in WHERE}
+        return json.dumps([settings, self.data], sort_keys=True, default=str)
+
     def comparison(self, pair: Pair, tuned: Mapping[str, Any] | None = None) -> list[Trial]:
         """The trials of one arm at one budget, a seed each.
 
@@ -96,26 +103,19 @@ class TrialMaker:
             pair: Arm and budget.
             tuned: What tuning found, if there was tuning.
         """
-        definition = self._definition(pair, tuned)
+        definition = self.definition(pair, tuned)
         return [self._trial(pair, tuned, definition, self.plan.first_seed + i, i) for i in range(self.plan.seeds)]
 
     def tuning(self, pair: Pair, number: int, tuned: Mapping[str, Any]) -> Trial:
         """The tuning trial with this number, of one arm at one budget."""
         seed = TUNING_SEED + self.plan.first_seed + number
-        return self._trial(pair, tuned, self._definition(pair, tuned), seed, number, number)
+        return self._trial(pair, tuned, self.definition(pair, tuned), seed, number, number)
 
     def all(self) -> Iterator[Trial]:
         """Every trial of a plan without tuning, all arms of a budget and a seed side by side."""
         groups = [self.comparison(pair) for pair in pairs(self.plan)]
         for seed in zip(*groups, strict=True):
             yield from seed
-
-    def _definition(self, pair: Pair, tuned: Mapping[str, Any] | None) -> str:
-        """All that defines the numbers of an arm's trials at a budget, but the seed, as text."""
-        settings = shared_settings(self.plan, self.plan.arms[pair[0]], pair[1], tuned)
-        arguments = settings["data"].get("init_args", {})
-        settings["data"]["init_args"] = {k: v for k, v in arguments.items() if k not in WHERE}
-        return json.dumps([settings, self.data], sort_keys=True, default=str)
 
     def _trial(
         self,
@@ -129,7 +129,7 @@ class TrialMaker:
         arm, size = self.plan.arms[pair[0]], self.sizes[pair]
         digest = hashlib.sha256(f"{definition} {seed} {tuning is not None}".encode()).hexdigest()[:12]
         return Trial(
-            id=f"{digest}-{hashlib.sha256(self.code.encode()).hexdigest()[:6]}",
+            id=f"{digest}-{self.code.rpartition('+')[2]}",
             arm=pair[0],
             kind=arm.kind,
             kind_options=arm.kind_options,
@@ -184,8 +184,16 @@ def shared_settings(plan: Plan, arm: Arm, budget: int | None, tuned: Mapping[str
     }
 
 
-def fit_config(plan: Plan, trial: Trial, root: str, name: str) -> dict[str, Any]:
-    """The complete config with which `adaptconv fit` runs a trial in the folder `<root>/<name>/<id>`."""
+def fit_config(plan: Plan, trial: Trial, root: str, name: str, uid: str) -> dict[str, Any]:
+    """The complete config with which `adaptconv fit` runs a trial.
+
+    Args:
+        plan: The plan.
+        trial: The trial.
+        root: Folder of the sweep.
+        name: Folder in it; the trial's is `<root>/<name>/<id>`.
+        uid: Name of the sweep that no other has.
+    """
     return {
         "seed_everything": trial.seed,
         **shared_settings(plan, plan.arms[trial.arm], trial.budget, trial.tuned),
@@ -194,6 +202,7 @@ def fit_config(plan: Plan, trial: Trial, root: str, name: str) -> dict[str, Any]
             "root": root,
             "name": name,
             "id": trial.id,
+            "wandb_id": f"{uid}-{trial.id}",
             "title": f"{plan.name} {trial.title}",
             "group": plan.name,
             "job_type": trial.arm,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
-RunTrial = Callable[[Path, Path | None], None]
-"""Runs `adaptconv fit` on the `config.yaml` of a folder, from a checkpoint if one is given. It must be picklable."""
+RunTrial = Callable[[dict[str, Any]], None]
+"""Runs `adaptconv fit` with a config. It must be picklable, so a function of a module."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +34,12 @@ class Outcome:
     Attributes:
         status: As in a run's result; "lost" if its process was killed or its machine disappeared.
         reason: Why it did not end well, in one line.
+        seconds: How long it took, without the start of its process.
     """
 
     status: Literal["done", "failed", "diverged", "interrupted", "lost"]
     reason: str | None = None
+    seconds: float | None = None
 
 
 class Engine(Protocol):

@@ -10,11 +10,59 @@ import signal
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 
+import torch
+
+from lit_adaptconv.errors import UserError
 from lit_adaptconv.sweep.engines.base import Job, Outcome, RunTrial
 from lit_adaptconv.sweep.engines.worker import initialise, run_job
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How this machine is divided among trials.
+
+    Attributes:
+        number: Trials at the same time.
+        threads: CPU threads of each.
+        devices: What the trials see of the GPUs, in turn, as `CUDA_VISIBLE_DEVICES` says it; empty: all.
+    """
+
+    number: int
+    threads: int
+    devices: tuple[str, ...] = ()
+
+
+def local_slots(workers: int | None, cpus: int | None, gpus: float | None) -> Slots:
+    """Divide this machine's cores and GPUs.
+
+    Args:
+        workers: Trials at the same time; None: as many as there is room for.
+        cpus: Threads of a trial; None: the cores divided by the number of workers.
+        gpus: GPUs of a trial, perhaps a fraction; None: each sees all of them.
+
+    Raises:
+        UserError: Fewer than one worker, or more GPUs than there are.
+    """
+    if workers is not None and workers < 1:
+        raise UserError(f"workers must be at least 1, got {workers}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    room = max(1, cores // (cpus or 1))
+    devices: tuple[str, ...] = ()
+    if gpus:
+        present = torch.cuda.device_count()
+        whole = max(1, round(gpus))
+        if whole > present:
+            raise UserError(f"gpus: a trial asks for {gpus:g}, this machine has {present}")
+        devices = tuple(",".join(map(str, range(i, i + whole))) for i in range(0, present - whole + 1, whole))
+        room = min(room, len(devices) if gpus >= 1 else int(present / gpus))
+    elif gpus == 0:
+        devices = ("",)
+    number = workers or room
+    return Slots(number, cpus or max(1, cores // number), devices)
 
 
 class LocalEngine:
@@ -24,17 +72,17 @@ class LocalEngine:
 
     Args:
         run_trial: Runs a trial.
-        slots: Number of worker processes.
-        threads: CPU threads of each.
-        devices: What each worker sees of the GPUs, as `CUDA_VISIBLE_DEVICES` says it; None: all.
+        slots: How many workers, and what each may use.
     """
 
-    def __init__(self, run_trial: RunTrial, slots: int, threads: int, devices: list[str] | None = None) -> None:
-        self.slots = slots
+    def __init__(self, run_trial: RunTrial, slots: Slots) -> None:
+        self.slots = slots.number
         self._run_trial = run_trial
         self._workers = [
-            _Worker(threads, {} if devices is None else {"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]})
-            for slot in range(slots)
+            _Worker(
+                slots.threads, {"CUDA_VISIBLE_DEVICES": slots.devices[i % len(slots.devices)]} if slots.devices else {}
+            )
+            for i in range(slots.number)
         ]
         self._interrupting = False
 

@@ -7,41 +7,46 @@ import gc
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lit_adaptconv.errors import DivergedError
-from lit_adaptconv.files import write_text
 from lit_adaptconv.sweep.engines.base import Job, Outcome, RunTrial
 
-CHECKPOINT = Path("checkpoints") / "last.ckpt"
+CONFIG, CHECKPOINT, BEST = "config.yaml", Path("checkpoints") / "last.ckpt", Path("checkpoints") / "best.ckpt"
 LOG = "log.txt"
 
 
 def run_job(job: Job, run_trial: RunTrial) -> Outcome:
     """Run a trial in its folder, its output in `log.txt` there, and say how it ended. Nothing is raised."""
+    begin = time.perf_counter()
+    outcome = _run(job, run_trial)
+    gc.collect()
+    return replace(outcome, seconds=time.perf_counter() - begin)
+
+
+def _run(job: Job, run_trial: RunTrial) -> Outcome:
     folder = Path(job.folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder), _logged(folder / LOG):
             try:
-                if not job.resume:
-                    for name in ("result.json", "metrics.csv", CHECKPOINT, CHECKPOINT.with_name("best.ckpt")):
-                        (folder / name).unlink(missing_ok=True)
-                write_text(folder / "config.yaml", yaml.safe_dump(job.config, sort_keys=False))
-                last = folder / CHECKPOINT
                 with _interruptible():
-                    run_trial(folder, last if last.is_file() else None)
+                    run_trial(job.config | {"ckpt_path": _checkpoint(job, folder)})
             except BaseException:
                 traceback.print_exc()
                 raise
         return Outcome("done")
     except KeyboardInterrupt:
         return Outcome("interrupted", "interrupted by the user")
+    except SIGTERMException:
+        return Outcome("interrupted", "interrupted by the signal SIGTERM")
     except SystemExit as exit:
         if isinstance(exit.__context__, KeyboardInterrupt):  # Lightning's own answer to an interruption
             return Outcome("interrupted", "interrupted by the user")
@@ -50,8 +55,15 @@ def run_job(job: Job, run_trial: RunTrial) -> Outcome:
         return Outcome("diverged", reason_of(error))
     except Exception as error:
         return Outcome("failed", reason_of(error))
-    finally:
-        gc.collect()
+
+
+def _checkpoint(job: Job, folder: Path) -> str | None:
+    """What to continue from; where there is nothing, make the folder that of a trial which has not begun."""
+    if job.resume and (folder / CHECKPOINT).is_file() and (folder / CONFIG).is_file():
+        return str(folder / CHECKPOINT)
+    for name in (CONFIG, "result.json", "metrics.csv", CHECKPOINT, BEST):
+        (folder / name).unlink(missing_ok=True)
+    return None
 
 
 def reason_of(error: BaseException) -> str:
