@@ -6,8 +6,11 @@ import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import wandb
 from rich.console import Console
 
 from lit_adaptconv.backbones.base import Backbone, Width
@@ -32,7 +35,7 @@ from .display import live
 from .dry_run import print_dry_run
 from .plan import SweepOptions, build_data, builders, output_folder, parse_plan, plan_text
 from .trial import resolve, run_trial
-from .verdict import print_verdict
+from .verdict import print_verdict, verdict_of
 
 SOME_FAILED = 3
 INTERRUPTED = 130
@@ -71,6 +74,8 @@ def sweep(args: list[str]) -> int:
     """
     plan, options = parse_plan(args)
     prepared = prepare(plan)
+    if options.export_wandb is not None:
+        return _export(prepared, Path(options.export_wandb))
     folder = SweepFolder(output_folder(plan, options))
     if options.dry_run:
         return _dry_run(prepared, folder, options)
@@ -109,6 +114,17 @@ def _dry_run(prepared: Prepared, folder: SweepFolder, options: SweepOptions) -> 
     return 0
 
 
+def _export(prepared: Prepared, file: Path) -> int:
+    from lit_adaptconv.sweep.wandb_export import export_wandb
+
+    files = export_wandb(prepared.plan, file)
+    console = Console()
+    console.print(f"Wrote {_list(files)}. Next: wandb sweep {file}", soft_wrap=True, highlight=False)
+    if prepared.plan.tuning is not None:
+        console.print("The plan's tuning is left out: in Weights & Biases it is a sweep of its own.")
+    return 0
+
+
 class _Run:
     """One run of a sweep, from its folder to its verdict."""
 
@@ -143,10 +159,31 @@ class _Run:
             engine.close()
         results = store.results()
         print_verdict(self._console, results, store.sweep)
+        if not self._interruption.asked:
+            self._log_summary(store, results)
         self._console.print(f"Sweep: {os.path.relpath(self._folder.path)}", soft_wrap=True, highlight=False)
         if self._interruption.asked:
             return INTERRUPTED
         return 0 if results["status"].to_pylist().count("done") == sweep.expected else SOME_FAILED
+
+    def _log_summary(self, store: Store, results: pa.Table) -> None:
+        """Log to Weights & Biases, which must not cost the sweep anything."""
+        verdict = verdict_of(results, store.sweep)
+        if not self._plan.wandb or verdict is None:
+            return
+        from lit_adaptconv.sweep.wandb_summary import log_summary
+
+        tags = [*self._plan.tags, self._plan.name]
+        try:
+            hint = log_summary(
+                self._folder.path, self._plan.project, tags, store.sweep, results, store.curves(), verdict
+            )
+        except (wandb.Error, OSError) as error:
+            self._say(f"The summary was not logged to Weights & Biases: {error}")
+        else:
+            if hint:
+                runs = os.path.relpath(self._folder.path / "trials")
+                self._say(f"Weights & Biases: logged offline; send it with: {hint} {runs}/*/wandb/offline-run-*")
 
     def _begin(self) -> Sweep:
         """Write the plan and the list of trials; a sweep that continues keeps its unique name."""

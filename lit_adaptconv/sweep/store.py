@@ -105,10 +105,14 @@ class Store:
         rows = [self.row(trial, result) for trial, result in self.begun()]
         return pa.Table.from_pylist(rows, results_schema(self.sweep.targets))
 
+    def curves(self) -> pa.Table:
+        """The table of `curves.parquet`."""
+        return _curves(self.begun())
+
     def write(self) -> None:
         """Write `results.parquet` and `curves.parquet`, whole or not at all."""
         _write(self.folder.path / RESULTS, self.results())
-        _write(self.folder.path / CURVES, _curves(self.begun()))
+        _write(self.folder.path / CURVES, self.curves())
 
     def row(self, trial: Trial, result: RunResult) -> dict[str, Any]:
         """A trial's row of `results.parquet`."""
