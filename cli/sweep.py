@@ -20,7 +20,7 @@ from lit_adaptconv.files import write_text
 from lit_adaptconv.result import RunResult
 from lit_adaptconv.sweep.driver import Driver
 from lit_adaptconv.sweep.engines import Engine
-from lit_adaptconv.sweep.engines.local import LocalEngine, Slots, local_slots
+from lit_adaptconv.sweep.engines.local import LocalEngine, local_slots
 from lit_adaptconv.sweep.estimate import estimate
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
 from lit_adaptconv.sweep.identity import code_version, data_fingerprint
@@ -142,8 +142,7 @@ class _Run:
         sweep = self._begin()
         store = Store(self._folder, sweep)
         self._prepared.data.prepare_data()
-        slots = local_slots(self._options.workers, self._plan.cpus, self._plan.gpus)
-        engine = self._engine(slots)
+        engine = self._engine()
         each = self._plan.seeds + (self._plan.tuning.trials if self._plan.tuning else 0)
         planned = dict.fromkeys(pairs(self._plan), each)
         planned |= {pair: self._plan.seeds for pair, size in self._prepared.sizes.items() if size.impossible}
@@ -257,8 +256,13 @@ class _Run:
 
         return known(tuner.start()), lambda trial, result: known(tuner.follow(trial, result))
 
-    def _engine(self, slots: Slots) -> Engine:
-        return LocalEngine(run_trial, slots)
+    def _engine(self) -> Engine:
+        plan, options = self._plan, self._options
+        if options.engine == "local":
+            return LocalEngine(run_trial, local_slots(options.workers, plan.cpus, plan.gpus))
+        from lit_adaptconv.sweep.engines.ray import RayEngine
+
+        return RayEngine(run_trial, self._folder.path, options.ray_address, options.workers, plan.cpus, plan.gpus)
 
 
 def _list(values: Sequence[object]) -> str:

@@ -45,7 +45,9 @@ class Outcome:
 class Engine(Protocol):
     """Runs jobs, up to `slots` at the same time, each in a process of its own."""
 
-    slots: int
+    @property
+    def slots(self) -> int:
+        """Number of jobs that may be under way; it may change."""
 
     def submit(self, job: Job) -> None:
         """Start a job. At most `slots` may be under way."""

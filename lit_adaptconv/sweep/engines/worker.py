@@ -82,16 +82,16 @@ def last_line(log: Path) -> str:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGINT raise KeyboardInterrupt while a trial runs, and never between trials."""
+    """Let SIGINT raise KeyboardInterrupt while a trial runs; Lightning leaves it ignored after an interruption."""
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
     except ValueError:  # not the main thread: the engine has its own way to interrupt
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
