@@ -116,12 +116,8 @@ def _with_config_of_run(args: list[str]) -> list[str]:
     given = _value(args, "--ckpt_path")
     if given is None or _value(args, "--config") or _value(args, "-c"):
         return args
-    run: Path | None
-    if given in CHECKPOINTS:
-        where = (_value(args, f"--run.{option}") for option in ("root", "name", "id"))
-        run = newest_run(next(where) or "runs", *where)
-    else:
-        run = run_of_checkpoint(Path(given))
+    root, name, id = (_value(args, f"--run.{option}") for option in ("root", "name", "id"))
+    run = newest_run(root or "runs", name, id) if given in CHECKPOINTS else run_of_checkpoint(Path(given))
     return args if run is None else [args[0], "--config", str(run / CONFIG), *args[1:]]
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import lightning.pytorch as pl
 import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
@@ -29,19 +29,9 @@ from lit_adaptconv.tracking import wandb_logger, wandb_sync_hint
 
 from .parser import OneLineParser
 from .predictions import check_output, write_predictions
+from .progress import ProgressBar
 from .runs import CHECKPOINTS, CONFIG, RunOptions, newest_run, run_of_checkpoint
 from .tables import result_table, stage_table
-
-
-class ProgressBar(RichProgressBar):
-    """Lightning's rich progress bar, redrawn every ten batches and gone when it is done."""
-
-    def __init__(self) -> None:
-        super().__init__(refresh_rate=10, leave=False)
-
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """Return the metrics to show, without the loggers' version."""
-        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
 
 
 class TrainingCLI(LightningCLI):
@@ -114,7 +104,7 @@ class TrainingCLI(LightningCLI):
             _name_classes(config)
 
     def _settle_fit(self, config: Any, run: Path | None) -> None:
-        """Let the run of a checkpoint continue, from its start if it was stopped before the first was written."""
+        """Let a checkpoint's run continue: from its start, if it was stopped before it wrote one."""
         self._continues = run is not None
         if run is None:
             return
@@ -146,7 +136,7 @@ class TrainingCLI(LightningCLI):
 
     def _open_folder(self, run: RunOptions) -> None:
         """Make the run's folder and write `config.yaml`, from which alone the run can be repeated or continued."""
-        if getattr(rank_zero_only, "rank", 0) != 0:
+        if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
             return
         if not self._continues:
             run.claim_folder()

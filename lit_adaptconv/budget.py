@@ -1,23 +1,20 @@
-"""Count parameters, and find the widest network within a budget of them."""
+"""Find the widest network within a budget of parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from lit_adaptconv.backbones.base import Backbone, Width
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.layers.conv import Conv
+from lit_adaptconv.parameter_formula import count_parameters as count_parameters
+from lit_adaptconv.parameter_formula import find_formula, on_meta
 
 CLOSE_ENOUGH = 0.98
 """A network with this share of its budget is as good as one that meets it exactly."""
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Count the trainable parameters: weights, generators, biases, normalisation; a shared one counts once."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
 @dataclass(frozen=True)
@@ -28,29 +25,25 @@ class Fit:
     parameters: int
 
 
-def fit_budget(build: Callable[[Width], Backbone], budget: int) -> Fit:
+def fit_budget(build: Callable[[Conv, Width], Backbone], conv: Conv, budget: int) -> Fit:
     """Find the widest network with at most `budget` trainable parameters.
 
     First the largest common factor on all widths, by bisection; then single layers are widened by one, those furthest
-    behind their usual proportion first, while the budget allows it. If less than 98 % of the budget is used, each layer
-    is tried one or two narrower with the rest widened again, and the largest network is kept.
+    behind their usual proportion first, until every such widening would exceed the budget. If less than 98 % of the
+    budget is used, each layer is tried one or two narrower, yet not below half its proportion, with the rest widened
+    again, and the largest network is kept.
 
     Args:
-        build: Makes the backbone for a width; it is called on the meta device, so nothing is allocated.
+        build: Makes the backbone for a conv kind and a width; it is called on the meta device, a few times, so nothing
+            is allocated.
+        conv: The conv kind.
         budget: Largest number of trainable parameters.
 
     Raises:
         UserError: Even the narrowest network is larger; the message names its size.
     """
-    sizes: dict[tuple[int, ...], int] = {}
-
-    def size(widths: Sequence[int]) -> int:
-        key = tuple(widths)
-        if key not in sizes:
-            sizes[key] = count_parameters(_on_meta(build, key))
-        return sizes[key]
-
-    base = _on_meta(build, 1.0).widths
+    base = on_meta(lambda: build(nn.Conv2d, 1.0)).widths
+    size = _Sizes(build, conv, base)
     smallest = tuple(1 for _ in base)
     if size(smallest) > budget:
         raise UserError(
@@ -69,31 +62,46 @@ def fit_budget(build: Callable[[Width], Backbone], budget: int) -> Fit:
         low, high = (middle, high) if size(scaled(middle)) <= budget else (low, middle)
     best = _fill(scaled(low), base, size, budget)
     if size(best) < CLOSE_ENOUGH * budget:
-        narrower = [(layer, width - less) for layer, width in enumerate(best) for less in (1, 2) if width > less]
-        others = [_fill((*best[:i], width, *best[i + 1 :]), base, size, budget, kept=i) for i, width in narrower]
+        least = [max(1.0, width * low / 2) for width in base]
+        narrower = [(i, width - less) for i, width in enumerate(best) for less in (1, 2) if width - less >= least[i]]
+        others = [_fill((*best[:i], width, *best[i + 1 :]), base, size, budget, last=i) for i, width in narrower]
         best = max([best, *others], key=size)
     return Fit(best, size(best))
 
 
-def _on_meta(build: Callable[[Width], Backbone], width: Width) -> Backbone:
-    with torch.device("meta"):
-        return build(width)
+class _Sizes:
+    """Number of parameters for widths: by formula where there is one, else by building on the meta device."""
+
+    def __init__(self, build: Callable[[Conv, Width], Backbone], conv: Conv, base: Sequence[int]) -> None:
+        self._build = build
+        self._conv = conv
+        self._formula = find_formula(build, conv, base)
+        self._known: dict[tuple[int, ...], int] = {}
+
+    def __call__(self, widths: tuple[int, ...]) -> int:
+        if widths not in self._known:
+            self._known[widths] = self._formula(widths) if self._formula else self._built(widths)
+        return self._known[widths]
+
+    def _built(self, widths: tuple[int, ...]) -> int:
+        return count_parameters(on_meta(lambda: self._build(self._conv, widths)))
 
 
 def _fill(
     widths: tuple[int, ...],
     base: Sequence[int],
-    size: Callable[[Sequence[int]], int],
+    size: Callable[[tuple[int, ...]], int],
     budget: int,
-    kept: int | None = None,
+    last: int | None = None,
 ) -> tuple[int, ...]:
-    """Widen single layers by one until none can be widened within the budget; `kept` stays as it is."""
-    filled = list(widths)
-    growing = {layer for layer in range(len(filled)) if layer != kept}
-    while growing:
-        layer = min(growing, key=lambda i: filled[i] / base[i])
-        filled[layer] += 1
-        if size(filled) > budget:
-            filled[layer] -= 1
-            growing.discard(layer)
-    return tuple(filled)
+    """Widen single layers by one until none can be widened within the budget; layer `last` only after all others."""
+
+    def widened(layer: int) -> tuple[int, ...]:
+        return (*widths[:layer], widths[layer] + 1, *widths[layer + 1 :])
+
+    while True:
+        order = sorted(range(len(base)), key=lambda i: (i == last, widths[i] / base[i]))
+        fitting = next((i for i in order if size(widened(i)) <= budget), None)
+        if fitting is None:
+            return widths
+        widths = widened(fitting)

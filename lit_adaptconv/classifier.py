@@ -19,6 +19,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from lit_adaptconv.backbones import Backbone, LeNet5
 from lit_adaptconv.backbones.base import Width
 from lit_adaptconv.budget import count_parameters, fit_budget
+from lit_adaptconv.compatibility import check_compatible
 from lit_adaptconv.errors import DivergedError, UserError
 from lit_adaptconv.flops import forward_flops
 from lit_adaptconv.layers.conv import Conv, conv_kind
@@ -72,19 +73,19 @@ class ImageClassifier(pl.LightningModule):
         self.save_hyperparameters(logger=False)
         conv = conv_kind(kind, kind_options)
 
-        def build(width: Width) -> Backbone:
-            try:
-                return backbone(in_channels, num_classes, image_size, conv, width)
-            except (ValueError, TypeError) as error:
-                if isinstance(error, UserError) or not kind_options:
-                    raise
-                raise UserError(f"conv kind {kind!r} with options {kind_options}: {error}") from error
+        def build(conv: Conv, width: Width) -> Backbone:
+            return backbone(in_channels, num_classes, image_size, conv, width)
 
-        if budget is not None:
-            if width != 1.0:
-                raise UserError(f"give a width or a budget, not both: got width {width} and budget {budget}")
-            width = list(fit_budget(build, budget).widths)
-        self.network = build(width)
+        try:
+            if budget is not None:
+                if width != 1.0:
+                    raise UserError(f"give a width or a budget, not both: got width {width} and budget {budget}")
+                width = list(fit_budget(build, conv, budget).widths)
+            self.network = build(conv, width)
+        except (ValueError, TypeError) as error:
+            if isinstance(error, UserError) or not kind_options:
+                raise
+            raise UserError(f"conv kind {kind!r} with options {kind_options}: {error}") from error
         self.kind = kind
         self.image_shape = (in_channels, *image_size)
         self.num_classes = num_classes
@@ -207,34 +208,11 @@ class ImageClassifier(pl.LightningModule):
         Raises:
             UserError: The checkpoint comes from another network, or was trained on images of another shape.
         """
-        theirs, ours = checkpoint["state_dict"], self.state_dict()
-        shape = tuple(checkpoint.get("image_shape", self.image_shape))
-        if shape != self.image_shape:
-            raise UserError(
-                f"the checkpoint was trained on images of {_size(shape)}, the data has {_size(self.image_shape)}: "
-                f"set data.image_size to {shape[1]} or choose the data it was trained on"
-            )
-        differing = [name for name in ours if name not in theirs or theirs[name].shape != ours[name].shape]
-        differing += [name for name in theirs if name not in ours]
-        if differing:
-            name = differing[0]
-            raise UserError(
-                f"the checkpoint is of another network: {len(differing)} of {len(ours)} tensors differ, first {name} "
-                f"({_shape(theirs, name)} in the checkpoint, {_shape(ours, name)} here); "
-                "use the config.yaml of the run that wrote it"
-            )
+        check_compatible(checkpoint, self.state_dict(), self.image_shape)
         trained = self.train_accuracy
         for name, value in checkpoint.get("training_accuracy", {}).items():
             setattr(trained, name, value.to(trained.device))
         trained._update_count = checkpoint.get("training_accuracy_updates", 0)
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
-
-
-def _shape(tensors: dict[str, Tensor], name: str) -> str:
-    return _size(tuple(tensors[name].shape)) or "scalar" if name in tensors else "missing"
 
 
 def _missing_length(scheduler: SchedulerCallable) -> bool:

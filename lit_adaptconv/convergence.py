@@ -60,9 +60,9 @@ class ConvergenceCallback(pl.Callback):
     """Records the learning curve of any module that logs the monitored metric, and when it reached each target.
 
     Each target that is reached is logged at once, in the row of the evaluation, as `convergence/steps_to_<target>`,
-    `.../epochs_to_<target>`, `.../flops_to_<target>` and `.../seconds_to_<target>`. Evaluate more often than once
-    an epoch (`trainer.val_check_interval`) for a finer answer. FLOPs are known if the module has
-    an attribute `flops`, the FLOPs of a forward pass of one sample, as `ImageClassifier` has.
+    `.../epochs_to_<target>`, `.../flops_to_<target>` and `.../seconds_to_<target>`. Evaluate more often than once an
+    epoch (`trainer.val_check_interval`) for a finer answer. FLOPs are known if the module has an attribute `flops`, the
+    FLOPs of a forward pass of one sample, as `ImageClassifier` has.
 
     Args:
         targets: Values of the metric to reach.

@@ -66,6 +66,7 @@ def wandb_logger(
             run = wandb.init(**arguments, resume="allow")
         except (wandb.Error, OSError) as error:
             rank_zero_warn(f"Weights & Biases can't be reached ({_first_line(error)}); this run is logged offline.")
+            wandb.teardown()  # its service still holds the id of the run that failed
             run = wandb.init(**arguments, mode="offline")
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
@@ -81,6 +82,7 @@ def wandb_sync_hint(logger: WandbLogger) -> str | None:
 
 
 def _has_credentials() -> bool:
+    wandb.setup(settings=wandb.Settings(silent=True))
     try:
         return bool(wandb.login(prompt=False, verify=False))  # whether the server accepts them, init will find out
     except (wandb.Error, OSError, ValueError):  # a key of the wrong form is a ValueError

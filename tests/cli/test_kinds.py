@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from adaptconv_cli.kinds import kinds
 
-from cli.kinds import kinds
 from lit_adaptconv.layers import KINDS
 from lit_adaptconv.layers.describe import DESCRIPTIONS, kind_cost
 

@@ -106,14 +106,15 @@ def test_a_run_killed_at_any_moment_ends_as_the_undisturbed_run(network: Path, k
 
 
 def test_interrupted_by_the_user_it_says_so_and_can_go_on(network: Path) -> None:
-    process = command(network, *arguments("a"))
+    longer = ["--trainer.max_epochs", "40"]
+    process = command(network, *arguments("a"), *longer)
     wait_for((network / "runs/a/1/checkpoints/last.ckpt").is_file)
     process.send_signal(signal.SIGINT)
     process.communicate()
     assert process.returncode == 130
     assert RunResult.read(network / "runs/a/1/result.json").status == "interrupted"
     assert yaml.safe_load((network / "runs/a/1/config.yaml").read_text())["run"]["id"] is None
-    again = command(network, *arguments("a"), "--ckpt_path", "runs/a/1/checkpoints/last.ckpt")
+    again = command(network, *arguments("a"), *longer, "--ckpt_path", "runs/a/1/checkpoints/last.ckpt")
     _, errors = again.communicate()
     assert again.returncode == 0, errors
     assert RunResult.read(network / "runs/a/1/result.json").status == "done"

@@ -153,6 +153,12 @@ def test_holm_by_hand() -> None:
     assert holm([]) == []
 
 
+@pytest.mark.parametrize("budgets", [1, 3, 5])
+def test_under_no_effect_any_of_the_corrected_ps_is_below_5_percent_at_most_5_times_of_100(budgets: int) -> None:
+    p = sign_flip_test(np.random.default_rng(2).laplace(size=(10_000 * budgets, 10))).reshape(-1, budgets)
+    assert np.mean([min(holm(family)) <= 0.05 for family in p.tolist()]) <= 0.05
+
+
 @pytest.mark.parametrize("n", [8, 30, 200])
 def test_the_interval_is_scipys_bca_at_the_expanded_level(n: int) -> None:
     values = np.random.default_rng(n).gamma(2, 1, n)

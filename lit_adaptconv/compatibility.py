@@ -1,0 +1,47 @@
+"""Whether a checkpoint belongs to the network that it is to be loaded into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from lit_adaptconv.errors import UserError
+
+
+def check_compatible(checkpoint: Mapping[str, Any], ours: Mapping[str, Tensor], image_shape: tuple[int, ...]) -> None:
+    """Check that a checkpoint fits a network.
+
+    Args:
+        checkpoint: With the keys "state_dict" and, if `ImageClassifier` wrote it, "image_shape".
+        ours: The network's state.
+        image_shape: Shape `(C, H, W)` of the images that it is for.
+
+    Raises:
+        UserError: The checkpoint comes from another network, or was trained on images of another shape.
+    """
+    theirs = checkpoint["state_dict"]
+    shape = tuple(checkpoint.get("image_shape", image_shape))
+    if shape != image_shape:
+        raise UserError(
+            f"the checkpoint was trained on images of {_size(shape)}, the data has {_size(image_shape)}: "
+            f"set data.image_size to {shape[1]} or choose the data it was trained on"
+        )
+    differing = [name for name in ours if name not in theirs or theirs[name].shape != ours[name].shape]
+    differing += [name for name in theirs if name not in ours]
+    if differing:
+        name = differing[0]
+        raise UserError(
+            f"the checkpoint is of another network: {len(differing)} of {len(ours)} tensors differ, first {name} "
+            f"({_shape(theirs, name)} in the checkpoint, {_shape(ours, name)} here); "
+            "use the config.yaml of the run that wrote it"
+        )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str) -> str:
+    return _size(tuple(tensors[name].shape)) or "scalar" if name in tensors else "missing"
