@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +12,9 @@ from lightning.pytorch.cli import OptimizerCallable
 from lit_adaptconv.backbones.base import Backbone, Width
 from lit_adaptconv.classifier import BackboneCallable, SchedulerCallable
 from lit_adaptconv.data import ImageData
-from lit_adaptconv.layers.conv import conv_kind
+from lit_adaptconv.layers.conv import Conv, conv_kind
 from lit_adaptconv.sweep.plan import Arm, Plan, Search, Tuning
+from lit_adaptconv.sweep.sizing import Networks
 
 from .parser import OneLineParser
 
@@ -95,23 +95,22 @@ def build_data(plan: Plan) -> ImageData:
     return data
 
 
-def builders(plan: Plan, data: ImageData) -> dict[str, Callable[[Width], Backbone]]:
-    """For each arm, what makes its network for a width.
+def networks(plan: Plan, data: ImageData) -> dict[str, Networks]:
+    """What makes the networks of each arm.
 
     Raises:
         UserError: Unknown conv kind or option.
         SystemExit: Unknown option of the backbone; the error has been printed in one line.
     """
-    made: dict[str, Callable[[Width], Backbone]] = {}
+    made: dict[str, Networks] = {}
     for name, arm in plan.arms.items():
         arguments = {**(plan.backbone.get("init_args") or {}), **arm.backbone_options}
         backbone: BackboneCallable = _instantiate("backbone", {**plan.backbone, "init_args": arguments})
-        conv = conv_kind(arm.kind, arm.kind_options)
 
-        def build(width: Width, backbone: BackboneCallable = backbone, conv: Any = conv) -> Backbone:
+        def build(conv: Conv, width: Width, backbone: BackboneCallable = backbone) -> Backbone:
             return backbone(data.in_channels, data.num_classes, data.image_size, conv, width)
 
-        made[name] = build
+        made[name] = Networks(build, conv_kind(arm.kind, arm.kind_options), (data.in_channels, *data.image_size))
     return made
 
 

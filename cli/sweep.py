@@ -13,7 +13,6 @@ import pyarrow as pa
 import wandb
 from rich.console import Console
 
-from lit_adaptconv.backbones.base import Backbone, Width
 from lit_adaptconv.data import ImageData
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
@@ -27,13 +26,13 @@ from lit_adaptconv.sweep.identity import code_version, data_fingerprint
 from lit_adaptconv.sweep.interrupt import Interruption
 from lit_adaptconv.sweep.plan import Plan
 from lit_adaptconv.sweep.progress import Monitor
-from lit_adaptconv.sweep.sizing import NetworkSize, network_size
+from lit_adaptconv.sweep.sizing import Networks, NetworkSize
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Pair, Trial, TrialMaker, fit_config, pairs
 
 from .display import live
 from .dry_run import print_dry_run
-from .plan import SweepOptions, build_data, builders, output_folder, parse_plan, plan_text
+from .plan import SweepOptions, build_data, networks, output_folder, parse_plan, plan_text
 from .trial import resolve, run_trial
 from .verdict import print_verdict, verdict_of
 
@@ -48,12 +47,12 @@ class Prepared:
     Attributes:
         maker: Makes the trials.
         data: The data module.
-        builders: For each arm, what makes its network for a width.
+        networks: What makes the networks of each arm.
     """
 
     maker: TrialMaker
     data: ImageData
-    builders: Mapping[str, Callable[[Width], Backbone]]
+    networks: Mapping[str, Networks]
 
     @property
     def plan(self) -> Plan:
@@ -91,9 +90,8 @@ def prepare(plan: Plan) -> Prepared:
         SystemExit: A setting of the trainer is not valid; the error has been printed in one line.
     """
     data = build_data(plan)
-    build = builders(plan, data)
-    shape = (data.in_channels, *data.image_size)
-    sizes = {(arm, budget): network_size(build[arm], shape, budget) for arm, budget in pairs(plan)}
+    arms = networks(plan, data)
+    sizes = {(arm, budget): arms[arm].size(budget) for arm, budget in pairs(plan)}
     classes = [plan.data["class_path"], plan.backbone["class_path"]]
     maker = TrialMaker(plan, sizes, code_version(classes), data_fingerprint(data))
     first = maker.comparison(pairs(plan)[0])[0]
@@ -102,13 +100,13 @@ def prepare(plan: Plan) -> Prepared:
     if plan.tuning is not None:
         example = {name: search.example for name, search in plan.tuning.space.items()}
         resolve(fit_config(maker.plan, maker.tuning(pairs(plan)[0], 0, example), "runs", plan.name, "sweep"))
-    return Prepared(maker, data, build)
+    return Prepared(maker, data, arms)
 
 
 def _dry_run(prepared: Prepared, folder: SweepFolder, options: SweepOptions) -> int:
     plan, trials = prepared.plan, list(prepared.maker.all())
     slots = local_slots(options.workers, plan.cpus, plan.gpus)
-    expected = estimate(plan, prepared.sizes, prepared.builders, prepared.data, folder.path, slots.threads)
+    expected = estimate(plan, prepared.sizes, prepared.networks, prepared.data, folder.path, slots.threads)
     done = folder.done(trials)
     print_dry_run(Console(), plan, prepared.sizes, trials, done, expected, slots.number)
     return 0

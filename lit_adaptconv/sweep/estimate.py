@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from lit_adaptconv.backbones.base import Backbone, Width
+from lit_adaptconv.backbones.base import Backbone
 from lit_adaptconv.data import ImageData
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.sweep.plan import Plan
 from lit_adaptconv.sweep.progress import known_durations, seconds_of
-from lit_adaptconv.sweep.sizing import NetworkSize
+from lit_adaptconv.sweep.sizing import Networks, NetworkSize
 from lit_adaptconv.sweep.trial import Pair
 
 PROBES = 8
@@ -38,7 +38,7 @@ class Estimate:
 def estimate(
     plan: Plan,
     sizes: Mapping[Pair, NetworkSize],
-    builders: Mapping[str, Callable[[Width], Backbone]],
+    networks: Mapping[str, Networks],
     data: ImageData,
     folder: Path,
     threads: int,
@@ -66,7 +66,7 @@ def estimate(
         return None
     length = min(bounds)
     evaluations = length / batches / plan.evaluate_every * evaluated
-    probed = _probe(sizes, builders, data, threads)
+    probed = _probe(sizes, networks, data, threads)
     if not probed:
         return None
     flops = np.array([sizes[pair].flops for pair in probed], dtype=float)
@@ -84,7 +84,7 @@ def estimate(
 
 def _probe(
     sizes: Mapping[Pair, NetworkSize],
-    builders: Mapping[str, Callable[[Width], Backbone]],
+    networks: Mapping[str, Networks],
     data: ImageData,
     threads: int,
 ) -> dict[Pair, float]:
@@ -100,7 +100,7 @@ def _probe(
         images = torch.rand(shape, device=device)
         labels = torch.zeros(shape[0], dtype=torch.int64, device=device)
         chosen = ends[:: max(1, -(-len(ends) // PROBES))]
-        return {pair: _step(builders[pair[0]](sizes[pair].widths).to(device), images, labels) for pair in chosen}
+        return {pair: _step(networks[pair[0]].of(sizes[pair].widths).to(device), images, labels) for pair in chosen}
     finally:
         torch.set_num_threads(before)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
 from lit_adaptconv.backbones.base import Backbone, Width
 from lit_adaptconv.budget import count_parameters, fit_budget
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.flops import forward_flops
+from lit_adaptconv.layers.conv import Conv
+from lit_adaptconv.parameter_formula import on_meta
 
 
 @dataclass(frozen=True)
@@ -30,25 +30,38 @@ class NetworkSize:
     impossible: str | None = None
 
 
-def network_size(
-    build: Callable[[Width], Backbone], image_shape: tuple[int, int, int], budget: int | None
-) -> NetworkSize:
-    """Size the network that a trial will train.
+@dataclass(frozen=True)
+class Networks:
+    """The networks of an arm.
 
-    Args:
-        build: Makes the backbone for a width; it is called on the meta device, so nothing is allocated.
+    Attributes:
+        build: Makes the arm's backbone for a conv kind and a width.
+        conv: The arm's conv kind.
         image_shape: Shape of an image, `(C, H, W)`.
-        budget: Largest number of trainable parameters; None takes the usual width.
-
-    Raises:
-        UserError: The network can't be built at any width, as for images that are too small.
     """
-    with torch.device("meta"):
-        network = build(1.0)
+
+    build: Callable[[Conv, Width], Backbone]
+    conv: Conv
+    image_shape: tuple[int, int, int]
+
+    def of(self, width: Width) -> Backbone:
+        """The network with this width."""
+        return self.build(self.conv, width)
+
+    def size(self, budget: int | None) -> NetworkSize:
+        """Size the network that a trial will train; nothing is allocated.
+
+        Args:
+            budget: Largest number of trainable parameters; None takes the usual width.
+
+        Raises:
+            UserError: The network can't be built at any width, as for images that are too small.
+        """
+        network = on_meta(lambda: self.of(1.0))
         if budget is not None:
             try:
-                fit = fit_budget(build, budget)
+                widths = fit_budget(self.build, self.conv, budget).widths
             except UserError as error:
                 return NetworkSize(impossible=str(error))
-            network = build(list(fit.widths))
-    return NetworkSize(count_parameters(network), forward_flops(network, image_shape), tuple(network.widths))
+            network = on_meta(lambda: self.of(list(widths)))
+        return NetworkSize(count_parameters(network), forward_flops(network, self.image_shape), tuple(network.widths))

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-from adaptconv_cli.plan import build_data, builders, parse_plan, plan_text
-from builders import plan
+from adaptconv_cli.plan import build_data, networks, parse_plan, plan_text
+from sweep_cases import plan
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.sweep.plan import Search, Tuning
@@ -119,8 +119,8 @@ def test_a_misspelt_name_is_answered_with_the_nearest_known_one(
 
 def test_every_arm_builds_the_backbone_with_its_own_options() -> None:
     made = plan()
-    build = builders(made, build_data(made))
-    standard, low_rank = (str(build[arm](1.0)) for arm in ("standard", "low_rank"))
+    arms = networks(made, build_data(made))
+    standard, low_rank = (str(arms[arm].of(1.0)) for arm in ("standard", "low_rank"))
     assert "ReLU" in standard
     assert "LowRankAdaptiveConv2d" not in standard
     assert "ReLU" not in low_rank

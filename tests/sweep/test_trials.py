@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import CODE, maker, plan
+from sweep_cases import CODE, maker, plan
 
 from lit_adaptconv.data import Digits, ImageFolder
 from lit_adaptconv.errors import UserError
