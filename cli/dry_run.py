@@ -36,11 +36,11 @@ def print_dry_run(
         estimate: How long a trial takes.
         workers: Trials that run at the same time.
     """
-    table = Table(
-        "Budget", "Arm", "Parameters", "FLOPs an image", "Widths", "Trials", "Done", "A trial", title=plan.name
-    )
-    for column in (0, 2, 3, 5, 6, 7):
-        table.columns[column].justify = "right"
+    table = Table("Budget", "Arm", "Parameters", "FLOPs", "Widths", "Trials", "Done", "A trial", title=plan.name)
+    for column in table.columns:
+        column.justify = "left" if column.header in ("Arm", "Widths") else "right"
+        column.no_wrap = column.header != "Widths"
+        column.overflow = "fold"
     finished = Counter((trial.arm, trial.budget) for trial in trials if trial.id in done)
     tuning = plan.tuning.trials if plan.tuning else 0
     seconds = 0.0
@@ -55,7 +55,7 @@ def print_dry_run(
             "none" if size.impossible else f"{size.parameters:,}",
             "" if size.impossible else f"{size.flops:,}",
             "-".join(map(str, size.widths)),
-            str(plan.seeds) + (f" + {tuning} to tune" if tuning else ""),
+            str(plan.seeds + tuning),
             str(finished[pair]),
             takes,
         )
@@ -65,6 +65,8 @@ def print_dry_run(
             console.print(size.impossible, highlight=False, soft_wrap=True)
     total = len(trials) + tuning * len(sizes)
     line = f"{total:,} trials, {len(done):,} of them done; {workers} at the same time."
+    if tuning:
+        line = f"Of the trials of each arm at each budget, {tuning} are to tune it. {line}"
     if estimate is None:
         line += " How long they take is not known: the data are not here yet, or the training has no last epoch."
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -74,8 +75,9 @@ def parse_plan(args: list[str]) -> tuple[Plan, SweepOptions]:
     parser.add_argument("--dry-run", action="store_true", help="Print the trials, their sizes and the estimated time.")
     parser.add_argument("--accept-old", action="store_true", help="Keep trials that other code of the package ran.")
     parser.add_argument("--export-wandb", type=str | None, help="Write the plan as a Weights & Biases sweep.")
-    given = parser.parse_args(args)
-    content: dict[str, Any] = yaml.safe_load(parser.dump(given, skip_none=False))
+    given = parser.parse_args(args).as_dict()
+    del given["config"]
+    content: dict[str, Any] = json.loads(json.dumps(given, default=str))  # plain data: lists for tuples, text for paths
     options = {name: content.pop(name) for name in SweepOptions.__dataclass_fields__}
     content["arms"] = {name: Arm(**arm) for name, arm in content["arms"].items()}
     if content["tuning"] is not None:

@@ -105,7 +105,11 @@ def prepare(plan: Plan) -> Prepared:
 
 def _dry_run(prepared: Prepared, folder: SweepFolder, options: SweepOptions) -> int:
     plan, trials = prepared.plan, list(prepared.maker.all())
-    slots = local_slots(options.workers, plan.cpus, plan.gpus)
+    try:
+        slots = local_slots(options.workers, plan.cpus, plan.gpus)
+    except UserError as error:  # planned here, to run elsewhere
+        Console().print(f"On this machine it can't run: {error}", highlight=False)
+        slots = local_slots(options.workers, plan.cpus, None)
     expected = estimate(plan, prepared.sizes, prepared.networks, prepared.data, folder.path, slots.threads)
     done = folder.done(trials)
     print_dry_run(Console(), plan, prepared.sizes, trials, done, expected, slots.number)

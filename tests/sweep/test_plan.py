@@ -117,7 +117,8 @@ def test_a_misspelt_name_is_answered_with_the_nearest_known_one(
     assert re.search(message, line)
 
 
-def test_every_arm_builds_the_backbone_with_its_own_options() -> None:
+def test_every_arm_builds_the_backbone_with_its_own_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # as the command does
     made = plan()
     arms = networks(made, build_data(made))
     standard, low_rank = (str(arms[arm].of(1.0)) for arm in ("standard", "low_rank"))
