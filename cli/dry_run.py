@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -36,7 +37,8 @@ def print_dry_run(
         estimate: How long a trial takes.
         workers: Trials that run at the same time.
     """
-    table = Table("Budget", "Arm", "Parameters", "FLOPs", "Widths", "Trials", "Done", "A trial", title=plan.name)
+    columns = ("Budget", "Arm", "Parameters", "FLOPs", "Widths", "Trials", "Done", "A trial")
+    table = Table(*columns, title=plan.name, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))  # room for exact numbers
     for column in table.columns:
         column.justify = "left" if column.header in ("Arm", "Widths") else "right"
         column.no_wrap = column.header != "Widths"

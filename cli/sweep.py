@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import wandb
 from rich.console import Console
 
 from lit_adaptconv.data import ImageData
@@ -179,7 +178,7 @@ class _Run:
             hint = log_summary(
                 self._folder.path, self._plan.project, tags, store.sweep, results, store.curves(), verdict
             )
-        except (wandb.Error, OSError) as error:
+        except Exception as error:  # whatever goes wrong there, the sweep itself is finished and written
             self._say(f"The summary was not logged to Weights & Biases: {error}")
         else:
             if hint:

@@ -118,10 +118,11 @@ class Store:
         """A trial's row of `results.parquet`."""
         running = result.status == "running"
         last = result.curve[-1] if result.curve else None
-        row: dict[str, Any] = {name: getattr(result, name) for name in ("data", "backbone", "parameters", "flops")}
+        row: dict[str, Any] = {name: getattr(result, name) for name in ("data", "backbone", "device")}
         row |= {name: getattr(result, name) for name in ("val_accuracy", "best_val_accuracy", "test_accuracy")}
-        row |= {name: getattr(result, name) for name in ("test_loss", "steps", "training_seconds", "device")}
+        row |= {name: getattr(result, name) for name in ("test_loss", "steps", "training_seconds")}
         row |= {name: getattr(result, name) or None for name in ("git_commit", "started", "threads")}
+        row |= {name: getattr(result, name) or None for name in ("parameters", "flops")}  # of a network that never was
         row |= {
             "trial": trial.id,
             "sweep": self.sweep.name,
@@ -129,7 +130,7 @@ class Store:
             "kind": trial.kind,
             "kind_options": json.dumps(trial.kind_options, sort_keys=True),
             "budget": trial.budget,
-            "widths": "-".join(map(str, result.widths)),
+            "widths": "-".join(map(str, result.widths)) or None,
             "seed": trial.seed,
             "pair": trial.pair,
             "status": "interrupted" if running else result.status,

@@ -41,10 +41,11 @@ def log_summary(
     run.log({"results": wandb.Table(columns=results.column_names, data=_rows(results))})
     for table in verdict.tables():
         run.log({_key(table.title): wandb.Table(columns=list(table.columns), data=[list(row) for row in table.rows])})
-    run.log({"figures/test accuracy by parameters": _accuracy_figure(verdict)})
-    for budget in sorted(set(results["budget"].to_pylist()), key=lambda b: b or 0):
+    figures = {"test accuracy by parameters": _accuracy_figure(verdict)}
+    for budget in sorted(set(curves["budget"].to_pylist()), key=lambda b: b or 0):
         at = "usual width" if budget is None else f"{budget} parameters"
-        run.log({f"figures/learning curves, {at}": _curves_figure(curves, budget, at)})
+        figures[f"learning curves, {at}"] = _curves_figure(curves, budget, at)
+    run.log({f"figures/{name}": figure for name, figure in figures.items() if figure is not None})
     run.summary["verdict"] = "\n".join(verdict.sentences)
     artifact = wandb.Artifact(f"{_key(sweep.name)}-results", type="results")
     artifact.add_file(str(folder / RESULTS))
@@ -54,7 +55,7 @@ def log_summary(
     return hint
 
 
-def _accuracy_figure(verdict: Verdict) -> wandb.plot.CustomChart:
+def _accuracy_figure(verdict: Verdict) -> wandb.plot.CustomChart | None:
     """Mean test accuracy over the number of parameters, a line an arm."""
     lines: dict[str, list[tuple[int, float]]] = {}
     for each in verdict.accuracy:
@@ -64,7 +65,7 @@ def _accuracy_figure(verdict: Verdict) -> wandb.plot.CustomChart:
     return _figure(points, "Test accuracy by parameters", "parameters")
 
 
-def _curves_figure(curves: pa.Table, budget: int | None, at: str) -> wandb.plot.CustomChart:
+def _curves_figure(curves: pa.Table, budget: int | None, at: str) -> wandb.plot.CustomChart | None:
     """Median validation accuracy over the seeds at every evaluation, a line an arm."""
     rows = curves.filter(pc.is_null(curves["budget"]) if budget is None else pc.equal(curves["budget"], budget))
     values: dict[str, dict[int, list[float]]] = {}
@@ -74,7 +75,9 @@ def _curves_figure(curves: pa.Table, budget: int | None, at: str) -> wandb.plot.
     return _figure(points, f"Validation accuracy, median over seeds, {at}", "step")
 
 
-def _figure(points: dict[str, list[tuple[int, float]]], title: str, xname: str) -> wandb.plot.CustomChart:
+def _figure(points: dict[str, list[tuple[int, float]]], title: str, xname: str) -> wandb.plot.CustomChart | None:
+    if not points:
+        return None
     lines = list(points.values())
     return wandb.plot.line_series(
         xs=[[x for x, _ in line] for line in lines],
