@@ -144,6 +144,7 @@ class _Run:
         store = Store(self._folder, sweep)
         self._prepared.data.prepare_data()
         engine = self._engine()
+        self._interruption.listen()  # Ray handles SIGTERM itself
         each = self._plan.seeds + (self._plan.tuning.trials if self._plan.tuning else 0)
         planned = dict.fromkeys(pairs(self._plan), each)
         planned |= {pair: self._plan.seeds for pair, size in self._prepared.sizes.items() if size.impossible}

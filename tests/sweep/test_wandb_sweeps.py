@@ -70,7 +70,8 @@ def check(config: dict[str, Any]) -> None:
     assert config["command"].index("--config") < before_args
     assert "config" not in config["parameters"]  # the key under which runs save their own
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             from sweeps import schema_violations_from_proposed_config  # pip install --no-deps sweeps jsonref
     except ImportError:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from dataclasses import replace
 from functools import partial
@@ -19,6 +20,8 @@ from lit_adaptconv.sweep.engines.worker import run_job
 
 ENVIRONMENT = ("WANDB_", "XDG_CACHE_HOME", "CUBLAS_WORKSPACE_CONFIG", "JSONARGPARSE_")
 """Beginnings of the environment variables that trials on other machines get too."""
+
+CONNECT_SECONDS = 10.0
 
 Files = dict[str, bytes]
 """A folder's files by their paths in it."""
@@ -61,8 +64,9 @@ class RayEngine:
         self._ray = ray
         options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
         try:
+            _reach(address)
             ray.init(log_to_driver=False, logging_level="ERROR", **options)
-        except ConnectionError as error:
+        except OSError as error:
             raise UserError(f"no Ray cluster answers at {address}: {error}") from None
         self._workers = workers
         self._cpus = cpus or 1
@@ -133,6 +137,13 @@ class RayEngine:
         self._jobs.clear()
         self._ray.shutdown()
         self._token_file.unlink(missing_ok=True)
+
+
+def _reach(address: str | None) -> None:
+    """Try to connect to `host:port`: Ray itself tries for minutes."""
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
 
 
 def _run(
