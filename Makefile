@@ -13,11 +13,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses
 help:  ## Show this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: .venv/installed  ## Train the standard and the adaptive LeNet-5 on bundled digits, and compare them
+demo: .venv/installed  ## Compare standard, adaptive and low-rank networks of two sizes on bundled digits
 	@# A demo sends nothing anywhere unless it is told to.
-	WANDB_MODE=$${WANDB_MODE:-offline} $(BIN)/adaptconv fit --config configs/digits/lenet5_standard.yaml
-	WANDB_MODE=$${WANDB_MODE:-offline} $(BIN)/adaptconv fit --config configs/digits/lenet5_adaptive.yaml
-	$(BIN)/adaptconv compare runs/digits-lenet5-standard runs/digits-lenet5-adaptive
+	WANDB_MODE=$${WANDB_MODE:-offline} $(BIN)/adaptconv sweep --config configs/sweeps/digits.yaml
 
 test: lint types unit  ## Check style and types, and run the tests
 

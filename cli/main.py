@@ -134,10 +134,8 @@ def quieten() -> None:
     """Silence what is no news to the user of a command."""
     warnings.formatwarning = lambda message, *args, **kwargs: f"adaptconv: warning: {message}\n"
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
-    import jsonargparse
     import lightning.pytorch  # noqa: F401 (it sets the levels of its loggers when imported)
 
-    jsonargparse.set_parsing_settings(add_print_completion_argument=True)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (

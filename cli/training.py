@@ -27,11 +27,14 @@ from lit_adaptconv.result import RunResult
 from lit_adaptconv.resume import RandomStateCallback
 from lit_adaptconv.tracking import wandb_logger, wandb_sync_hint
 
+from .completion import PrintCompletion
 from .parser import OneLineParser
 from .predictions import check_output, write_predictions
 from .progress import ProgressBar
 from .runs import CHECKPOINTS, CONFIG, RunOptions, newest_run, run_of_checkpoint
 from .tables import result_table, stage_table
+
+PROGRAM = "adaptconv"
 
 
 class TrainingCLI(LightningCLI):
@@ -40,6 +43,7 @@ class TrainingCLI(LightningCLI):
     def __init__(
         self, args: list[str] | dict[str, Any] | None, version: str, further_commands: Sequence[str] = ()
     ) -> None:
+        self._further_commands = further_commands
         self.recorder: RunRecorder | None = None
         self._continues = False
         super().__init__(
@@ -57,13 +61,20 @@ class TrainingCLI(LightningCLI):
             parser_class=OneLineParser,
             parser_kwargs={
                 "version": version,
-                "prog": "adaptconv",
+                "prog": PROGRAM,
                 "description": "Train, test and compare image classifiers with standard and adaptive convolutions.",
                 "epilog": f"Further commands: {', '.join(further_commands)}.",
             },
             auto_configure_optimizers=False,
             args=args,
         )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Make the parser, with an option for shell completion."""
+        parser = super().init_parser(**kwargs)
+        if "version" in kwargs:  # the parser of the commands, not that of one of them
+            parser.add_argument("--print_completion", action=PrintCompletion, further_commands=self._further_commands)
+        return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's options and the convergence targets; let the data tell the model its shape."""
@@ -128,8 +139,8 @@ class TrainingCLI(LightningCLI):
             self.recorder = RunRecorder(
                 self._planned(run), run.folder, self._get(self.config_init, "convergence"), metrics
             )
-            checkpoints = None if trainer.get("enable_checkpointing") is False else _checkpoints(run.folder)
-            callbacks += [RandomStateCallback(), *([checkpoints] if checkpoints else []), self.recorder]
+            checkpoints = [] if trainer.get("enable_checkpointing") is False else _checkpoints(run.folder)
+            callbacks += [RandomStateCallback(), *checkpoints, self.recorder]
         else:
             kwargs["logger"] = False
         return super().instantiate_trainer(callbacks=callbacks, plugins=[*plugins, AtomicCheckpointIO()], **kwargs)
@@ -140,6 +151,7 @@ class TrainingCLI(LightningCLI):
             return
         if not self._continues:
             run.claim_folder()
+            self.config["fit"].run.id = run.id
         for leftover in [*run.folder.glob(".*.tmp"), *run.folder.glob("checkpoints/.*.tmp")]:
             leftover.unlink()  # the run was killed while it wrote
         config = self.config["fit"].clone()
@@ -229,13 +241,20 @@ def _name_classes(config: Any) -> None:
         config.data.init_args.class_names = checkpoint.get("ImageFolder", {}).get("class_names")
 
 
-def _checkpoints(folder: Path) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        dirpath=folder / CHECKPOINTS["last"].parent,
-        filename="best",
-        monitor="val/accuracy",
-        mode="max",
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
+def _checkpoints(folder: Path) -> list[ModelCheckpoint]:
+    """Keep the best network and the state to continue from.
+
+    One callback's `save_last` would write the latter only with a new best.
+    """
+    best, last = (
+        ModelCheckpoint(
+            dirpath=(folder / CHECKPOINTS[name]).parent,
+            filename=name,
+            monitor=monitor,
+            mode="max",
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+        for name, monitor in (("best", "val/accuracy"), ("last", None))
     )
+    return [best, last]

@@ -40,9 +40,10 @@ def fit_budget(build: Callable[[Conv, Width], Backbone], conv: Conv, budget: int
         budget: Largest number of trainable parameters.
 
     Raises:
-        UserError: Even the narrowest network is larger; the message names its size.
+        UserError: Even the narrowest network is larger (the message names its size), or widths change nothing.
     """
-    base = on_meta(lambda: build(nn.Conv2d, 1.0)).widths
+    usual = on_meta(lambda: build(nn.Conv2d, 1.0))
+    base = usual.widths
     size = _Sizes(build, conv, base)
     smallest = tuple(1 for _ in base)
     if size(smallest) > budget:
@@ -54,6 +55,8 @@ def fit_budget(build: Callable[[Conv, Width], Backbone], conv: Conv, budget: int
     def scaled(factor: float) -> tuple[int, ...]:
         return tuple(max(1, round(width * factor)) for width in base)
 
+    if size(scaled(2.0)) == size(base):
+        raise UserError(f"the width of {type(usual).__name__} changes no parameter, so no budget can be met with it")
     low, high = 0.0, 1.0
     while size(scaled(high)) <= budget:
         low, high = high, 2 * high

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -71,6 +72,8 @@ class ImageClassifier(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
+        for name in [name for name, value in self.hparams.items() if callable(value)]:
+            del self.hparams[name]  # a safe reader of checkpoints accepts plain values only
         conv = conv_kind(kind, kind_options)
 
         def build(conv: Conv, width: Width) -> Backbone:
@@ -121,18 +124,18 @@ class ImageClassifier(pl.LightningModule):
             raise DivergedError(f"the {name} is {loss.item()} at step {self.global_step}: try a lower learning rate")
 
     def on_train_start(self) -> None:
-        """Check that the schedule of a checkpoint that training continues from is long enough.
+        """Check that the learning-rate schedule, which may come from a checkpoint, is long enough.
 
         Raises:
-            UserError: The training is longer than the one that the checkpoint belongs to.
+            UserError: The training is longer.
         """
         schedulers = self.trainer.lr_scheduler_configs
         length = getattr(schedulers[0].scheduler, "total_steps", None) if schedulers else None
         if length is not None and self.trainer.estimated_stepping_batches > length:
             raise UserError(
-                f"the learning-rate schedule ends after {length} steps, but the training would take "
-                f"{self.trainer.estimated_stepping_batches}: a checkpoint is continued with the max_epochs, batch size "
-                "and data that it began with"
+                f"the learning-rate schedule ends after {length} steps, but the training takes "
+                f"{self.trainer.estimated_stepping_batches}: give it as many total_steps, or continue a checkpoint "
+                "with the max_epochs, batch size and data that it began with"
             )
 
     def on_train_epoch_end(self) -> None:
@@ -182,24 +185,20 @@ class ImageClassifier(pl.LightningModule):
         optimizer = self.optimizer(self.parameters())
         if self.scheduler is None:
             return optimizer
-        length = _missing_length(self.scheduler)
-        if not length:
-            return {
-                "optimizer": optimizer,
-                "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "epoch"},
-            }
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise UserError("this learning-rate schedule needs an end: set trainer.max_epochs or trainer.max_steps")
-        scheduler = self.scheduler(optimizer, total_steps=int(steps))  # type: ignore[call-arg]
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        scheduler, length = self.scheduler, _length_argument(self.scheduler)
+        if length is None:
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler(optimizer), "interval": "epoch"}}
+        if length == 0:
+            steps = self.trainer.estimated_stepping_batches
+            if steps == float("inf"):
+                raise UserError("this learning-rate schedule needs an end: set trainer.max_epochs or trainer.max_steps")
+            scheduler = partial(scheduler, total_steps=int(steps))  # type: ignore[call-arg]
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler(optimizer), "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the running training accuracy, and only hyperparameters that a safe reader accepts."""
+        """Keep the running training accuracy, and the shape of the images."""
         checkpoint["training_accuracy"] = dict(self.train_accuracy.metric_state)
         checkpoint["training_accuracy_updates"] = self.train_accuracy.update_count
-        hparams = checkpoint.get("hyper_parameters", {})
-        checkpoint["hyper_parameters"] = {name: value for name, value in hparams.items() if not callable(value)}
         checkpoint["image_shape"] = list(self.image_shape)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -215,9 +214,9 @@ class ImageClassifier(pl.LightningModule):
         trained._update_count = checkpoint.get("training_accuracy_updates", 0)
 
 
-def _missing_length(scheduler: SchedulerCallable) -> bool:
-    """Whether the schedule has an argument `total_steps` that the config left open."""
+def _length_argument(scheduler: SchedulerCallable) -> int | None:
+    """The schedule's argument `total_steps`: 0 where it was left open, None where it has none."""
     given = getattr(scheduler, "keywords", {})
     if "total_steps" in given:
-        return not given["total_steps"]
-    return "total_steps" in inspect.signature(scheduler).parameters
+        return int(given["total_steps"] or 0)
+    return 0 if "total_steps" in inspect.signature(scheduler).parameters else None

@@ -102,6 +102,8 @@ class RunResult:
         """
         try:
             content = json.loads(path.read_text())
+            if content["schema"] != SCHEMA_VERSION:
+                raise ValueError(f"it has schema {content['schema']}, not {SCHEMA_VERSION}")
             content["convergence"] = [TargetReached(**r) for r in content["convergence"]]
             content["curve"] = [Evaluation(**e) for e in content["curve"]]
             return cls(**content)

@@ -1,49 +1,123 @@
+"""The widest network within a budget, against counts by hand and a search over all widths."""
+
 from __future__ import annotations
 
+import itertools
+from functools import partial
+
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from lit_adaptconv.backbones import Backbone, CaffeLeNet, ConvNet, LeNet5
 from lit_adaptconv.backbones.base import Width
-from lit_adaptconv.budget import count_parameters, fit_budget
+from lit_adaptconv.budget import CLOSE_ENOUGH, Fit, count_parameters, fit_budget
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.layers import conv_kind
-from lit_adaptconv.layers.conv import Conv
+from lit_adaptconv.layers.conv import KINDS, Conv, conv_kind
 
-BACKBONES = {"LeNet5": LeNet5, "CaffeLeNet": CaffeLeNet, "ConvNet": ConvNet}
-CLASSIC = ["standard", "separable", "adaptive", "adaptive_separable", "adaptive_low_rank"]
+NETWORKS = {
+    "lenet5": LeNet5,
+    "caffe_lenet": CaffeLeNet,
+    "convnet": ConvNet,
+    "convnet_deep": partial(ConvNet, channels=(4, 6, 8, 8, 10), pool_after=(1, 3), standard_first=True),
+}
 
 
 class Builder:
     """Builds one family, and counts how often it was asked to."""
 
-    def __init__(self, name: str) -> None:
-        self.backbone, self.asked = BACKBONES[name], 0
+    def __init__(self, network: str, channels: int = 1) -> None:
+        self.network, self.channels, self.asked = NETWORKS[network], channels, 0
+        self.devices: set[str] = set()
 
     def __call__(self, conv: Conv, width: Width) -> Backbone:
         self.asked += 1
-        return self.backbone(1, 10, (28, 28), conv, width)
+        made = self.network(self.channels, 10, (28, 28), conv, width)
+        self.devices.update(parameter.device.type for parameter in made.parameters())
+        return made
+
+    def count(self, conv: Conv, widths: tuple[int, ...]) -> int:
+        with torch.device("meta"):
+            return count_parameters(self(conv, widths))
 
 
-@given(st.sampled_from(list(BACKBONES)), st.sampled_from(CLASSIC), st.integers(2_000, 300_000))
-def test_the_network_is_within_its_budget_and_no_layer_can_be_widened(name: str, kind: str, budget: int) -> None:
-    build, conv = Builder(name), conv_kind(kind)
+def standard(budget: int, family: type[Backbone] = ConvNet) -> Fit:
+    return fit_budget(lambda conv, width: family(conv=conv, width=width), nn.Conv2d, budget)
+
+
+def test_only_trainable_parameters_count_and_a_shared_one_counts_once() -> None:
+    layer = nn.Linear(3, 4)
+    assert count_parameters(nn.Sequential(layer, nn.BatchNorm1d(4), layer)) == 3 * 4 + 4 + 2 * 4
+    layer.bias.requires_grad_(False)
+    assert count_parameters(layer) == 12
+
+
+@given(
+    network=st.sampled_from(sorted(NETWORKS)),
+    kind=st.sampled_from(sorted(KINDS)),
+    channels=st.sampled_from([1, 3]),
+    exponent=st.floats(3.0, 5.5),
+)
+@settings(max_examples=25)
+def test_the_network_uses_its_budget_and_never_exceeds_it(
+    network: str, kind: str, channels: int, exponent: float
+) -> None:
+    build, conv = Builder(network, channels), conv_kind(kind)
+    ones = (1,) * len(build(conv, 1.0).widths)
+    budget = max(int(10**exponent), build.count(conv, ones))
+    build.asked = 0
     fit = fit_budget(build, conv, budget)
-    assert build.asked < 50
-    assert fit.parameters == count_parameters(build(conv, fit.widths)) <= budget
-    if fit.parameters < 0.98 * budget:
-        for layer in range(len(fit.widths)):
-            wider = [w + (i == layer) for i, w in enumerate(fit.widths)]
-            assert count_parameters(build(conv, wider)) > budget
+    assert build.asked < 60
+    assert fit.parameters == build.count(conv, fit.widths) <= budget
+    if fit.parameters < CLOSE_ENOUGH * budget:
+        wider = [tuple(w + (i == layer) for i, w in enumerate(fit.widths)) for layer in range(len(fit.widths))]
+        assert all(build.count(conv, widths) > budget for widths in wider)
+
+
+@pytest.mark.parametrize("budget", [500, 934, 1196, 2000, 5000])
+def test_no_widths_at_all_use_much_more_of_the_budget(budget: int) -> None:
+    def by_hand(a: int, b: int, c: int) -> int:
+        return 9 * (a + a * b + b * c) + 2 * (a + b + c) + 10 * c + 10
+
+    best = max(n for w in itertools.product(range(1, 40), repeat=3) if (n := by_hand(*w)) <= budget)
+    fit = standard(budget)
+    assert by_hand(*fit.widths) == fit.parameters  # type: ignore[call-arg]
+    assert fit.parameters >= CLOSE_ENOUGH * best
+
+
+def test_the_usual_size_as_budget_gives_the_usual_network() -> None:
+    fit = standard(61_706, LeNet5)
+    assert (fit.widths, fit.parameters) == ((6, 16, 120, 84), 61_706)
+
+
+def test_no_network_is_allocated_and_the_random_state_is_left_alone() -> None:
+    build = Builder("lenet5")
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    fit_budget(build, conv_kind("adaptive"), 30_000)
+    assert build.devices == {"meta"}
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_budget_that_nothing_meets_names_the_smallest_network() -> None:
+    smallest = 9 * 3 + 2 * 3 + 10 + 10
+    message = rf"at most 52 parameters: the narrowest \(widths 1-1-1\) has {smallest}$"
+    with pytest.raises(UserError, match=message):
+        standard(smallest - 1)
+    assert standard(smallest).widths == (1, 1, 1)
     with pytest.raises(UserError, match=r"at most 934 parameters.*has 1,350"):
-        fit_budget(Builder("LeNet5"), conv_kind("adaptive"), 934)
+        fit_budget(Builder("lenet5"), conv_kind("adaptive"), 934)
 
 
-def test_frozen_parameters_do_not_count_and_shared_ones_count_once() -> None:
-    model = LeNet5()
-    model.head[1].requires_grad_(False)
-    assert count_parameters(model) == 61_706 - 48_120
+def test_a_backbone_whose_width_changes_nothing_is_refused() -> None:
+    class Fixed(Backbone):
+        widths = (4,)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(3, 3)
+
+    with pytest.raises(UserError, match="the width of Fixed changes no parameter, so no budget can be met with it"):
+        fit_budget(lambda conv, width: Fixed(), nn.Conv2d, 100)

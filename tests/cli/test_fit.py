@@ -107,3 +107,21 @@ def test_a_schedule_without_a_length_steps_with_the_epochs(fit: Command) -> None
     assert fit(*options, "--trainer.max_epochs", "2", "--run.name", "a", "--run.id", "1") == 0
     checkpoint = torch.load("runs/a/1/checkpoints/last.ckpt", weights_only=True)
     assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(0.003 * 0.25)
+
+
+def test_last_is_the_finished_network_and_best_the_best_one(fit: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    # rates so high that accuracy goes up and down
+    options = ["--model.scheduler", "null", "--model.optimizer.lr", "0.02", "--trainer.max_epochs", "5"]
+    assert fit(*options, "--run.name", "a", "--run.id", "1") == 0
+    result = RunResult.read(Path("runs/a/1/result.json"))
+    steps = {
+        name: torch.load(f"runs/a/1/checkpoints/{name}.ckpt", weights_only=True)["global_step"]
+        for name in ("best", "last")
+    }
+    best = max(result.curve, key=lambda evaluation: evaluation.value)
+    assert steps == {"best": best.step, "last": result.steps}
+    assert steps["best"] < steps["last"]
+    for name, value in (("best", result.best_val_accuracy), ("last", result.val_accuracy)):
+        capsys.readouterr()
+        assert main(["validate", "--ckpt_path", name, *FAST[2:]]) == 0
+        assert f"{100 * (value or 0):.2f} %" in capsys.readouterr().out

@@ -1,53 +1,136 @@
-"""Weights & Biases: the offline log, read back with wandb's own reader."""
+"""Weights & Biases: the offline log, read back with wandb's own reader; and what happens without a server or login."""
 
 from __future__ import annotations
 
 import json
+import os
+import select
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import wandb
+import yaml
+from adaptconv_cli.main import main
 
 from lit_adaptconv.result import RunResult
 
 from .conftest import command
 
 ARGUMENTS = [
-    *("fit", "--trainer.max_epochs", "1", "--run.name", "a", "--run.id", "1", "--trainer.enable_progress_bar", "false"),
-    *("--run.group", "sweep", "--run.job_type", "arm", "--model.budget", "5000"),
+    *("fit", "--trainer.max_epochs", "2", "--run.name", "a", "--run.id", "1", "--trainer.enable_progress_bar", "false"),
+    *("--run.group", "the group", "--run.job_type", "arm", "--run.tags", "[x, y]", "--model.budget", "5000"),
+    *("--convergence.targets", "[0.1]"),
 ]
+RUN = Path("runs/a/1")
 
 
-def inspect(log: Path) -> str:
-    wandb = Path(sys.executable).parent / "wandb"
-    program = [str(wandb)] if wandb.exists() else [sys.executable, "-m", "wandb"]
-    read = subprocess.run([*program, "leet", "inspect", "--json", str(log)], capture_output=True, text=True, check=True)
-    return read.stdout
+@pytest.fixture(autouse=True)
+def own_service(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let no state of wandb's cross from one test to another."""
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(folder / "wandb-config"))
+    monkeypatch.delenv("WANDB_BASE_URL", raising=False)
+    wandb.teardown()
+    yield
+    wandb.teardown()
 
 
-def test_without_a_login_the_run_is_logged_offline_whole(folder: Path) -> None:
-    process = command(folder, *ARGUMENTS)
-    out, err = process.communicate()
-    assert process.returncode == 0, err
-    assert "wandb sync" in out
-    logs = list(folder.rglob("*.wandb"))
-    assert len(logs) == 1
-    text = inspect(logs[0])
-    records = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-    assert records
-    result = RunResult.read(folder / "runs/a/1/result.json")
-    for expected in ("val/accuracy", "train/loss", "test/accuracy", "sweep", "arm", str(result.parameters)):
-        assert expected in text, expected
-    assert "class_path" in text  # the complete configuration
+def inspect(log: Path, *options: str) -> str:
+    program = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(log)]
+    read = subprocess.run(program, capture_output=True, check=True)
+    return read.stdout.decode()
 
 
-def test_disabled_it_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def logs() -> list[Path]:
+    return sorted(RUN.rglob("*.wandb"))
+
+
+def summary(log: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(inspect(log, "--summary"))
+    return read
+
+
+def test_without_a_login_everything_is_logged_offline(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(ARGUMENTS) == 0
+    out = capsys.readouterr().out
+    (log,) = logs()
+    assert f"wandb sync {os.path.relpath(log.parent)}" in out
+    read, result = summary(log), RunResult.read(RUN / "result.json")
+    assert (read["state"], read["tags"], read["run_id"]) == ("finished", ["x", "y"], "a-1")
+    metrics = read["summary"]
+    assert metrics["val/accuracy"] == pytest.approx(result.val_accuracy, abs=1e-6)
+    assert metrics["test/accuracy"] == pytest.approx(result.test_accuracy, abs=1e-6)
+    assert {"train/loss", "train/accuracy", "val/loss", "test/loss"} <= metrics.keys()
+    assert metrics["convergence/steps_to_0.1"] == result.convergence[0].steps
+    config = read["config"]
+    assert (config["parameters"], config["flops"]) == (result.parameters, result.flops)
+    saved = yaml.safe_load((RUN / "config.yaml").read_text())
+    assert config["config"] == {**saved, "run": {**saved["run"], "id": "1"}}
+    (run,) = (line["run"] for line in map(json.loads, inspect(log).splitlines()) if line["type"] == "run")
+    assert (run["run_group"], run["job_type"], run["project"]) == ("the group", "arm", "lit-adaptconv")
+
+
+def test_a_continued_run_has_the_same_id() -> None:
+    assert main([*ARGUMENTS, "--run.test", "false"]) == 0
+    wandb.teardown()
+    (first,) = logs()
+    first = first.parent.rename(first.parent.with_name("first")) / first.name  # it may start in the same second
+    assert main(["fit", "--ckpt_path", "last"]) == 0
+    second = next(log for log in logs() if log != first)
+    assert summary(first)["run_id"] == summary(second)["run_id"] == "a-1"
+
+
+def test_a_failed_run_is_marked_as_failed() -> None:
+    assert main([*ARGUMENTS, "--model.optimizer.lr", "1e30"]) == 1
+    assert wandb.run is None
+    (log,) = logs()
+    read = summary(log)
+    assert (read["state"], read["exit_code"]) == ("failed", 1)
+
+
+def test_disabled_it_leaves_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    process = command(folder, *ARGUMENTS)
-    _, err = process.communicate()
-    assert process.returncode == 0, err
-    assert not list(folder.rglob("*.wandb"))
+    assert main(ARGUMENTS) == 0
+    assert {file.name for file in RUN.iterdir()} == {"config.yaml", "metrics.csv", "checkpoints", "result.json"}
+    assert "wandb" not in capsys.readouterr().out
+
+
+def test_online_without_a_login_is_offline_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "online")
+    with pytest.warns(UserWarning, match=r"WANDB_MODE is online, but there is no login .* logged offline"):
+        assert main([*ARGUMENTS, "--trainer.max_epochs", "1"]) == 0
+    assert len(logs()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_on_a_terminal_nothing_is_asked_even_where_online_is_wanted(folder: Path) -> None:
+    import pty
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["WANDB_MODE"] = "online"
+        os.execv(sys.executable, [sys.executable, "-m", "adaptconv_cli.main", *ARGUMENTS])
+    out, end = b"", time.monotonic() + 120
+    while time.monotonic() < end:
+        if select.select([terminal], [], [], 1)[0]:
+            try:
+                read = os.read(terminal, 4096)
+            except OSError:  # Linux's way to say that the other side is closed
+                break
+            if not read:
+                break
+            out += read
+            if b"Enter your choice" in out:
+                os.kill(pid, 9)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, out.decode()
+    assert b"WANDB_MODE is online, but there is no login" in out
+    assert len(logs()) == 1
 
 
 @pytest.mark.slow
@@ -57,7 +140,12 @@ def test_an_unreachable_server_costs_a_warning_and_nothing_else(folder: Path, mo
     process = command(folder, *ARGUMENTS)
     out, err = process.communicate()
     assert process.returncode == 0, err
+    assert [line for line in err.splitlines() if "warning" in line.lower()] == [
+        line for line in err.splitlines() if "Weights & Biases can't be reached" in line
+    ]
     assert err.count("can't be reached") == 1
     assert "wandb sync" in out
-    assert len(list(folder.rglob("*.wandb"))) >= 1
-    assert RunResult.read(folder / "runs/a/1/result.json").status == "done"
+    result = RunResult.read(RUN / "result.json")
+    assert result.status == "done"
+    offline = next(log for log in logs() if "offline-run" in str(log))
+    assert summary(offline)["summary"]["test/accuracy"] == pytest.approx(result.test_accuracy, abs=1e-6)

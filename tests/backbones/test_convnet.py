@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from lit_adaptconv.backbones import ConvNet
+from lit_adaptconv.budget import count_parameters
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.layers import AdaptiveConv2d
+from lit_adaptconv.layers.conv import KINDS
+
+
+def test_the_default_has_1196_parameters() -> None:
+    # 3×3 convolutions without bias, BatchNorm's scale and shift, a linear layer
+    convolutions, norms, linear = 9 * (1 * 6 + 6 * 8 + 8 * 8), 2 * (6 + 8 + 8), 8 * 10 + 10
+    assert convolutions + norms + linear == 1196
+    assert count_parameters(ConvNet()) == 1196
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "identity"])
+def test_every_kind_maps_any_image_to_logits(kind: str, padding: Any, activation: Any) -> None:
+    network = ConvNet(
+        3, 5, (20, 31), KINDS[kind], channels=(2, 3), pool_after=(0,), padding=padding, activation=activation
+    )
+    assert network(torch.randn(2, 3, 20, 31)).shape == (2, 5)
+
+
+def test_the_first_block_can_stay_standard() -> None:
+    network = ConvNet(conv=KINDS["adaptive"], standard_first=True)
+    layers = [type(block.conv) for block in network.blocks]
+    assert layers == [nn.Conv2d, AdaptiveConv2d, AdaptiveConv2d]
+
+
+def test_pooling_halves_the_image_where_told() -> None:
+    network = ConvNet(channels=(2, 2, 2), pool_after=(1,))
+    assert network.blocks(torch.randn(1, 1, 28, 28)).shape == (1, 2, 14, 14)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"pool_after": (3,)}, r"pool_after must name blocks from 0 to 2, got \[3\]"),
+        ({"pool_after": (-1,)}, r"pool_after must name blocks from 0 to 2, got \[-1\]"),
+        ({"image_size": (3, 28)}, "images of 3×28 are too small: block 1 has no pixel left"),
+        ({"image_size": (5, 28), "padding": "valid"}, "images of 5×28 are too small: block 1 has no pixel left"),
+        ({"kernel_size": 0}, "kernel_size must be at least 1, got 0"),
+        ({"channels": ()}, r"channels must be one or more positive integers, got \[\]"),
+        ({"channels": (4, 0, 4)}, r"channels must be one or more positive integers, got \[4, 0, 4\]"),
+    ],
+)
+def test_a_network_without_pixels_or_channels_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=f"^{message}$"):
+        ConvNet(**arguments)
