@@ -23,7 +23,12 @@ TERMINATED = 143
 TRAINING = ("fit", "validate", "test", "predict")
 """LightningCLI's commands."""
 
-COMMANDS = {"compare": "adaptconv_cli.compare:compare", "kinds": "adaptconv_cli.kinds:kinds"}
+COMMANDS = {
+    "compare": "adaptconv_cli.compare:compare",
+    "kinds": "adaptconv_cli.kinds:kinds",
+    "status": "adaptconv_cli.status:status",
+    "sweep": "adaptconv_cli.sweep:sweep",
+}
 """The other commands: name -> module:function, imported when called."""
 
 
@@ -37,7 +42,7 @@ def main(args: list[str] | None = None) -> int:
         Exit status: 0, 1 for bad data or a failed run, 2 for bad arguments, 130 if interrupted, 143 if terminated.
     """
     args = list(sys.argv[1:] if args is None else args)
-    _quieten()
+    quieten()
     from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -82,6 +87,8 @@ def _command(args: list[str]) -> int:
 
     module, _, name = COMMANDS[args[0]].partition(":")
     function: Callable[..., int] = getattr(importlib.import_module(module), name)
+    if list(inspect.signature(function).parameters) == ["args"]:  # it has a parser of its own
+        return function(args[1:])
     text = docstring_parser.parse(function.__doc__ or "")
     parser = OneLineParser(prog=f"adaptconv {args[0]}", description=text.short_description)
     several = next((p for p in inspect.signature(function).parameters.values() if p.kind is p.VAR_POSITIONAL), None)
@@ -123,7 +130,7 @@ def _value(args: list[str], option: str) -> str | None:
     return None
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Silence what is no news to the user of a command."""
     warnings.formatwarning = lambda message, *args, **kwargs: f"adaptconv: warning: {message}\n"
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")

@@ -68,8 +68,8 @@ class OneLineParser(LightningArgumentParser):
 
 def known_classes(option: str) -> dict[str, type]:
     """The classes that may be named for an option by their short names, in place of a dotted path."""
-    package, base = {"data": (data, data.ImageData), "model.backbone": (backbones, backbones.Backbone)}.get(
-        option, (None, object)
+    package, base = {"data": (data, data.ImageData), "backbone": (backbones, backbones.Backbone)}.get(
+        option.removeprefix("model."), (None, object)
     )
     classes = {name: value for name, value in vars(package).items() if inspect.isclass(value)} if package else {}
     return {name: value for name, value in classes.items() if issubclass(value, base) and value is not base}

@@ -21,6 +21,8 @@ class RunOptions:
         name: Name of the run; by default data, backbone and kind.
         root: Folder of all runs.
         id: Id of the run within its name; by default the time of its start.
+        title: Name that Weights & Biases shows; by default `name`.
+        wandb_id: Id of the Weights & Biases run; by default `name` and `id`.
         group: Group of runs that it belongs to, for Weights & Biases.
         job_type: Its role in the group, for Weights & Biases.
         tags: Tags, for Weights & Biases.
@@ -32,6 +34,8 @@ class RunOptions:
     name: str | None = None
     root: str = "runs"
     id: str | None = None
+    title: str | None = None
+    wandb_id: str | None = None
     group: str | None = None
     job_type: str | None = None
     tags: list[str] = field(default_factory=list)

@@ -40,7 +40,9 @@ PROGRAM = "adaptconv"
 class TrainingCLI(LightningCLI):
     """LightningCLI for `ImageClassifier` and the image data modules."""
 
-    def __init__(self, args: list[str] | None, version: str, further_commands: Sequence[str] = ()) -> None:
+    def __init__(
+        self, args: list[str] | dict[str, Any] | None, version: str, further_commands: Sequence[str] = ()
+    ) -> None:
         self._further_commands = further_commands
         self.recorder: RunRecorder | None = None
         self._continues = False
@@ -160,6 +162,7 @@ class TrainingCLI(LightningCLI):
             leftover.unlink()  # the run was killed while it wrote
         config = self.config["fit"].clone()
         config.run.id = None
+        config.run.wandb_id = None
         config.ckpt_path = None
         write_text(run.folder / CONFIG, self._parser("fit").dump(config, skip_none=False))
 
@@ -171,7 +174,14 @@ class TrainingCLI(LightningCLI):
             return []
         config = yaml.safe_load(self._parser("fit").dump(self.config["fit"], skip_none=False))
         logger = wandb_logger(
-            run.folder, run.project, str(run.name), str(run.id), config, run.group, run.job_type, run.tags
+            run.folder,
+            run.project,
+            run.title or str(run.name),
+            run.wandb_id or f"{run.name}-{run.id}",
+            config,
+            run.group,
+            run.job_type,
+            run.tags,
         )
         logger.log_hyperparams({"parameters": self.model.parameter_count, "flops": self.model.flops})
         return [logger]

@@ -50,7 +50,7 @@ def wandb_logger(
     arguments: dict[str, Any] = {
         "project": project,
         "name": name,
-        "id": re.sub(r"[^A-Za-z0-9_-]", "-", f"{name}-{id}")[-120:],
+        "id": re.sub(r"[^A-Za-z0-9_-]", "-", id)[-120:],
         "dir": str(folder),
         "config": {"config": config},
         "group": group,

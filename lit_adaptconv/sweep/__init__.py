@@ -1,1 +1,1 @@
-"""Sweeps: arms × budgets × seeds."""
+"""Parameter-budget sweeps: arms × budgets × seeds, trained under equal conditions and compared."""

@@ -1,0 +1,47 @@
+"""`adaptconv status`: a sweep as it stands, from any terminal."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.sweep.folder import SweepFolder
+from lit_adaptconv.sweep.progress import Progress
+from lit_adaptconv.sweep.store import Store, rebuild
+
+from .display import render
+from .verdict import print_failures, print_verdict
+
+SOME_FAILED = 3
+
+
+def status(*sweep: Path) -> int:
+    """Show how far sweeps are and what they have shown; where none is running, its tables are rebuilt.
+
+    Args:
+        sweep: Folders of sweeps, such as `runs/digits`.
+
+    Returns:
+        Exit status: 3 if a trial failed or diverged, else 0.
+    """
+    failed = False
+    for path in sweep:
+        console = Console()
+        folder = SweepFolder(path)
+        plan = folder.read()
+        busy = folder.busy
+        store = Store(folder, plan) if busy else rebuild(path)
+        results = store.results()
+        counts = results["status"].to_pylist()
+        failed = failed or "failed" in counts or "diverged" in counts
+        if busy:
+            try:
+                console.print(render(Progress.read(path)))
+            except UserError:
+                console.print(f"{plan.name} is starting")
+            print_failures(console, results, plan)
+        else:
+            state = "finished" if counts.count("done") == plan.expected else "not running"
+            console.print(f"{plan.name}: {state}, {counts.count('done'):,} of {plan.expected:,} trials done")
+            print_verdict(console, results, plan)
+    return SOME_FAILED if failed else 0

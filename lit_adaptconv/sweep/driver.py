@@ -1,0 +1,133 @@
+"""Keeps an engine busy with trials until all have ended, and writes the tables."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from lit_adaptconv.result import RunResult
+from lit_adaptconv.sweep.engines import Engine, Job, Outcome
+from lit_adaptconv.sweep.interrupt import Interruption
+from lit_adaptconv.sweep.store import Store
+from lit_adaptconv.sweep.trial import Trial
+
+POLL_SECONDS = 0.5
+WRITE_SECONDS = 20.0
+RESUMABLE = ("running", "interrupted")
+
+Follow = Callable[[Trial, RunResult], Sequence[Trial]]
+"""What is to run after a trial: nothing, or the next ones of a search."""
+
+
+class Listener(Protocol):
+    """Is told what happens, to show it."""
+
+    def started(self, trial: Trial) -> None:
+        """A trial was given to the engine."""
+
+    def ended(self, trial: Trial, result: RunResult, seconds: float | None) -> None:
+        """A trial ended after so many seconds; None where it had ended before this sweep began."""
+
+    def retried(self, trial: Trial, reason: str) -> None:
+        """A trial starts again because its process was killed."""
+
+    def warn(self, message: str) -> None:
+        """Something went wrong that the sweep survives."""
+
+    def tick(self) -> None:
+        """Time has passed."""
+
+
+class Driver:
+    """Runs trials.
+
+    Args:
+        store: Where results are read and written.
+        engine: What runs them.
+        config: Makes the config of a trial.
+        retries: How often a trial is started again after its process was killed.
+        listener: Is told what happens.
+        interruption: Says whether the sweep shall stop.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        config: Callable[[Trial], dict[str, Any]],
+        retries: int,
+        listener: Listener,
+        interruption: Interruption,
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._config = config
+        self._retries = retries
+        self._listener = listener
+        self._interruption = interruption
+        self._waiting: deque[Trial] = deque()
+        self._running: dict[str, Trial] = {}
+        self._lost: Counter[str] = Counter()
+        self._written = time.monotonic()
+
+    def run(self, trials: Iterable[Trial], follow: Follow) -> None:
+        """Run what is not done yet, and what follows from it, until all has ended or the user interrupts."""
+        self._waiting.extend(trials)
+        stopping = False
+        try:
+            while self._running or (self._waiting and not stopping):
+                if self._interruption.asked and not stopping:
+                    stopping = True
+                    self._engine.interrupt()
+                while self._waiting and len(self._running) < self._engine.slots and not stopping:
+                    self._start(self._waiting.popleft(), follow)
+                if self._running:
+                    for job, outcome in self._engine.wait(POLL_SECONDS):
+                        self._end(job, outcome, follow, stopping)
+                self._listener.tick()
+                if time.monotonic() - self._written > WRITE_SECONDS:
+                    self.write()
+        finally:
+            self.write()
+
+    def _start(self, trial: Trial, follow: Follow) -> None:
+        before = self._store.result(trial)
+        if before is not None and before.status == "done":
+            self._listener.ended(trial, before, None)
+            self._waiting.extend(follow(trial, before))
+            return
+        if trial.impossible is not None:
+            self._settle(trial, Outcome("failed", trial.impossible), follow)
+            return
+        self._store.begin(trial)
+        resume = before is not None and before.status in RESUMABLE
+        self._running[trial.id] = trial
+        self._listener.started(trial)
+        self._engine.submit(Job(trial.id, str(self._store.folder.trial(trial)), self._config(trial), resume))
+
+    def _end(self, job: Job, outcome: Outcome, follow: Follow, stopping: bool) -> None:
+        trial = self._running.pop(job.id)
+        if outcome.status == "lost":
+            self._lost[job.id] += 1
+            if stopping:
+                outcome = Outcome("interrupted", "interrupted by the user")
+            elif self._lost[job.id] <= self._retries:
+                self._listener.retried(trial, outcome.reason or "its process disappeared")
+                self._waiting.appendleft(trial)
+                return
+        self._settle(trial, outcome, follow)
+
+    def _settle(self, trial: Trial, outcome: Outcome, follow: Follow) -> None:
+        result = self._store.finish(trial, outcome)
+        self._listener.ended(trial, result, outcome.seconds)
+        self._waiting.extend(follow(trial, result))
+
+    def write(self) -> None:
+        """Write the tables; a full disk is reported and survived."""
+        self._written = time.monotonic()
+        try:
+            self._store.write()
+        except OSError as error:
+            self._listener.warn(f"the tables could not be written, and will be tried again: {error}")

@@ -1,0 +1,152 @@
+"""What happens in the process that runs a trial."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from lit_adaptconv.errors import DivergedError
+from lit_adaptconv.sweep.engines.base import Job, Outcome, RunTrial
+
+CONFIG, CHECKPOINT, BEST = "config.yaml", Path("checkpoints") / "last.ckpt", Path("checkpoints") / "best.ckpt"
+LOG = "log.txt"
+
+
+def run_job(job: Job, run_trial: RunTrial) -> Outcome:
+    """Run a trial in its folder, its output in `log.txt` there, and say how it ended. Nothing is raised."""
+    begin = time.perf_counter()
+    outcome = _run(job, run_trial)
+    gc.collect()
+    return replace(outcome, seconds=time.perf_counter() - begin)
+
+
+def _run(job: Job, run_trial: RunTrial) -> Outcome:
+    folder = Path(job.folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder), _logged(folder / LOG):
+            try:
+                with _interruptible():
+                    run_trial(job.config | {"ckpt_path": _checkpoint(job, folder)})
+            except BaseException:
+                traceback.print_exc()
+                raise
+        return Outcome("done")
+    except KeyboardInterrupt:
+        return Outcome("interrupted", "interrupted by the user")
+    except SIGTERMException:
+        return Outcome("interrupted", "interrupted by the signal SIGTERM")
+    except SystemExit as exit:
+        if isinstance(exit.__context__, KeyboardInterrupt):  # Lightning's own answer to an interruption
+            return Outcome("interrupted", "interrupted by the user")
+        return Outcome("failed", f"exit status {exit.code}: {last_line(folder / LOG)}")
+    except DivergedError as error:
+        return Outcome("diverged", reason_of(error))
+    except Exception as error:
+        return Outcome("failed", reason_of(error))
+
+
+def _checkpoint(job: Job, folder: Path) -> str | None:
+    """What to continue from; where there is nothing, make the folder that of a trial which has not begun."""
+    if job.resume and (folder / CHECKPOINT).is_file() and (folder / CONFIG).is_file():
+        return str(folder / CHECKPOINT)
+    for name in (CONFIG, "result.json", "metrics.csv", CHECKPOINT, BEST):
+        (folder / name).unlink(missing_ok=True)
+    return None
+
+
+def reason_of(error: BaseException) -> str:
+    """An exception in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that is not empty."""
+    try:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        return ""
+    return next((line for line in reversed(lines) if not line.startswith(("Traceback", " ", "SystemExit"))), "")
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGINT raise KeyboardInterrupt while a trial runs; Lightning leaves it ignored after an interruption."""
+    try:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    except ValueError:  # not the main thread: the engine has its own way to interrupt
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Send all output, that of libraries below Python too, to a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(1), os.dup(2)]
+    with path.open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        try:
+            with (
+                open(1, "w", closefd=False) as out,
+                open(2, "w", closefd=False) as err,
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(err),
+            ):
+                yield
+        finally:
+            for number, copy in enumerate(saved, start=1):
+                os.dup2(copy, number)
+                os.close(copy)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait for the process of an earlier, killed sweep that has not noticed yet."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    with (folder / ".lock").open("w") as lock:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def initialise(threads: int) -> None:
+    """Prepare a worker process: its threads, its signals, and that it ends with the process that started it."""
+    import multiprocessing
+    import threading
+    from multiprocessing.connection import wait
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setpgid"):  # Ctrl-C in the terminal reaches the sweep alone, which passes it on
+        os.setpgid(0, 0)
+    parent: Any = multiprocessing.parent_process()
+
+    def end_with_parent() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    import torch
+
+    torch.set_num_threads(threads)

@@ -1,0 +1,150 @@
+"""A sweep's folder: its plan, its list of trials, a folder for each trial."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.files import write_text
+from lit_adaptconv.result import RunResult
+from lit_adaptconv.sweep.trial import Trial
+
+TRIALS = "trials"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What `sweep.json` holds: the facts that the trials share, and the trials.
+
+    Attributes:
+        name: Name of the sweep.
+        uid: A name that no other sweep has, not even another of this name.
+        data: Class of the data module.
+        backbone: Class of the network.
+        targets: Validation accuracies to reach.
+        primary_arm: The arm that the others are compared with.
+        trials: The trials of the comparison, in the order in which they run.
+        expected: Number of trials of the comparison, those that wait for tuning included.
+        tuning: Number of tuning trials.
+    """
+
+    name: str
+    uid: str
+    data: str
+    backbone: str
+    targets: tuple[float, ...]
+    primary_arm: str
+    trials: tuple[Trial, ...]
+    expected: int
+    tuning: int = 0
+
+
+class SweepFolder:
+    """The folder of a sweep.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+
+    def trial(self, trial: Trial) -> Path:
+        """Folder of a trial."""
+        return self.path / self.group(trial) / trial.id
+
+    def group(self, trial: Trial) -> str:
+        """Name of the folder in which a trial's folder is."""
+        return TRIALS if trial.tuning is None else "tuning"
+
+    def write(self, sweep: Sweep) -> None:
+        """Write `sweep.json`."""
+        write_text(self.path / "sweep.json", json.dumps({"schema": SCHEMA_VERSION, **asdict(sweep)}) + "\n")
+
+    def read(self) -> Sweep:
+        """Read `sweep.json`.
+
+        Raises:
+            UserError: There is none, or one of another version.
+        """
+        path = self.path / "sweep.json"
+        try:
+            content: dict[str, Any] = json.loads(path.read_text())
+            if content.pop("schema") != SCHEMA_VERSION:
+                raise UserError(f"{path} was written by another version of lit-adaptconv: run the sweep again")
+            trials = tuple(Trial(**{**trial, "widths": tuple(trial["widths"])}) for trial in content.pop("trials"))
+            return Sweep(**{**content, "targets": tuple(content["targets"])}, trials=trials)
+        except FileNotFoundError:
+            raise UserError(f"{self.path} is not the folder of a sweep: it has no sweep.json") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} can't be read: {error}") from None
+
+    def ids(self) -> set[str]:
+        """Ids of the trials of the comparison that have a folder."""
+        with contextlib.suppress(FileNotFoundError):
+            return {path.name for path in (self.path / TRIALS).iterdir()}
+        return set()
+
+    def done(self, trials: Sequence[Trial]) -> set[str]:
+        """Ids of the given trials that are done."""
+        present = self.ids()
+        return {trial.id for trial in trials if trial.id in present and self._done(trial.id)}
+
+    def finished_before(self, trials: Sequence[Trial]) -> dict[str, Trial]:
+        """For trials that are not done, the same trials as another version of the code finished them, by id."""
+        present: dict[str, list[str]] = {}
+        for id in self.ids():
+            present.setdefault(id.split("-")[0], []).append(id)
+        found = {}
+        for trial in trials:
+            others = [id for id in present.get(trial.id.split("-")[0], ()) if id != trial.id]
+            if others and not self._done(trial.id):
+                for other in others:
+                    if (result := self._done(other)) is not None:
+                        version = result.versions.get("lit-adaptconv", "?")
+                        found[trial.id] = replace(trial, id=other, code=f"{version}+{other.rpartition('-')[2]}")
+        return found
+
+    def _done(self, id: str) -> RunResult | None:
+        try:
+            result = RunResult.read(self.path / TRIALS / id / "result.json")
+        except UserError:
+            return None
+        return result if result.status == "done" else None
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder, so that two sweeps do not run in it.
+
+        Raises:
+            UserError: Another process holds it.
+        """
+        try:
+            import fcntl
+        except ImportError:  # not on Windows
+            yield
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"a sweep is running in {self.path}: `adaptconv status` shows it") from None
+            except OSError:  # a file system without locks
+                pass
+            yield
+
+    @property
+    def busy(self) -> bool:
+        """Whether a sweep is running in the folder, as far as this machine can tell."""
+        try:
+            with self.locked():
+                return False
+        except UserError:
+            return True

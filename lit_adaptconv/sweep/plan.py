@@ -1,0 +1,179 @@
+"""What a sweep compares: arms × budgets × seeds, and the conditions that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lit_adaptconv.errors import UserError
+
+ClassConfig = Mapping[str, Any]
+"""A class and its arguments as a config file writes them: `{"class_path": ..., "init_args": {...}}`."""
+
+TUNABLE = ("optimizer", "scheduler", "data", "backbone", "trainer", "label_smoothing")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One competitor.
+
+    Args:
+        kind: Conv kind, one of `lit_adaptconv.layers.KINDS`.
+        kind_options: Further arguments of that convolution, such as `rank`.
+        backbone_options: Arguments of the backbone that differ in this arm, such as `activation`.
+    """
+
+    kind: str = "standard"
+    kind_options: dict[str, Any] = field(default_factory=dict)
+    backbone_options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Search:
+    """The values of one tuned hyperparameter: a range, or a list of choices.
+
+    Args:
+        low: Smallest value.
+        high: Largest value; two whole numbers make a range of whole numbers.
+        log: Whether the range is searched on a logarithmic scale.
+        choices: The values to choose from, instead of a range.
+    """
+
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = False
+    choices: list[Any] | None = None
+
+    @property
+    def example(self) -> Any:
+        """A value of the space."""
+        return self.low if self.choices is None else self.choices[0]
+
+    def check(self, name: str) -> None:
+        """Raise a `UserError` if this is no space to search."""
+        if self.choices is not None:
+            if self.low is not None or self.high is not None or not self.choices:
+                raise UserError(f"tuning.space of {name!r} takes either choices or low and high")
+            if any(not isinstance(choice, (str, int, float)) and choice is not None for choice in self.choices):
+                raise UserError(f"tuning.space of {name!r}: choices are numbers, words, true, false or null")
+        elif self.low is None or self.high is None or not self.low < self.high:
+            raise UserError(f"tuning.space of {name!r} needs low < high, got {self.low} and {self.high}")
+        elif self.log and self.low <= 0:
+            raise UserError(f"tuning.space of {name!r} is searched on a logarithmic scale: low must be above 0")
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Hyperparameter search on the validation split, the same for every arm at every budget.
+
+    Args:
+        trials: Number of tuning trials of each arm at each budget.
+        space: What is searched: a dotted name in the plan, such as `optimizer.lr` or `data.batch_size`, and its values.
+        storage: URL of an Optuna storage that several machines share; by default a file in the sweep's folder.
+        parallel: Tuning trials of one arm at one budget that run at the same time. With 1 the search does not depend
+            on the number of workers.
+    """
+
+    trials: int
+    space: dict[str, Search]
+    storage: str | None = None
+    parallel: int = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep.
+
+    Args:
+        name: Name of the sweep.
+        arms: The competitors, by the names that tables show.
+        budgets: Largest numbers of trainable parameters; none trains every backbone at its usual width.
+        seeds: Number of seeds. Trial i of every arm has the same seed, so the same validation split and data order.
+        first_seed: Seed of the first trial; the others follow.
+        targets: Validation accuracies to reach.
+        primary_arm: The arm that the others are compared with; by default the first.
+        evaluate_every: Epochs between two evaluations; below 1 a fraction, from 1 on a whole number.
+        trainer: Settings of Lightning's trainer, such as `max_epochs`.
+        label_smoothing: Share of the target probability that is spread over all classes.
+        tuning: Hyperparameter search before the comparison; none trains with the plan's values.
+        wandb: Whether trials are logged to Weights & Biases (offline without a login).
+        project: Weights & Biases project.
+        tags: Weights & Biases tags.
+        cpus: CPU threads of a trial; by default the machine's cores divided by the number of workers.
+        gpus: GPUs of a trial, perhaps a fraction; by default trials see all GPUs that there are.
+        retries: How often a trial is started again after the system killed its process.
+        data: The data module, as `adaptconv fit` takes it.
+        backbone: The network, likewise.
+        optimizer: The optimizer, likewise.
+        scheduler: The learning-rate schedule, likewise; None keeps the rate.
+    """
+
+    name: str
+    arms: dict[str, Arm]
+    budgets: list[int] = field(default_factory=list)
+    seeds: int = 5
+    first_seed: int = 0
+    targets: list[float] = field(default_factory=lambda: [0.9, 0.95, 0.98, 0.99])
+    primary_arm: str | None = None
+    evaluate_every: float = 1.0
+    trainer: dict[str, Any] = field(default_factory=dict)
+    label_smoothing: float = 0.0
+    tuning: Tuning | None = None
+    wandb: bool = True
+    project: str = "lit-adaptconv"
+    tags: list[str] = field(default_factory=list)
+    cpus: int | None = None
+    gpus: float | None = None
+    retries: int = 2
+    data: ClassConfig = field(default_factory=dict)
+    backbone: ClassConfig = field(default_factory=dict)
+    optimizer: ClassConfig = field(default_factory=dict)
+    scheduler: ClassConfig | None = None
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without building anything.
+
+        Raises:
+            UserError: A value is out of its range.
+        """
+        if not self.name or "/" in self.name:
+            raise UserError(f"name of the sweep must be a folder's name, got {self.name!r}")
+        if not self.arms:
+            raise UserError("arms is empty: name at least one, such as {standard: {kind: standard}}")
+        if self.primary_arm is not None and self.primary_arm not in self.arms:
+            raise UserError(f"primary_arm {self.primary_arm!r} is not among the arms: {', '.join(self.arms)}")
+        if len(set(self.budgets)) < len(self.budgets) or min(self.budgets, default=1) < 1:
+            raise UserError(f"budgets must be different positive numbers of parameters, got {self.budgets}")
+        if not self.targets or len(set(self.targets)) < len(self.targets):
+            raise UserError(f"targets must be one or more different accuracies, got {self.targets}")
+        if any(not 0 < target <= 1 for target in self.targets):
+            raise UserError(f"targets are accuracies between 0 and 1, got {self.targets}")
+        for name, value, least in (("seeds", self.seeds, 1), ("first_seed", self.first_seed, 0)):
+            if value < least:
+                raise UserError(f"{name} must be at least {least}, got {value}")
+        if self.evaluate_every <= 0 or (self.evaluate_every > 1 and self.evaluate_every % 1):
+            raise UserError(f"evaluate_every must be a fraction or a whole number of epochs, got {self.evaluate_every}")
+        if self.cpus is not None and self.cpus < 1:
+            raise UserError(f"cpus must be at least 1, got {self.cpus}")
+        if self.retries < 0:
+            raise UserError(f"retries must be at least 0, got {self.retries}")
+        if self.gpus is not None and self.gpus < 0:
+            raise UserError(f"gpus must be at least 0, got {self.gpus}")
+        if self.tuning is not None:
+            self._check_tuning(self.tuning)
+
+    def _check_tuning(self, tuning: Tuning) -> None:
+        if tuning.trials < 1 or tuning.parallel < 1:
+            raise UserError("tuning.trials and tuning.parallel must be at least 1; leave tuning out for none")
+        if not tuning.space:
+            raise UserError("tuning.space is empty: name what is searched, such as optimizer.lr")
+        for name, search in tuning.space.items():
+            if name.split(".")[0] not in TUNABLE:
+                raise UserError(f"tuning.space can't search {name!r}; names begin with {', '.join(TUNABLE)}")
+            search.check(name)
+
+    @property
+    def reference(self) -> str:
+        """Name of the arm that the others are compared with."""
+        return self.primary_arm or next(iter(self.arms))

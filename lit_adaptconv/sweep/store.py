@@ -1,0 +1,210 @@
+"""The results of a sweep: rows made from the trials' folders, written as Parquet, rebuilt at any time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lit_adaptconv.convergence import first_reached
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.files import write_atomically
+from lit_adaptconv.result import RunResult
+from lit_adaptconv.sweep.engines import Outcome
+from lit_adaptconv.sweep.folder import Sweep, SweepFolder
+from lit_adaptconv.sweep.schema import CURVES_SCHEMA, MEASURES, SCHEMA_KEY, SCHEMA_VERSION, results_schema, to_target
+from lit_adaptconv.sweep.trial import Trial
+
+RESULTS, CURVES = "results.parquet", "curves.parquet"
+FINAL = ("done", "failed", "diverged", "interrupted")
+
+
+class Store:
+    """Reads trials' results, each once it is final only once, and writes the tables.
+
+    Args:
+        folder: The sweep's folder.
+        sweep: The sweep.
+    """
+
+    def __init__(self, folder: SweepFolder, sweep: Sweep) -> None:
+        self.folder = folder
+        self.sweep = sweep
+        self._results: dict[str, RunResult] = {}
+
+    def result(self, trial: Trial) -> RunResult | None:
+        """Result of a trial so far; None if it has not begun."""
+        if trial.id in self._results:
+            return self._results[trial.id]
+        try:
+            result = RunResult.read(self.folder.trial(trial) / "result.json")
+        except UserError:
+            return None
+        if result.status in FINAL:
+            self._results[trial.id] = result
+        return result
+
+    def begin(self, trial: Trial) -> None:
+        """Forget the result of a trial that starts again."""
+        self._results.pop(trial.id, None)
+
+    def finish(self, trial: Trial, outcome: Outcome) -> RunResult:
+        """Settle how a trial ended, where it could not write that itself.
+
+        The result is kept in memory too, so that a full disk does not hide it from this sweep's table.
+        """
+        self.begin(trial)
+        result = self.result(trial)
+        if result is None or result.status != outcome.status:
+            result = result or self._empty(trial)
+            result.status = "failed" if outcome.status == "lost" else outcome.status
+            result.reason = outcome.reason
+            try:
+                result.write(self.folder.trial(trial) / "result.json")
+            except OSError as error:
+                result.reason = f"{result.reason or ''} (not written to its folder: {error})".strip()
+        self._results[trial.id] = result
+        return result
+
+    def _empty(self, trial: Trial) -> RunResult:
+        return RunResult(
+            name=self.sweep.name,
+            id=trial.id,
+            data=self.sweep.data,
+            backbone=self.sweep.backbone,
+            kind=trial.kind,
+            kind_options=trial.kind_options,
+            widths=list(trial.widths),
+            budget=trial.budget,
+            parameters=trial.parameters,
+            flops=trial.flops,
+            seed=trial.seed,
+            group=self.sweep.name,
+            job_type=trial.arm,
+        )
+
+    def extend(self, trials: Sequence[Trial]) -> None:
+        """Add trials that tuning has made known, in memory and in `sweep.json`."""
+        known = {trial.id for trial in self.sweep.trials}
+        new = tuple(trial for trial in trials if trial.id not in known)
+        self.sweep = replace(self.sweep, trials=self.sweep.trials + new)
+        self.folder.write(self.sweep)
+
+    def begun(self) -> list[tuple[Trial, RunResult]]:
+        """The trials of the comparison that have begun, with their results."""
+        found = [(trial, self.result(trial)) for trial in self.sweep.trials]
+        return [(trial, result) for trial, result in found if result is not None]
+
+    def results(self) -> pa.Table:
+        """The table of `results.parquet`."""
+        rows = [self.row(trial, result) for trial, result in self.begun()]
+        return pa.Table.from_pylist(rows, results_schema(self.sweep.targets))
+
+    def curves(self) -> pa.Table:
+        """The table of `curves.parquet`."""
+        return _curves(self.begun())
+
+    def write(self) -> None:
+        """Write `results.parquet` and `curves.parquet`, whole or not at all."""
+        _write(self.folder.path / RESULTS, self.results())
+        _write(self.folder.path / CURVES, self.curves())
+
+    def row(self, trial: Trial, result: RunResult) -> dict[str, Any]:
+        """A trial's row of `results.parquet`."""
+        running = result.status == "running"
+        last = result.curve[-1] if result.curve else None
+        row: dict[str, Any] = {name: getattr(result, name) for name in ("data", "backbone", "device")}
+        row |= {name: getattr(result, name) for name in ("val_accuracy", "best_val_accuracy", "test_accuracy")}
+        row |= {name: getattr(result, name) for name in ("test_loss", "steps", "training_seconds")}
+        row |= {name: getattr(result, name) or None for name in ("git_commit", "started", "threads")}
+        row |= {name: getattr(result, name) or None for name in ("parameters", "flops")}  # of a network that never was
+        row |= {
+            "trial": trial.id,
+            "sweep": self.sweep.name,
+            "arm": trial.arm,
+            "kind": trial.kind,
+            "kind_options": json.dumps(trial.kind_options, sort_keys=True),
+            "budget": trial.budget,
+            "widths": "-".join(map(str, result.widths)) or None,
+            "seed": trial.seed,
+            "pair": trial.pair,
+            "status": "interrupted" if running else result.status,
+            "reason": "it is running, or was killed" if running else result.reason,
+            "epochs": last.epoch if last else float(result.epochs),
+            "training_flops": last.flops if last else None,
+            "tuned": None if trial.tuned is None else json.dumps(trial.tuned, sort_keys=True),
+            "versions": json.dumps(result.versions, sort_keys=True),
+            "code_version": trial.code,
+        }
+        for target in self.sweep.targets:
+            reached = first_reached(result.curve, target)
+            row |= {to_target(measure, target): getattr(reached, measure) for measure in MEASURES}
+        return row
+
+
+_MEASURED = {name: name for name in ("step", "epoch", "flops", "seconds", "train_accuracy")}
+_MEASURED |= {"val_accuracy": "value", "val_loss": "loss"}
+
+
+def _curves(results: Sequence[tuple[Trial, RunResult]]) -> pa.Table:
+    rows = [(trial, evaluation) for trial, result in results for evaluation in result.curve]
+    columns: dict[str, list[Any]] = {name: [] for name in CURVES_SCHEMA.names}
+    for trial, evaluation in rows:
+        columns["trial"].append(trial.id)
+        for name in ("arm", "kind", "budget", "seed", "pair"):
+            columns[name].append(getattr(trial, name))
+        for name, attribute in _MEASURED.items():
+            columns[name].append(getattr(evaluation, attribute))
+    return pa.table(columns, schema=CURVES_SCHEMA)
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    write_atomically(path, lambda file: pq.write_table(table, file))
+
+
+def read_results(folder: Path) -> pa.Table:
+    """Read a sweep's `results.parquet`, a row a trial.
+
+    Raises:
+        UserError: There is none, or it has another schema.
+    """
+    return _read(folder / RESULTS)
+
+
+def read_curves(folder: Path) -> pa.Table:
+    """Read a sweep's `curves.parquet`, a row an evaluation.
+
+    Raises:
+        UserError: There is none, or it has another schema.
+    """
+    return _read(folder / CURVES)
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise UserError(f"{path.parent} has no {path.name}: `adaptconv status {path.parent}` rebuilds it") from None
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{path} can't be read: {error}") from None
+    version = (table.schema.metadata or {}).get(SCHEMA_KEY)
+    if version != SCHEMA_VERSION:
+        raise UserError(f"{path} has schema {version!r}, this version reads {SCHEMA_VERSION!r}: rebuild it")
+    return table
+
+
+def rebuild(folder: Path) -> Store:
+    """Write a sweep's tables anew from its trials' folders.
+
+    Raises:
+        UserError: This is not a sweep's folder.
+    """
+    place = SweepFolder(folder)
+    store = Store(place, place.read())
+    store.write()
+    return store

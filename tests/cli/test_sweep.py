@@ -1,0 +1,218 @@
+"""`adaptconv sweep` and `adaptconv status` on the digits, with real trainings in real worker processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import yaml
+from adaptconv_cli.main import main
+
+from lit_adaptconv.result import RunResult
+from lit_adaptconv.sweep.store import read_curves, read_results
+
+PLAN: dict[str, Any] = {
+    "name": "tiny",
+    "data": {"class_path": "Digits", "init_args": {"image_size": 8, "batch_size": 128}},
+    "backbone": {"class_path": "ConvNet", "init_args": {"channels": [3, 4], "pool_after": [0]}},
+    "arms": {"standard": {"kind": "standard"}, "low_rank": {"kind": "adaptive_low_rank"}},
+    "budgets": [200],
+    "seeds": 2,
+    "targets": [0.02, 0.999],
+    "trainer": {"max_epochs": 2, "accelerator": "cpu"},
+    "optimizer": {"class_path": "AdamW", "init_args": {"lr": 0.02}},
+}
+ONE_WORKER = ["--workers", "1", "--cpus", "1"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    folder: Path
+    plan: Path
+    status: int
+
+    def again(self, *args: str) -> int:
+        return main(["sweep", "--config", str(self.plan), "--output", str(self.folder), *ONE_WORKER, *args])
+
+    def results(self) -> pa.Table:
+        return read_results(self.folder)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    """A sweep that has ended: two arms, one budget, two seeds, logged to Weights & Biases offline."""
+    folder = tmp_path_factory.mktemp("sweep")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("HOME", str(folder))
+        (folder / "plan.yaml").write_text(yaml.safe_dump(PLAN, sort_keys=False))
+        made = Finished(folder / "runs" / "tiny", folder / "plan.yaml", 0)
+        yield dataclasses.replace(made, status=made.again())
+
+
+def trials(folder: Path) -> dict[str, int]:
+    """When each trial's result was last written."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("trials/*/result.json")}
+
+
+def test_it_ends_with_status_zero_and_a_row_for_every_trial(finished: Finished) -> None:
+    assert finished.status == 0
+    rows = finished.results().to_pylist()
+    assert {(row["arm"], row["budget"], row["seed"]) for row in rows} == {
+        (arm, 200, seed) for arm in ("standard", "low_rank") for seed in (0, 1)
+    }
+    for row in rows:
+        assert row["status"] == "done"
+        assert row["parameters"] <= 200
+        assert 0 < row["test_accuracy"] <= 1
+        assert row["steps_to_0.02"] is not None
+        assert row["steps_to_0.999"] is None
+        assert row["threads"] == 1
+
+
+def test_a_trial_is_an_ordinary_run_that_can_be_repeated_from_its_config(
+    finished: Finished, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = finished.results().to_pylist()[0]
+    folder = finished.folder / "trials" / row["trial"]
+    result = RunResult.read(folder / "result.json")
+    assert (result.test_accuracy, result.group, result.job_type) == (row["test_accuracy"], "tiny", "standard")
+    assert {"config.yaml", "metrics.csv", "log.txt"} <= {path.name for path in folder.iterdir()}
+    args = ["--run.root", str(finished.folder / "by_hand"), "--run.name", "again", "--run.wandb", "false"]
+    assert main(["fit", "--config", str(folder / "config.yaml"), *args]) == 0
+    (again,) = (finished.folder / "by_hand" / "again").glob("*/result.json")
+    assert RunResult.read(again).test_accuracy == row["test_accuracy"]
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    assert main(["test", "--ckpt_path", str(checkpoint)]) == 0
+    assert f"{100 * row['test_accuracy']:.2f} %" in capsys.readouterr().out
+
+
+def test_pairs_see_the_same_data_and_other_seeds_see_others(finished: Finished) -> None:
+    from lit_adaptconv.data import Digits
+
+    def first_labels(seed: int) -> list[int]:
+        data = Digits(image_size=8, seed=seed)
+        data.setup("fit")
+        labels: list[int] = next(iter(data.train_dataloader()))[1].tolist()
+        return labels
+
+    configs = [yaml.safe_load(path.read_text()) for path in finished.folder.glob("trials/*/config.yaml")]
+    by_seed = {seed: [c["data"] for c in configs if c["seed_everything"] == seed] for seed in (0, 1)}
+    assert by_seed[0][0] == by_seed[0][1]
+    assert len(by_seed[0]) == 2
+    assert first_labels(0) != first_labels(1)
+
+
+def test_curves_hold_every_evaluation_of_every_trial(finished: Finished) -> None:
+    curves = read_curves(finished.folder).to_pylist()
+    assert len(curves) == 4 * 2
+    last = {row["trial"]: row["val_accuracy"] for row in curves}
+    assert last == {row["trial"]: row["val_accuracy"] for row in finished.results().to_pylist()}
+
+
+def test_every_trial_and_the_summary_are_runs_of_weights_and_biases(finished: Finished) -> None:
+    offline = [path.name for path in finished.folder.glob("trials/*/wandb/offline-run-*")]
+    assert len(offline) == 4
+    uid = json.loads((finished.folder / "sweep.json").read_text())["uid"]
+    assert all(uid in name for name in offline)
+    (summary,) = finished.folder.glob("wandb/offline-run-*")
+    tables = {path.name.split("_")[0] for path in (summary / "files" / "media" / "table").rglob("*.json")}
+    assert {"results", "Test-accuracy"} <= tables
+
+
+def test_running_it_again_runs_nothing_and_says_the_same(
+    finished: Finished, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, table = trials(finished.folder), finished.results()
+    assert finished.again() == 0
+    assert trials(finished.folder) == before
+    assert finished.results().equals(table)
+    assert "no claim" in capsys.readouterr().out
+
+
+def test_status_shows_the_verdict_and_rebuilds_the_tables(
+    finished: Finished, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = finished.results()
+    (finished.folder / "results.parquet").unlink()
+    assert main(["status", str(finished.folder)]) == 0
+    assert finished.results().equals(table)
+    out = capsys.readouterr().out
+    assert "4 of 4 trials done" in out
+    assert "At 200 parameters" in out
+
+
+def test_a_dry_run_tells_the_exact_sizes_and_trains_nothing(
+    finished: Finished, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = trials(finished.folder)
+    assert finished.again("--dry-run", "--budgets", "[200, 400]") == 0
+    out = capsys.readouterr().out
+    for row in finished.results().to_pylist():
+        assert f"{row['parameters']:,}" in out
+        assert f"{row['flops']:,}" in out
+    assert "8 trials, 4 of them done" in out
+    assert "from 4 finished trials" in out
+    assert trials(finished.folder) == before
+
+
+def test_a_budget_that_no_network_meets_is_a_failed_row_and_status_three(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["sweep", "--config", str(finished.plan), "--output", str(tmp_path), *ONE_WORKER, "--budgets", "[5]"]
+    assert main(args) == 3
+    assert set(read_results(tmp_path)["status"].to_pylist()) == {"failed"}
+    assert "the narrowest" in capsys.readouterr().out
+    assert main(["status", str(tmp_path)]) == 3
+
+
+def test_other_code_is_said_to_be_other_and_its_trials_are_kept_if_wished(
+    finished: Finished, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = trials(finished.folder)
+    renamed = {}
+    for id in before:  # as if another version of the package had finished them
+        renamed[id] = id.split("-")[0] + "-01dc0de0"
+        os.rename(finished.folder / "trials" / id, finished.folder / "trials" / renamed[id])
+    try:
+        assert finished.again("--accept-old") == 0
+        assert set(trials(finished.folder)) == set(renamed.values())
+        assert {row["code_version"].split("+")[1] for row in finished.results().to_pylist()} == {"01dc0de0"}
+        capsys.readouterr()
+        assert finished.again("--budgets", "[5]", "--dry-run") == 0
+    finally:
+        for id, other in renamed.items():
+            os.rename(finished.folder / "trials" / other, finished.folder / "trials" / id)
+        assert finished.again() == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--trainer.max_epoch", "3"], "max_epoch"),
+        (["--arms", '{"a": {"kind": "adaptiv"}}'], "unknown conv kind 'adaptiv'"),
+        (["--arms", '{"a": {"kind_options": {"rank": 1}}}'], "has no option 'rank'"),
+        (["--arms", '{"a": {"backbone_options": {"chanels": [1]}}}'], "chanels"),
+        (["--workers", "0"], "workers must be at least 1"),
+        (["--ray-address", "nowhere:1", "--targets", "[]"], "one or more different accuracies"),
+        (
+            ["--tuning", '{"trials": 1, "space": {"optimizer.learning_rate": {"low": 0.1, "high": 1.0}}}'],
+            "learning_rate",
+        ),
+    ],
+)
+def test_a_mistake_in_the_plan_is_one_line_before_anything_runs(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str], args: list[str], message: str
+) -> None:
+    status = main(["sweep", "--config", str(finished.plan), "--output", str(tmp_path / "new"), *args])
+    assert status in (1, 2)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
+    assert not list(tmp_path.glob("new/trials/*"))

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from adaptconv_cli.plan import build_data, networks, parse_plan, plan_text
+from sweep_cases import plan
+
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.sweep.plan import Search, Tuning
+
+MINIMAL = {"name": "mine", "arms": {"standard": {"kind": "standard"}}}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL))
+    return path
+
+
+def test_a_minimal_plan_is_completed_with_defaults(file: Path) -> None:
+    read, options = parse_plan(["--config", str(file)])
+    assert (read.name, read.seeds, read.budgets, read.reference) == ("mine", 5, [], "standard")
+    assert read.data["class_path"] == "lit_adaptconv.data.Digits"
+    assert read.data["init_args"]["batch_size"] == 128
+    assert options.engine == "local"
+    assert not options.dry_run
+
+
+def test_any_field_can_be_overridden_on_the_command_line(file: Path) -> None:
+    overrides = {
+        "--seeds": "7",
+        "--budgets": "[100, 200]",
+        "--data.batch_size": "16",
+        "--backbone": "ConvNet",
+        "--backbone.channels": "[3, 4]",
+        "--backbone.pool_after": "[0]",
+        "--optimizer": "SGD",
+        "--optimizer.lr": "0.5",
+        "--scheduler": "null",
+        "--trainer.max_epochs": "3",
+        "--arms.standard.kind": "adaptive",
+        "--label_smoothing": "0.1",
+        "--workers": "3",
+        "--ray-address": "auto",
+    }
+    read, options = parse_plan(["--config", str(file), *(word for pair in overrides.items() for word in pair)])
+    assert (read.seeds, read.budgets, read.label_smoothing, read.scheduler) == (7, [100, 200], 0.1, None)
+    assert read.data["init_args"]["batch_size"] == 16
+    assert read.backbone["init_args"]["channels"] == [3, 4]
+    assert read.optimizer["class_path"] == "torch.optim.SGD"
+    assert read.optimizer["init_args"]["lr"] == 0.5
+    assert read.trainer == {"max_epochs": 3}
+    assert read.arms["standard"].kind == "adaptive"
+    assert (options.workers, options.ray_address) == (3, "auto")
+
+
+def test_the_plan_that_is_written_is_the_plan_that_was_read(tmp_path: Path) -> None:
+    tuning = Tuning(4, {"optimizer.lr": Search(0.001, 0.1, log=True), "data.batch_size": Search(choices=[32, 64])})
+    (tmp_path / "plan.yaml").write_text(plan_text(plan(tuning=tuning)))
+    once, _ = parse_plan(["--config", str(tmp_path / "plan.yaml")])
+    (tmp_path / "again.yaml").write_text(plan_text(once))
+    again, _ = parse_plan(["--config", str(tmp_path / "again.yaml")])
+    assert again == once
+    assert once.tuning == tuning
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arms": {}}, "arms is empty"),
+        ({"primary_arm": "other"}, "not among the arms: standard, low_rank"),
+        ({"budgets": [5, 5]}, "different positive"),
+        ({"budgets": [0]}, "different positive"),
+        ({"targets": []}, "one or more"),
+        ({"targets": [90.0]}, "between 0 and 1"),
+        ({"seeds": 0}, "seeds must be at least 1"),
+        ({"evaluate_every": 1.5}, "whole number of epochs"),
+        ({"evaluate_every": 0}, "whole number of epochs"),
+        ({"name": "a/b"}, "folder's name"),
+        ({"cpus": 0}, "cpus must be at least 1"),
+        ({"tuning": Tuning(0, {"optimizer.lr": Search(0, 1)})}, "at least 1"),
+        ({"tuning": Tuning(1, {})}, "is empty"),
+        ({"tuning": Tuning(1, {"arms.x": Search(0, 1)})}, "can't search 'arms.x'"),
+        ({"tuning": Tuning(1, {"optimizer.lr": Search(1, 1)})}, "low < high"),
+        ({"tuning": Tuning(1, {"optimizer.lr": Search(0, 1, log=True)})}, "above 0"),
+        ({"tuning": Tuning(1, {"optimizer.lr": Search(0, 1, choices=[1])})}, "either"),
+        ({"tuning": Tuning(1, {"optimizer.betas": Search(choices=[[0.9, 0.99]])})}, "choices are"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_in_one_line(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        plan(**changes)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--seedz", "3"], "did you mean 'seeds'"),
+        (["--data.bach_size", "3"], "did you mean 'batch_size'"),
+        (["--optimizer.lrr", "3"], "did you mean 'lr'"),
+        (["--data", "Digitz"], "known: .*Digits"),
+    ],
+)
+def test_a_misspelt_name_is_answered_with_the_nearest_known_one(
+    file: Path, args: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit:
+        parse_plan(["--config", str(file), *args])
+    assert exit.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(message, line)
+
+
+def test_every_arm_builds_the_backbone_with_its_own_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # as the command does
+    made = plan()
+    arms = networks(made, build_data(made))
+    standard, low_rank = (str(arms[arm].of(1.0)) for arm in ("standard", "low_rank"))
+    assert "ReLU" in standard
+    assert "LowRankAdaptiveConv2d" not in standard
+    assert "ReLU" not in low_rank
+    assert "LowRankAdaptiveConv2d" in low_rank
+
+
+def test_every_sweep_config_that_ships_is_a_plan() -> None:
+    files = sorted(Path("configs/sweeps").glob("*.yaml"))
+    assert {file.stem for file in files} >= {"digits", "mnist_lenet", "mnist_small", "cifar10_resnet", "own_images"}
+    for file in files:
+        read, _ = parse_plan(["--config", str(file)])
+        assert len(read.arms) > 1

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sweep_cases import maker, plan, result, sweep
+
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.sweep.engines import Outcome
+from lit_adaptconv.sweep.folder import SweepFolder
+from lit_adaptconv.sweep.store import Store, read_curves, read_results, rebuild
+from lit_adaptconv.sweep.trial import Trial
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    of = plan()
+    folder = SweepFolder(tmp_path)
+    folder.write(sweep(of, list(maker(of).all())))
+    return Store(folder, folder.read())
+
+
+def put(store: Store, trial: Trial, accuracies: list[float], **how: str) -> None:
+    result(trial, accuracies, **how).write(store.folder.trial(trial) / "result.json")
+
+
+def test_what_is_written_about_a_sweep_is_read_back_the_same(store: Store) -> None:
+    of = plan()
+    assert store.sweep == sweep(of, list(maker(of).all()))
+
+
+def test_a_row_tells_when_each_target_was_reached_and_null_where_it_was_not(store: Store) -> None:
+    put(store, store.sweep.trials[0], [0.3, 0.5, 0.8, 0.7])
+    store.write()
+    (row,) = read_results(store.folder.path).to_pylist()
+    assert [row[f"{m}_to_0.5"] for m in ("steps", "epochs", "flops", "seconds")] == [20, 1.0, 6000, 3.0]
+    assert [row[f"{m}_to_0.9"] for m in ("steps", "epochs", "flops", "seconds")] == [None] * 4
+    # What a trial that did not reach a target is censored at.
+    assert [row[name] for name in ("steps", "epochs", "training_flops", "training_seconds")] == [40, 2.0, 12000, 6.0]
+    assert (row["val_accuracy"], row["best_val_accuracy"], row["test_accuracy"]) == (0.7, 0.8, 0.7)
+    assert (row["arm"], row["budget"], row["pair"], row["seed"], row["widths"]) == ("standard", 300, 0, 0, "3-4")
+    assert json.loads(row["versions"]) == {"lit-adaptconv": "0.1.0"}
+    assert row["code_version"] == "0.1.0+c0dec0de"
+    assert row["tuned"] is None
+
+
+def test_curves_have_a_row_for_every_evaluation(store: Store) -> None:
+    put(store, store.sweep.trials[0], [0.3, 0.5])
+    put(store, store.sweep.trials[1], [0.4])
+    store.write()
+    curves = read_curves(store.folder.path)
+    assert curves["val_accuracy"].to_pylist() == [0.3, 0.5, 0.4]
+    assert curves["step"].to_pylist() == [10, 20, 10]
+    assert curves["arm"].to_pylist() == ["standard", "standard", "low_rank"]
+
+
+@pytest.mark.parametrize("status", ["failed", "diverged", "interrupted"])
+def test_a_trial_that_did_not_end_well_keeps_its_row_its_reason_and_its_curve(store: Store, status: str) -> None:
+    put(store, store.sweep.trials[0], [0.6], status=status, reason="because")
+    store.write()
+    (row,) = read_results(store.folder.path).to_pylist()
+    assert (row["status"], row["reason"], row["test_accuracy"]) == (status, "because", None)
+    assert row["steps_to_0.5"] == 10
+
+
+def test_a_trial_that_was_killed_has_a_row_and_one_that_never_began_has_none(store: Store) -> None:
+    put(store, store.sweep.trials[0], [0.6], status="running")
+    store.write()
+    (row,) = read_results(store.folder.path).to_pylist()
+    assert row["status"] == "interrupted"
+
+
+def test_tables_are_rebuilt_from_the_trials_alone(store: Store) -> None:
+    for i, trial in enumerate(store.sweep.trials):
+        put(store, trial, [0.1 * i, 0.05 * i])
+    store.write()
+    path = store.folder.path
+    before = read_results(path), read_curves(path)
+    for name in ("results.parquet", "curves.parquet"):
+        (path / name).unlink()
+    rebuild(path)
+    assert before[0].equals(read_results(path))
+    assert before[1].equals(read_curves(path))
+
+
+def test_an_outcome_that_the_trial_could_not_write_is_written_for_it(store: Store) -> None:
+    first, second = store.sweep.trials[:2]
+    put(store, first, [0.6], status="running")
+    store.finish(first, Outcome("lost", "killed by the system"))
+    store.finish(second, Outcome("failed", "it never began"))
+    again = Store(store.folder, store.sweep).results().to_pylist()
+    assert [(row["status"], row["reason"]) for row in again] == [
+        ("failed", "killed by the system"),
+        ("failed", "it never began"),
+    ]
+    assert again[0]["steps_to_0.5"] == 10  # what it had recorded stays
+
+
+def test_what_the_trial_wrote_itself_is_kept(store: Store) -> None:
+    put(store, store.sweep.trials[0], [0.6], status="diverged", reason="the loss is nan")
+    finished = store.finish(store.sweep.trials[0], Outcome("diverged", "DivergedError: the loss is nan"))
+    assert finished.reason == "the loss is nan"
+
+
+def test_a_full_disk_does_not_hide_an_outcome(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lit_adaptconv.result.write_text", full)
+    store.finish(store.sweep.trials[0], Outcome("failed", "out of luck"))
+    (row,) = store.results().to_pylist()
+    assert row["status"] == "failed"
+    assert "out of luck" in row["reason"]
+    assert "No space left" in row["reason"]
+
+
+def test_another_reader_finds_the_documented_types(store: Store) -> None:
+    pandas = pytest.importorskip("pandas")
+    put(store, store.sweep.trials[0], [0.6])
+    store.write()
+    frame = pandas.read_parquet(store.folder.path / "results.parquet")
+    assert frame["test_accuracy"].dtype == "float64"
+    assert frame["budget"].iloc[0] == 300
+    types = {field.name: str(field.type) for field in read_results(store.folder.path).schema}
+    assert types["steps_to_0.5"] == types["budget"] == types["training_flops"] == "int64"
+    assert types["epochs_to_0.5"] == types["seconds_to_0.5"] == "double"
+    assert types["kind_options"] == "string"
+
+
+def test_a_file_of_another_schema_is_refused(store: Store) -> None:
+    store.write()
+    path = store.folder.path / "results.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({b"lit_adaptconv_schema": b"999"}), path)
+    with pytest.raises(UserError, match="rebuild it"):
+        read_results(store.folder.path)
+    pq.write_table(pa.table({"a": [1]}), path)
+    with pytest.raises(UserError, match="rebuild it"):
+        read_results(store.folder.path)
+
+
+def test_a_folder_that_is_no_sweep_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no sweep\.json"):
+        rebuild(tmp_path)
+    with pytest.raises(UserError, match=r"no results\.parquet"):
+        read_results(tmp_path)
+
+
+def test_two_sweeps_do_not_run_in_one_folder(tmp_path: Path) -> None:
+    with SweepFolder(tmp_path).locked():
+        assert SweepFolder(tmp_path).busy
+        with pytest.raises(UserError, match="is running"), SweepFolder(tmp_path).locked():
+            pass
+    assert not SweepFolder(tmp_path).busy
+
+
+def test_trials_that_other_code_finished_are_found_and_only_those(store: Store) -> None:
+    done, failed, both, *_ = store.sweep.trials
+    old = {trial: maker(plan(), code="0.0.9+01dc0de0") for trial in (done.id, failed.id, both.id)}
+    before = list(next(iter(old.values())).all())
+    put(store, before[0], [0.6])
+    put(store, before[1], [0.6], status="failed")
+    put(store, before[2], [0.6])
+    put(store, both, [0.7])
+    found = store.folder.finished_before(store.sweep.trials)
+    assert set(found) == {done.id}
+    assert found[done.id].id == before[0].id
+    assert found[done.id].code == "0.1.0+01dc0de0"  # the version is the one that the result names

@@ -1,0 +1,72 @@
+"""Small plans, trials and results that the tests of sweeps share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lit_adaptconv.convergence import Evaluation, first_reached
+from lit_adaptconv.result import RunResult
+from lit_adaptconv.sweep.folder import Sweep
+from lit_adaptconv.sweep.plan import Arm, Plan
+from lit_adaptconv.sweep.sizing import NetworkSize
+from lit_adaptconv.sweep.trial import Trial, TrialMaker, pairs
+
+CODE = "0.1.0+c0dec0de"
+
+
+def plan(**changes: Any) -> Plan:
+    settings: dict[str, Any] = {
+        "name": "small",
+        "arms": {"standard": Arm(), "low_rank": Arm("adaptive_low_rank", {"rank": 1}, {"activation": "identity"})},
+        "budgets": [300, 600],
+        "seeds": 3,
+        "targets": [0.5, 0.9],
+        "trainer": {"max_epochs": 2},
+        "data": {"class_path": "lit_adaptconv.data.Digits", "init_args": {"batch_size": 64}},
+        "backbone": {"class_path": "lit_adaptconv.backbones.ConvNet", "init_args": {"kernel_size": 3}},
+        "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.01}},
+        "scheduler": None,
+    }
+    return Plan(**{**settings, **changes})
+
+
+def maker(of: Plan, code: str = CODE, data: str | None = None) -> TrialMaker:
+    return TrialMaker(of, {pair: NetworkSize(290, 1000, (3, 4)) for pair in pairs(of)}, code, data)
+
+
+def sweep(of: Plan, trials: list[Trial]) -> Sweep:
+    return Sweep("small", "0123abcd", "Digits", "ConvNet", tuple(of.targets), of.reference, tuple(trials), len(trials))
+
+
+def result(trial: Trial, accuracies: list[float], status: Any = "done", reason: str | None = None) -> RunResult:
+    """What a trial with these validation accuracies leaves, ten steps and 1.5 seconds apart."""
+    curve = [
+        Evaluation(10 * i, i / 2, 3000 * i, 1.5 * i, accuracy, accuracy + 0.01, 1 - accuracy)
+        for i, accuracy in enumerate(accuracies, start=1)
+    ]
+    return RunResult(
+        name="trials",
+        id=trial.id,
+        status=status,
+        reason=reason,
+        data="Digits",
+        backbone="ConvNet",
+        kind=trial.kind,
+        kind_options=trial.kind_options,
+        widths=list(trial.widths),
+        budget=trial.budget,
+        parameters=trial.parameters,
+        flops=trial.flops,
+        seed=trial.seed,
+        epochs=len(curve) // 2,
+        steps=10 * len(curve),
+        training_seconds=1.5 * len(curve),
+        val_accuracy=accuracies[-1] if accuracies else None,
+        best_val_accuracy=max(accuracies, default=None),
+        test_accuracy=accuracies[-1] if accuracies and status == "done" else None,
+        convergence=[first_reached(curve, 0.5)],
+        curve=curve,
+        device="cpu",
+        threads=1,
+        versions={"lit-adaptconv": "0.1.0"},
+    )
