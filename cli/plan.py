@@ -11,9 +11,10 @@ import yaml
 from lightning.pytorch.cli import OptimizerCallable
 
 from lit_adaptconv.backbones.base import Backbone, Width
-from lit_adaptconv.classifier import BackboneCallable, SchedulerCallable
+from lit_adaptconv.classifier import SchedulerCallable
 from lit_adaptconv.data import ImageData
 from lit_adaptconv.layers.conv import Conv, conv_kind
+from lit_adaptconv.network import BackboneCallable
 from lit_adaptconv.sweep.plan import Arm, Plan, Search, Tuning
 from lit_adaptconv.sweep.sizing import Networks
 
