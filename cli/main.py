@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.metadata
 import inspect
 import logging
 import os
@@ -65,9 +64,9 @@ def main(args: list[str] | None = None) -> int:
         return exit.code if isinstance(exit.code, int) else 1
 
 
-def _fail(error: Exception) -> int:
+def _fail(error: object, status: int = 1) -> int:
     sys.stderr.write(f"adaptconv: error: {' '.join(str(error).split())}\n")
-    return 1
+    return status
 
 
 def _check_command(args: list[str]) -> None:
@@ -76,8 +75,7 @@ def _check_command(args: list[str]) -> None:
         near = difflib.get_close_matches(args[0], known, n=1) if args else []
         wrong = f"unknown command {args[0]!r}" if args else "no command given"
         meant = f"did you mean {near[0]!r}? " if near else ""
-        sys.stderr.write(f"adaptconv: error: {wrong}; {meant}commands: {', '.join(known)}\n")
-        sys.exit(2)
+        sys.exit(_fail(f"{wrong}; {meant}commands: {', '.join(known)}", status=2))
 
 
 def _command(args: list[str]) -> int:
@@ -103,11 +101,7 @@ def _command(args: list[str]) -> int:
 def _train(args: list[str]) -> int:
     from .training import TrainingCLI
 
-    saved, sys.argv = sys.argv, sys.argv[:1]  # LightningCLI warns about arguments beside those that it is given
-    try:
-        TrainingCLI(_with_config_of_run(args), importlib.metadata.version("lit-adaptconv"), tuple(COMMANDS))
-    finally:
-        sys.argv = saved
+    TrainingCLI(_with_config_of_run(args), tuple(COMMANDS))
     return 0
 
 

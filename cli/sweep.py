@@ -31,12 +31,12 @@ from lit_adaptconv.sweep.trial import Pair, Trial, TrialMaker, fit_config, pairs
 
 from .display import live
 from .dry_run import print_dry_run
+from .main import INTERRUPTED
 from .plan import SweepOptions, build_data, networks, output_folder, parse_plan, plan_text
 from .trial import resolve, run_trial
 from .verdict import print_verdict, verdict_of
 
 SOME_FAILED = 3
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True)

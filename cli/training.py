@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,9 +41,7 @@ PROGRAM = "adaptconv"
 class TrainingCLI(LightningCLI):
     """LightningCLI for `ImageClassifier` and the image data modules."""
 
-    def __init__(
-        self, args: list[str] | dict[str, Any] | None, version: str, further_commands: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, args: list[str] | dict[str, Any], further_commands: Sequence[str] = ()) -> None:
         self._further_commands = further_commands
         self.recorder: RunRecorder | None = None
         self._continues = False
@@ -60,7 +59,7 @@ class TrainingCLI(LightningCLI):
             },
             parser_class=OneLineParser,
             parser_kwargs={
-                "version": version,
+                "version": importlib.metadata.version("lit-adaptconv"),
                 "prog": PROGRAM,
                 "description": "Train, test and compare image classifiers with standard and adaptive convolutions.",
                 "epilog": f"Further commands: {', '.join(further_commands)}.",
@@ -95,6 +94,13 @@ class TrainingCLI(LightningCLI):
         if subcommand == "predict":
             parser.add_argument("--output", type=str, default="predictions.csv", help="CSV or Parquet file to write.")
         return parser
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse what is given, without Lightning's warning that the process has arguments too.
+
+        Those stay in `sys.argv`: Lightning starts the other processes of a distributed training with them.
+        """
+        self.config = parser.parse_object(args) if isinstance(args, dict) else parser.parse_args(args)
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: the configuration comes from the run's `config.yaml`, which is complete."""

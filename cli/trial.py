@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +21,7 @@ def run_trial(config: dict[str, Any]) -> None:
     quieten()
     run = config["run"]
     try:
-        with _own_arguments():
-            TrainingCLI({"subcommand": "fit", "fit": config}, importlib.metadata.version("lit-adaptconv"))
+        TrainingCLI({"subcommand": "fit", "fit": config})
         checkpoints = Path(run["root"]) / run["name"] / run["id"] / "checkpoints"
         for checkpoint in checkpoints.glob("*.ckpt"):
             if checkpoint.name != "last.ckpt" or not run["test"]:  # what was tested is the finished model
@@ -34,16 +29,6 @@ def run_trial(config: dict[str, Any]) -> None:
     finally:
         if wandb.run is not None:  # of a trial that failed: the next one must not log into its run
             wandb.finish(exit_code=1)
-
-
-@contextlib.contextmanager
-def _own_arguments() -> Iterator[None]:
-    """Hide the process's arguments: LightningCLI warns about arguments beside those that it is given."""
-    saved, sys.argv = sys.argv, sys.argv[:1]
-    try:
-        yield
-    finally:
-        sys.argv = saved
 
 
 class _ParsedCLI(TrainingCLI):
@@ -68,7 +53,6 @@ def resolve(config: dict[str, Any]) -> dict[str, Any]:
     Raises:
         SystemExit: It is not valid; the error has been printed in one line.
     """
-    with _own_arguments():
-        cli = _ParsedCLI({"subcommand": "fit", "fit": config}, importlib.metadata.version("lit-adaptconv"))
+    cli = _ParsedCLI({"subcommand": "fit", "fit": config})
     resolved: dict[str, Any] = yaml.safe_load(cli._parser("fit").dump(cli.config["fit"], skip_none=False))
     return resolved
