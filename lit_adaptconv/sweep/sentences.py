@@ -24,7 +24,9 @@ def sentences(
     speed = [c for c in comparisons if c.measure == "steps" and c.target == main_target]
     accuracy = {(c.arm, c.budget): c for c in comparisons if c.measure == "accuracy"}
     spoken = [
-        f"{_at(c.budget)}, {_speed(c, confidence)}; {_accuracy(accuracy[c.arm, c.budget], confidence)}." for c in speed
+        f"{_at(c.budget)}, {c.arm + ': ' if c.claim == 'no claim' else ''}{_speed(c, confidence)}; "
+        f"{_accuracy(accuracy[c.arm, c.budget], confidence)}."
+        for c in speed
     ]
     if not speed:
         spoken.append(f"No claim: {primary_arm} is the only arm, so there is nothing to compare it with.")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from adaptconv_cli.main import main
 from lit_adaptconv.classifier import ImageClassifier
 from lit_adaptconv.result import RunResult
 
-from .conftest import FAST, Command
+from .conftest import FAST, Command, command
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -125,3 +126,18 @@ def test_last_is_the_finished_network_and_best_the_best_one(fit: Command, capsys
         capsys.readouterr()
         assert main(["validate", "--ckpt_path", name, *FAST[2:]]) == 0
         assert f"{100 * (value or 0):.2f} %" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo's processes are started as on Linux and macOS")
+def test_two_processes_train_one_run(folder: Path) -> None:
+    options = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    process = command(folder, "fit", *FAST, *options, "--trainer.max_epochs", "1", "--run.name", "a")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    (run,) = (folder / "runs" / "a").iterdir()
+    result = RunResult.read(run / "result.json")
+    assert result.status == "done"
+    assert result.curve[-1].flops == 3 * result.flops * 1222  # 1,221 images, one twice: both have as many
+    assert result.steps == 5  # of 2 × 128 images
+    assert out.count("Test accuracy") == 1

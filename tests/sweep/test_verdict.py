@@ -94,7 +94,7 @@ def test_a_difference_in_accuracy_has_its_own_claim() -> None:
     assert c.estimate is not None
     assert c.estimate == pytest.approx(0.01, abs=0.001)
     sentence = verdict(rows).sentences[0]
-    assert "no claim on steps to 98 %: 10 pairs, all tied" in sentence
+    assert "adaptive: no claim on steps to 98 %: 10 pairs, all tied" in sentence
     assert f"adaptive's test accuracy is {100 * c.estimate:.2f} percentage points above standard's" in sentence
 
 
