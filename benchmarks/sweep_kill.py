@@ -65,8 +65,23 @@ def undisturbed(sweep: Sweep) -> tuple[pa.Table, float]:
     return sweep.results(), time.perf_counter() - begin
 
 
+def wait_for_a_checkpoint(sweep: Sweep, driver: subprocess.Popen[bytes], since: float) -> None:
+    """Return when a trial has saved a checkpoint after `since` (a time of `time.time`), or the driver has ended."""
+    while driver.poll() is None:
+        for checkpoint in sweep.folder.rglob("*.ckpt"):
+            with contextlib.suppress(FileNotFoundError):
+                if checkpoint.stat().st_mtime > since:
+                    return
+        time.sleep(0.05)
+
+
 def disturbed(
-    sweep: Sweep, kills: int, pause: tuple[float, float], random: random.Random
+    sweep: Sweep,
+    kills: int,
+    pause: tuple[float, float],
+    random: random.Random,
+    *,
+    in_training: bool = False,
 ) -> tuple[pa.Table, list[str]]:
     """Run a sweep to its end, killing its driver and its workers in turn.
 
@@ -75,6 +90,8 @@ def disturbed(
         kills: Number of kills.
         pause: Shortest and longest time between two kills, in seconds.
         random: Draws the moments and the workers.
+        in_training: Whether the pause begins with the first checkpoint after the last kill, so that every kill finds a
+            trial in training, however fast the machine is. Otherwise kills hit the start-up of workers, too.
 
     Returns:
         Its results, and what was killed.
@@ -84,6 +101,8 @@ def disturbed(
     deadline = time.monotonic() + 60 * LONGEST_MINUTES
     try:
         while len(killed) < kills:
+            if in_training:
+                wait_for_a_checkpoint(sweep, driver, since=time.time())
             with contextlib.suppress(subprocess.TimeoutExpired):
                 status = driver.wait(random.uniform(*pause))
                 print(f"the sweep ended with status {status} after {len(killed)} kills: nothing is left to disturb")
