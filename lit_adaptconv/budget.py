@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from lit_adaptconv.parameter_formula import find_formula, on_meta
 
 CLOSE_ENOUGH = 0.98
 """A network with this share of its budget is as good as one that meets it exactly."""
+EVEN_ENOUGH = 1.25
+"""Proportions that differ by this factor from layer to layer are not searched for better ones."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,22 @@ class Family:
             # A kind may need more where channel counts differ: narrower is not always smaller.
             filled = [_fill(widths, base, size, budget, last=i) for widths, i in others if size(widths) <= budget]
             best = max([best, *filled], key=size)
+        best = self._most_even(best, budget)
         return Fit(best, size(best))
+
+    def _most_even(self, widths: tuple[int, ...], budget: int) -> tuple[int, ...]:
+        """Find the most even network among `widths` and those near it with at least 98 % of the budget."""
+
+        def unevenness(widths: tuple[int, ...]) -> float:
+            proportions = [width / usual for width, usual in zip(widths, self._base, strict=True)]
+            return max(proportions) / min(proportions)
+
+        if unevenness(widths) <= EVEN_ENOUGH or len(widths) > 6:  # a deep network's neighbours are too many to try
+            return widths
+        step = 2 if len(widths) <= 4 else 1
+        near = itertools.product(*(range(max(1, width - step), width + step + 1) for width in widths))
+        good = [other for other in near if CLOSE_ENOUGH * budget <= self.parameters(other) <= budget]
+        return min([widths, *good], key=lambda other: (unevenness(other), -self.parameters(other)))
 
 
 def _fill(

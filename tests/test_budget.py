@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from functools import partial
 
 import pytest
@@ -21,6 +22,7 @@ NETWORKS = {
     "lenet5": LeNet5,
     "caffe_lenet": CaffeLeNet,
     "convnet": ConvNet,
+    "convnet4": partial(ConvNet, channels=(6, 8, 8, 8)),
     "convnet_deep": partial(ConvNet, channels=(4, 6, 8, 8, 10), pool_after=(1, 3), standard_first=True),
 }
 
@@ -85,6 +87,22 @@ def test_no_widths_at_all_use_much_more_of_the_budget(budget: int) -> None:
     fit = standard(budget)
     assert by_hand(*fit.widths) == fit.parameters  # type: ignore[call-arg]
     assert fit.parameters >= CLOSE_ENOUGH * best
+
+
+@pytest.mark.parametrize(("kind", "budget"), [("standard", 934), ("condconv", 6_000), ("adaptive_low_rank", 500)])
+def test_no_network_nearby_that_uses_the_budget_as_well_has_more_even_proportions(kind: str, budget: int) -> None:
+    usual = (6, 8, 8, 8)
+    build, conv = Builder("convnet4"), conv_kind(kind)
+    fit = fit_budget(build, conv, budget)
+
+    def unevenness(widths: tuple[int, ...]) -> float:
+        proportions = [math.log(width / own) for width, own in zip(widths, usual, strict=True)]
+        return max(proportions) - min(proportions)
+
+    for offsets in itertools.product((-1, 0, 1), repeat=4):
+        widths = tuple(max(1, width + offset) for width, offset in zip(fit.widths, offsets, strict=True))
+        if CLOSE_ENOUGH * budget <= build.count(conv, widths) <= budget:
+            assert unevenness(fit.widths) <= max(math.log(1.25), unevenness(widths) + 1e-9)
 
 
 def test_the_usual_size_as_budget_gives_the_usual_network() -> None:
