@@ -34,6 +34,7 @@ KINDS: dict[str, Conv] = {
     "adaptive": AdaptiveConv2d,
     "adaptive_separable": partial(SeparableConv2d, depthwise=AdaptiveConv2d),
     "adaptive_low_rank": LowRankAdaptiveConv2d,
+    "adaptive_low_rank_separable": partial(SeparableConv2d, depthwise=LowRankAdaptiveConv2d),
     "adaptive_residual": ResidualAdaptiveConv2d,
     "dynamic_filter": DynamicFilter2d,
     "dynamic_filter_local": LocalDynamicFilter2d,

@@ -47,6 +47,9 @@ DESCRIPTIONS: dict[str, KindDescription] = {
     "adaptive": KindDescription("y(p) = tanh(B + Q ⋆ x)(p) · x(p + ·)", "per pixel", _PAPER),
     "adaptive_separable": KindDescription("y = P ⋆ adaptive(x), depthwise, P 1×1", "per pixel", _PAPER),
     "adaptive_low_rank": KindDescription("y = Σ_r tanh(a_r + G_r ⋆ x) ⊙ (W_r ⋆ x)", "per pixel", "this project"),
+    "adaptive_low_rank_separable": KindDescription(
+        "y = P ⋆ low_rank(x), depthwise, P 1×1", "per pixel", "this project"
+    ),
     "adaptive_residual": KindDescription(
         "y = W ⋆ x + Σ_r tanh(a_r + G_r ⋆ x) ⊙ (V_r ⋆ x)", "per pixel", "this project"
     ),

@@ -24,7 +24,11 @@ def test_the_known_kinds_include_both_arms_and_their_separable_forms() -> None:
     assert type(conv_kind("standard")(1, 1, 1)) is nn.Conv2d
     assert type(conv_kind("adaptive")(1, 1, 1)) is AdaptiveConv2d
     assert type(conv_kind("adaptive_low_rank")(1, 1, 1)) is LowRankAdaptiveConv2d
-    for kind, depthwise in (("separable", nn.Conv2d), ("adaptive_separable", AdaptiveConv2d)):
+    for kind, depthwise in (
+        ("separable", nn.Conv2d),
+        ("adaptive_separable", AdaptiveConv2d),
+        ("adaptive_low_rank_separable", LowRankAdaptiveConv2d),
+    ):
         layer = conv_kind(kind)(1, 1, 1)
         assert type(layer) is SeparableConv2d
         assert type(layer.depthwise) is depthwise
