@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,6 @@ from lit_adaptconv.kernels.geometry import Padding, check_input, windows
 from lit_adaptconv.layers.base import WindowedLayer
 from lit_adaptconv.layers.init import second_moment, uniform_bound
 
-GATE_MEAN = 1.0
 GATE_STD = {"tanh": 0.5, "sigmoid": 0.5, "identity": 0.25}  # what does not saturate must start closer to constant
 
 
@@ -26,14 +26,15 @@ class LowRankAdaptiveConv2d(WindowedLayer):
         out[o](p)   = bias[o] + Σ_c Σ_t K[o,c,t](p) · input[c](p + t)
 
     which equals `bias + Σ_r act(conv_gate_r(input)) * conv_weight_r(input)`: two ordinary convolutions per rank. It has
-    `rank * C_out * ((C_in / groups) * (k² + q²) + 1) + C_out` parameters.
+    `rank * C_out * ((C_in / groups) * (k² + q²) + 1) + C_out` parameters; with a shared gate
+    `rank * (C_out * (C_in / groups) * k² + groups * ((C_in / groups) * q² + 1)) + C_out`.
 
     Initialisation: with n = (C_in / groups) * kh * kw terms in an output's sum and a standardised input, outputs keep
-    the input's variance if rank * n * Var(weight) * E[act(gate)²] = 1. What goes into the gate has mean 1 and standard
-    deviation 0.5, so that the layer starts near an ordinary convolution, modulated by its input: a gate centred on zero
-    makes the layer a quadratic form, which explodes through ten layers, and so does one of deviation 0.5 that does not
-    saturate: "identity" has 0.25. E[act²] is computed for that normal distribution, which gives Var(weight). All draws
-    are uniform; `bias` starts at zero.
+    the input's variance if rank * n * Var(weight) * E[act(gate)²] = 1. What goes into the gate has mean `gate_mean` and
+    standard deviation 0.5. With mean 1 the layer starts near an ordinary convolution, modulated by its input: a gate
+    centred on zero makes it a quadratic form, which explodes through ten layers, and so does one of deviation 0.5 that
+    does not saturate: "identity" has 0.25. E[act²] is computed for that normal distribution, which gives Var(weight).
+    All draws are uniform; `bias` starts at zero.
 
     Args:
         in_channels: Channels of the input.
@@ -47,6 +48,8 @@ class LowRankAdaptiveConv2d(WindowedLayer):
         rank: Number of kernels that are mixed.
         generator_size: Size of the window that the gate sees, `q` or `(qh, qw)`; None means `kernel_size`.
         gate_activation: Applied to the gate, "tanh", "sigmoid" or "identity".
+        shared_gate: Whether the output channels of a group share one gate for each of the mixed kernels.
+        gate_mean: Mean of what goes into the gate at the start.
         device: Where the parameters are made.
         dtype: Type of the parameters.
 
@@ -72,6 +75,8 @@ class LowRankAdaptiveConv2d(WindowedLayer):
         rank: int = 1,
         generator_size: int | tuple[int, int] | None = None,
         gate_activation: GateActivation = "tanh",
+        shared_gate: bool = False,
+        gate_mean: float = 1.0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -81,21 +86,23 @@ class LowRankAdaptiveConv2d(WindowedLayer):
         check_activation(gate_activation, "gate_activation", GateActivation)
         self.rank = rank
         self.gate_activation: GateActivation = gate_activation
-        filters = (rank, out_channels, in_channels // groups)
-        self.gate_weight = nn.Parameter(torch.empty(*filters, *self.generator_size, device=device, dtype=dtype))
-        self.gate_bias = nn.Parameter(torch.empty(rank, out_channels, device=device, dtype=dtype))
-        self.weight = nn.Parameter(torch.empty(*filters, *self.kernel_size, device=device, dtype=dtype))
-        self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
+        self.shared_gate, self.gate_mean = shared_gate, gate_mean
+        gates, seen = groups if shared_gate else out_channels, in_channels // groups
+        empty = partial(torch.empty, device=device, dtype=dtype)
+        self.gate_weight = nn.Parameter(empty(rank, gates, seen, *self.generator_size))
+        self.gate_bias = nn.Parameter(empty(rank, gates))
+        self.weight = nn.Parameter(empty(rank, out_channels, seen, *self.kernel_size))
+        self.bias = nn.Parameter(empty(out_channels)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as the class describes."""
         std = GATE_STD[self.gate_activation]
         gate = uniform_bound(std / math.sqrt(math.prod(self.gate_weight.shape[2:])))
-        power = second_moment(self.gate_activation, GATE_MEAN, std)
+        power = second_moment(self.gate_activation, self.gate_mean, std)
         kernel = uniform_bound(1 / math.sqrt(self.rank * math.prod(self.weight.shape[2:]) * power))
         nn.init.uniform_(self.gate_weight, -gate, gate)
-        nn.init.constant_(self.gate_bias, GATE_MEAN)
+        nn.init.constant_(self.gate_bias, self.gate_mean)
         nn.init.uniform_(self.weight, -kernel, kernel)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
@@ -107,12 +114,14 @@ class LowRankAdaptiveConv2d(WindowedLayer):
         The gates start constant. The kernels that are mixed keep their differences, so that they learn apart.
 
         Raises:
-            ValueError: Its geometry or bias differs from this layer's; nothing is changed.
+            ValueError: Its geometry or bias differs from this layer's, or its gates start closed; nothing is changed.
         """
         self.check_source(convolution)
+        gate = activate(torch.tensor(self.gate_mean, dtype=torch.float64), self.gate_activation).item()
+        if gate == 0:
+            raise ValueError(f"gates that start closed hide the convolution: gate_mean must not be {self.gate_mean:g}")
         nn.init.zeros_(self.gate_weight)
-        nn.init.constant_(self.gate_bias, GATE_MEAN)
-        gate = activate(torch.tensor(GATE_MEAN, dtype=torch.float64), self.gate_activation).item()
+        nn.init.constant_(self.gate_bias, self.gate_mean)
         self.weight.add_((convolution.weight / gate - self.weight.sum(0)) / self.rank)
         if self.bias is not None and convolution.bias is not None:
             self.bias.copy_(convolution.bias)
@@ -132,9 +141,10 @@ class LowRankAdaptiveConv2d(WindowedLayer):
             self.dilation,
         )
         if self.kernel_size == self.generator_size:
-            stacked = torch.cat((self._by_group(self.gate_weight), self._by_group(self.weight)), dim=1)
-            both = self._convolve(batch, stacked.flatten(0, 2), rows.kernel_pad, columns.kernel_pad)
-            gate, values = torch.unflatten(both, 1, (self.groups, 2, self.rank, -1)).unbind(2)
+            filters = [self._by_group(w).flatten(1, 2) for w in (self.gate_weight, self.weight)]
+            both = self._convolve(batch, torch.cat(filters, 1).flatten(0, 1), rows.kernel_pad, columns.kernel_pad)
+            gate, values = torch.split(torch.unflatten(both, 1, (self.groups, -1)), [w.shape[1] for w in filters], 2)
+            gate, values = (torch.unflatten(t, 2, (self.rank, -1)) for t in (gate, values))
         else:
             gate = self._convolve(
                 batch, self._by_group(self.gate_weight).flatten(0, 2), rows.generator_pad, columns.generator_pad
@@ -171,4 +181,6 @@ class LowRankAdaptiveConv2d(WindowedLayer):
             bias=(self.bias is not None, True),
             rank=(self.rank, 1),
             gate_activation=(self.gate_activation, "tanh"),
+            shared_gate=(self.shared_gate, False),
+            gate_mean=(self.gate_mean, 1.0),
         )

@@ -113,7 +113,8 @@ def test_an_unknown_kind_is_answered_with_the_known_ones() -> None:
         ),
         (
             "adaptive_low_rank",
-            "conv kind 'adaptive_low_rank' has no option 'ranks'; its options: rank, generator_size, gate_activation",
+            "conv kind 'adaptive_low_rank' has no option 'ranks'; its options: rank, generator_size, gate_activation, "
+            "shared_gate, gate_mean",
         ),
         ("separable", "conv kind 'separable' has no option 'ranks'; it has none"),
         ("standard", "conv kind 'standard' has no option 'ranks'; it has none"),

@@ -91,6 +91,7 @@ SCALES: dict[str, tuple[Callable[..., nn.Module], float]] = {
     "low rank, tanh": (LowRankAdaptiveConv2d, 2),
     "low rank 4, tanh": (partial(LowRankAdaptiveConv2d, rank=4), 2),
     "low rank, sigmoid": (partial(LowRankAdaptiveConv2d, gate_activation="sigmoid"), 2),
+    "low rank, shared gate": (partial(LowRankAdaptiveConv2d, shared_gate=True), 2),
     "low rank, identity": (partial(LowRankAdaptiveConv2d, gate_activation="identity"), 2),
     "separable, full rank": (partial(SeparableConv2d, depthwise=AdaptiveConv2d), 8),
     "separable, low rank": (partial(SeparableConv2d, depthwise=LowRankAdaptiveConv2d), 8),

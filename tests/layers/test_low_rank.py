@@ -126,6 +126,38 @@ def test_a_gate_that_ignores_its_input_makes_an_ordinary_convolution() -> None:
     torch.testing.assert_close(layer(x), nn.functional.conv2d(x, kernel, layer.bias, 2, 1, 1, 2))
 
 
+@settings(max_examples=40)
+@given(cases(), st.integers(1, 3))
+def test_a_shared_gate_is_a_gate_of_each_output_channel_with_the_same_weights(case: Case, rank: int) -> None:
+    own = make(case, rank, "tanh")
+    arguments = (case.in_channels, case.out_channels, case.kernel_size, case.stride, case.padding, case.dilation)
+    shared = LowRankAdaptiveConv2d(
+        *arguments,
+        case.groups,
+        case.bias,
+        rank=rank,
+        generator_size=case.generator_size,
+        shared_gate=True,
+        dtype=torch.float64,
+    )
+    state, each = own.state_dict(), case.out_channels // case.groups
+    state["gate_weight"], state["gate_bias"] = state["gate_weight"][:, ::each], state["gate_bias"][:, ::each]
+    shared.load_state_dict(state)
+    with torch.no_grad():
+        own.gate_weight.copy_(shared.gate_weight.repeat_interleave(each, 1))
+        own.gate_bias.copy_(shared.gate_bias.repeat_interleave(each, 1))
+    (x,) = map(torch.from_numpy, case.normal(case.input_shape))
+    torch.testing.assert_close(shared(x), own(x))
+
+
+def test_gates_that_start_closed_cannot_take_over_a_convolution() -> None:
+    layer = LowRankAdaptiveConv2d(2, 4, 3, gate_mean=0.0)
+    before = layer.gate_weight.clone()
+    with pytest.raises(ValueError, match="^gates that start closed hide the convolution: gate_mean must not be 0$"):
+        layer.start_from(nn.Conv2d(2, 4, 3))
+    assert torch.equal(layer.gate_weight, before)
+
+
 def test_the_state_dict_has_the_documented_names_and_shapes() -> None:
     layer = LowRankAdaptiveConv2d(4, 6, (3, 2), groups=2, rank=3, generator_size=(1, 5))
     assert {name: tuple(value.shape) for name, value in layer.state_dict().items()} == {
@@ -136,6 +168,8 @@ def test_the_state_dict_has_the_documented_names_and_shapes() -> None:
     }
     assert set(LowRankAdaptiveConv2d(4, 6, 3, bias=False).state_dict()) == {"gate_weight", "gate_bias", "weight"}
     assert sum(p.numel() for p in layer.parameters()) == 3 * 6 * (2 * (6 + 5) + 1) + 6
+    shared = LowRankAdaptiveConv2d(4, 6, (3, 2), groups=2, rank=3, generator_size=(1, 5), shared_gate=True)
+    assert sum(p.numel() for p in shared.parameters()) == 3 * (6 * 2 * 6 + 2 * (2 * 5 + 1)) + 6
 
 
 @pytest.mark.parametrize(
@@ -153,6 +187,10 @@ def test_the_state_dict_has_the_documented_names_and_shapes() -> None:
             },
             "LowRankAdaptiveConv2d(2, 4, kernel_size=(3, 3), stride=(1, 1), padding='valid', groups=2, "
             "generator_size=(1, 1), bias=False, rank=4, gate_activation='sigmoid')",
+        ),
+        (
+            {"shared_gate": True, "gate_mean": 0.5},
+            "LowRankAdaptiveConv2d(2, 4, kernel_size=(3, 3), stride=(1, 1), shared_gate=True, gate_mean=0.5)",
         ),
     ],
 )
