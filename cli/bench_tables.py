@@ -26,10 +26,10 @@ def print_benchmark(console: Console, found: Benchmark) -> None:
         limit = next(limit for limit in found.limits if limit.threads == split.threads)
         console.print(_parts(split, limit))
     console.print(
-        f"Times are medians of n = {found.rounds} rounds, all taken in turns, with the ratio to nn.Conv2d's in the same "
-        "round and its quartiles. Peak: what a training step holds at once, the layer, its input and all gradients "
-        f"included{_how_peak(found)}. Limit: the step's multiply-adds (three times forward's) at the speed of a "
-        f"{MATRIX}×{MATRIX} matrix product.",
+        f"Training: forward and backward. Times are medians of n = {found.rounds} rounds, all taken in turns, with the "
+        "ratio to nn.Conv2d's in the same round and its quartiles. Peak: what a training step holds at once, the layer, "
+        f"its input and all gradients included{_how_peak(found)}. Limit: the step's multiply-adds (three times "
+        f"forward's) at the speed of a {MATRIX}×{MATRIX} matrix product.",
         highlight=False,
     )
 
@@ -57,8 +57,8 @@ def _describe(shape: Shape) -> str:
     ]
     groups = [f"groups {shape.groups}"] if shape.groups > 1 else []
     return (
-        f"batch {shape.batch_size}, {shape.in_channels}→{shape.out_channels} channels, {size(shape.image_size)} pixels, "
-        f"kernel {size(shape.kernel_size)}, {', '.join([*options, *groups, shape.dtype, shape.device])}"
+        f"batch {shape.batch_size}, {shape.in_channels}→{shape.out_channels} channels, {size(shape.image_size)} pixels"
+        f", kernel {size(shape.kernel_size)}, {', '.join([*options, *groups, shape.dtype, shape.device])}"
     )
 
 
@@ -89,7 +89,7 @@ def _times(found: Benchmark, index: int, limit: Limit) -> Table:
         "ratio",
         "× limit",
         *((f"{found.limits[0].threads}→{number} threads",) if several else ()),
-        title=f"{number} thread{'s' if number > 1 else ''}, {limit.flops_per_second / 1e9:.0f} GFLOP/s in a matrix product",
+        title=f"{_threads(number)}, {limit.flops_per_second / 1e9:.0f} GFLOP/s in a matrix product",
     )
     base = found.layers[0].timed[index]
     for layer in found.layers:
@@ -107,15 +107,12 @@ def _times(found: Benchmark, index: int, limit: Limit) -> Table:
 
 
 def _speedup(layer: Measured, index: int) -> str:
-    return "×".join(
-        ["", f"{layer.timed[0].training.over(layer.timed[index].training).median:.2f}"]
-    )
+    return f"×{layer.timed[0].training.over(layer.timed[index].training).median:.2f}"
 
 
 def _parts(split: Split, limit: Limit) -> Table:
-    table = _table(
-        "Part of a training step", "ms", "share", "at the limit, ms", title=f"{split.candidate.name}, {split.threads} threads"
-    )
+    title = f"{split.candidate.name}, {_threads(split.threads)}"
+    table = _table("Part of a training step", "ms", "share", "at the limit, ms", title=title)
     total = sum(part.seconds for part in split.parts)
     for part in split.parts:
         least = 2 * part.multiply_adds / limit.flops_per_second
@@ -126,6 +123,10 @@ def _parts(split: Split, limit: Limit) -> Table:
             f"{1e3 * least:.2f}" if part.multiply_adds else "–",
         )
     return table
+
+
+def _threads(number: int) -> str:
+    return f"{number} thread{'s' if number > 1 else ''}"
 
 
 def _milliseconds(times: Times) -> str:

@@ -92,7 +92,10 @@ class Candidate:
             name, equals, value = part.partition("=")
             if not equals or not value:
                 raise UserError(f"{text!r}: options are written kind:option=value,option=value, got {part!r}")
-            options[name] = yaml.safe_load(value)
+            try:
+                options[name] = yaml.safe_load(value)
+            except yaml.YAMLError as error:
+                raise UserError(f"{text!r}: {value!r} is no value for {name!r}") from error
         conv_kind(kind, {name: value for name, value in options.items() if name != "groups"})
         return cls(text, kind, kernel or None, options)  # type: ignore[arg-type]
 

@@ -22,7 +22,7 @@ from lit_adaptconv.errors import UserError
 CLEAR_REFS = Path("/proc/self/clear_refs")
 STATUS = Path("/proc/self/status")
 RETURN_MEMORY = 65536
-"""Blocks from this size on (in bytes) go back to the system when they are freed, so that the resident set shows them."""
+"""Freed blocks from this size on, in bytes, go back to the system, so that the resident set shows what is in use."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,8 @@ def _measure() -> None:
     """Read the work from standard input, and write the peaks to standard output."""
     work: dict[str, Any] = json.load(sys.stdin)
     torch.set_num_threads(work["threads"])
-    shape = Shape(**{name: tuple(v) if isinstance(v, list) else v for name, v in work["shape"].items()})
+    fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in work["shape"].items()}
+    shape = Shape(**fields)
     print(json.dumps([_resident_peak(Candidate(**candidate), shape) for candidate in work["candidates"]]))
 
 

@@ -137,7 +137,9 @@ class LowRankAdaptiveConv2d(WindowedLayer):
         gate_bias = self._by_group(self.gate_bias).flatten()
         if self._as_one:
             stacked_bias = torch.cat((gate_bias, torch.zeros_like(gate_bias)))
-            both = self._convolve(batch, torch.cat((gate_weight, weight)), stacked_bias, rows.kernel_pad, columns.kernel_pad)
+            both = self._convolve(
+                batch, torch.cat((gate_weight, weight)), stacked_bias, rows.kernel_pad, columns.kernel_pad
+            )
             gate, values = torch.unflatten(both, 1, (2, -1)).unbind(1)
         else:
             gate = self._convolve(batch, gate_weight, gate_bias, rows.generator_pad, columns.generator_pad)

@@ -20,8 +20,8 @@ NOT_NUMBERS = ("benchmark", "report", "sweep")
 def code_version(class_paths: Iterable[str] = ()) -> str:
     """Name the code that trials run: the package's version and a fingerprint of its source files.
 
-    The fingerprint covers everything in `lit_adaptconv` but `benchmark`, `report` and `sweep`, and the files of the user's own
-    classes, such as a backbone.
+    The fingerprint covers everything in `lit_adaptconv` but `benchmark`, `report` and `sweep`, and the files of the
+    user's own classes, such as a backbone.
 
     Args:
         class_paths: Dotted names of the classes that a plan uses.

@@ -62,7 +62,7 @@ def test_it_equals_the_kernel_of_each_pixel_built_and_applied(case: Case, rank: 
 def test_however_it_is_computed_it_equals_its_two_convolutions(
     groups: int, rank: int, channels: int, bias: bool
 ) -> None:
-    """Below a block of channels both are one convolution with stacked weights, elsewhere two; gradients are the same."""
+    """In half a block of channels both are one convolution with stacked weights, elsewhere two."""
     torch.manual_seed(0)
     layer = LowRankAdaptiveConv2d(4, channels, 3, 1, 1, 1, groups, bias, rank=rank, dtype=torch.float64)
     for parameter in layer.parameters():
