@@ -1,6 +1,6 @@
 """How much longer `adaptconv fit` takes than a bare PyTorch loop with the same model, batches and evaluation.
 
-    python benchmarks/overhead.py --root DATA [--epochs 3] [--rounds 3]
+    python benchmarks/overhead.py --root DATA [--backbone LeNet5] [--kind adaptive] [--epochs 3] [--rounds 3]
 
 Both are timed alternately in one process, from nothing to the tested model: reading the data, building the network,
 training with AdamW and OneCycle, an evaluation of the validation split after each epoch, and the test. The command also
@@ -19,9 +19,10 @@ import torch
 from adaptconv_cli.main import main
 from torch import nn
 
-from lit_adaptconv.backbones import LeNet5
+from lit_adaptconv import backbones
 from lit_adaptconv.data import MNIST
 from lit_adaptconv.data.loader import BatchLoader
+from lit_adaptconv.layers import conv_kind
 
 
 def accuracy(model: nn.Module, loader: BatchLoader) -> float:
@@ -35,11 +36,11 @@ def accuracy(model: nn.Module, loader: BatchLoader) -> float:
     return correct / total
 
 
-def bare(root: str, epochs: int) -> float:
+def bare(root: str, epochs: int, backbone: str, kind: str) -> float:
     lightning.seed_everything(0, verbose=False)
     data = MNIST(root=root)
     data.setup("fit")
-    model = LeNet5()
+    model = getattr(backbones, backbone)(conv=conv_kind(kind))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.003)
     train, val = data.train_dataloader(), data.val_dataloader()
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.003, total_steps=epochs * len(train))
@@ -55,34 +56,40 @@ def bare(root: str, epochs: int) -> float:
     return accuracy(model, data.test_dataloader())
 
 
-def command(root: str, epochs: int, folder: str, wandb: bool) -> None:
-    options = ["--data", "MNIST", "--data.root", root, "--trainer.max_epochs", str(epochs), "--run.root", folder]
-    if main(["fit", *options, "--run.wandb", str(wandb).lower()]) != 0:
+def command(root: str, epochs: int, backbone: str, kind: str, folder: str, wandb: bool) -> None:
+    data = ["--data", "MNIST", "--data.root", root]
+    model = ["--model.backbone", backbone, "--model.kind", kind]
+    options = ["--trainer.max_epochs", str(epochs), "--run.root", folder]
+    if main(["fit", *data, *model, *options, "--run.wandb", str(wandb).lower()]) != 0:
         raise SystemExit("adaptconv fit failed")
 
 
 def run() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", required=True)
+    parser.add_argument("--backbone", default="LeNet5")
+    parser.add_argument("--kind", default="standard")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--wandb", action="store_true", help="also log to Weights & Biases, offline without a login")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        bare(args.root, 1)
-        command(args.root, 1, folder, args.wandb)
+        network = (args.backbone, args.kind)
+        bare(args.root, 1, *network)
+        command(args.root, 1, *network, folder, args.wandb)
         times: dict[str, list[float]] = {"bare": [], "command": []}
         for _ in range(args.rounds):
             start = time.perf_counter()
-            bare(args.root, args.epochs)
+            bare(args.root, args.epochs, *network)
             middle = time.perf_counter()
-            command(args.root, args.epochs, folder, args.wandb)
+            command(args.root, args.epochs, *network, folder, args.wandb)
             times["bare"].append(middle - start)
             times["command"].append(time.perf_counter() - middle)
     ratios = [c / b for b, c in zip(times["bare"], times["command"], strict=True)]
     print(
         f"adaptconv fit / bare loop: median {statistics.median(ratios):.3f}, "
-        f"from {min(ratios):.3f} to {max(ratios):.3f}, n = {args.rounds}, {args.epochs} epochs of LeNet-5 on MNIST, "
+        f"from {min(ratios):.3f} to {max(ratios):.3f}, n = {args.rounds}, {args.epochs} epochs of "
+        f"{args.backbone}, {args.kind}, on MNIST, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}"
     )
     print(f"seconds: bare {times['bare']}, command {times['command']}")

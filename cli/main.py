@@ -23,6 +23,7 @@ TRAINING = ("fit", "validate", "test", "predict")
 """LightningCLI's commands."""
 
 COMMANDS = {
+    "bench": "adaptconv_cli.bench:bench",
     "compare": "adaptconv_cli.compare:compare",
     "kinds": "adaptconv_cli.kinds:kinds",
     "status": "adaptconv_cli.status:status",
@@ -132,6 +133,7 @@ def quieten() -> None:
 
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses a GPU where a CUDA toolkit is
     for message in (
         ".*LeafSpec.*",
         ".*smaller than the logging interval.*",

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from lit_adaptconv import AdaptiveConv2d
 from lit_adaptconv.functional import adaptive_conv2d
+from lit_adaptconv.kernels.cpu import openmp
+from lit_adaptconv.kernels.cpu import threads as threads_module
 from lit_adaptconv.kernels.cpu.threads import run_tasks
 
 CASE = Case(9, (13, 14), 3, 2, 2, (3, 3), (3, 3), (1, 1), (1, 1), (1, 1), True, 0)
@@ -66,6 +68,59 @@ def test_an_error_in_a_task_reaches_the_caller_and_the_pool_goes_on() -> None:
     with pytest.raises(MemoryError, match="no room"):
         run_tasks(100, fail)
     test_each_task_is_done_once(4, 100)
+
+
+@pytest.fixture
+def own_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where PyTorch's OpenMP cannot be reached: on macOS and Windows."""
+    monkeypatch.setattr(threads_module, "on_openmp_threads", lambda *_: False)
+
+
+@pytest.mark.usefixtures("own_pool")
+def test_without_openmp_a_pool_does_the_same() -> None:
+    test_any_number_of_threads_gives_the_same_bits()
+    test_each_task_is_done_once(7, 100)
+    test_an_error_in_a_task_reaches_the_caller_and_the_pool_goes_on()
+    test_threads_that_call_at_the_same_time_get_the_same_as_alone()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PyTorch's OpenMP is not looked for")
+def test_tasks_run_on_as_many_of_openmps_threads_as_asked_for_and_the_callers_is_one() -> None:
+    seen: set[int] = set()
+    together = threading.Barrier(3)
+
+    def work() -> None:
+        together.wait(timeout=30)  # passed by three threads at the same time alone
+        seen.add(threading.get_ident())
+
+    assert openmp.on_openmp_threads(3, work)
+    assert len(seen) == 3
+    assert threading.get_ident() in seen
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PyTorch's OpenMP is not looked for")
+def test_ctrl_c_in_a_task_reaches_the_caller() -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        openmp.on_openmp_threads(2, interrupt)
+
+
+def test_where_it_is_not_certain_which_openmp_is_pytorchs_none_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maps = tmp_path / "maps"
+    monkeypatch.setattr(openmp, "MAPS", maps)
+    openmp._gomp_parallel.cache_clear()
+    try:
+        assert not openmp.on_openmp_threads(2, lambda: None)  # there is no such file
+        line = "7f0000000000-7f0000001000 r-xp 00000000 08:01 1234 "
+        maps.write_text("".join(f"{line}                 /usr/lib/{n}/libgomp.so.1\n" for n in ("a", "b")))
+        openmp._gomp_parallel.cache_clear()
+        assert not openmp.on_openmp_threads(2, lambda: None)
+    finally:
+        openmp._gomp_parallel.cache_clear()
 
 
 def test_threads_that_call_at_the_same_time_get_the_same_as_alone() -> None:

@@ -57,6 +57,32 @@ def test_it_equals_the_kernel_of_each_pixel_built_and_applied(case: Case, rank: 
     np.testing.assert_allclose(got, expected[0] if case.batch is None else expected, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.parametrize(("groups", "rank", "channels"), [(1, 1, 8), (1, 1, 16), (1, 2, 4), (1, 3, 12), (4, 1, 8)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_however_it_is_computed_it_equals_its_two_convolutions(
+    groups: int, rank: int, channels: int, bias: bool
+) -> None:
+    """In half a block of channels both are one convolution with stacked weights, elsewhere two."""
+    torch.manual_seed(0)
+    layer = LowRankAdaptiveConv2d(4, channels, 3, 1, 1, 1, groups, bias, rank=rank, dtype=torch.float64)
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    x = torch.randn(2, 4, 6, 5, dtype=torch.float64, requires_grad=True)
+
+    def filtered(weight: Tensor) -> Tensor:
+        return torch.stack([nn.functional.conv2d(x, w, None, 1, 1, 1, groups) for w in weight])
+
+    gates = torch.tanh(filtered(layer.gate_weight) + layer.gate_bias[:, None, :, None, None])
+    expected = (gates * filtered(layer.weight)).sum(0)
+    expected = expected if layer.bias is None else expected + layer.bias[:, None, None]
+    got = layer(x)
+    torch.testing.assert_close(got, expected)
+    inputs, cotangent = [x, *layer.parameters()], torch.randn_like(got)
+    torch.testing.assert_close(
+        torch.autograd.grad(got, inputs, cotangent), torch.autograd.grad(expected, inputs, cotangent)
+    )
+
+
 @settings(max_examples=30)
 @given(cases(), st.integers(1, 3))
 def test_with_one_channel_a_group_and_no_activation_it_is_full_rank_with_a_factored_generator(

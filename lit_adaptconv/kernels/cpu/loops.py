@@ -138,6 +138,7 @@ def compile_backward(fingerprint, **options):
         assert fingerprint
         lanes = BYTES // x.itemsize
         area = layout.taps * layout.window
+        size = layout.height * layout.width
         kernels = layout.out_channels * layout.group_in
         tap_blocks = (layout.taps + BLOCK - 1) // BLOCK
         sums_each = _sum_index(tap_blocks * BLOCK, -1, layout.window) * lanes
@@ -157,6 +158,10 @@ def compile_backward(fingerprint, **options):
                 image, images, row, rows = segment(index, layout)
                 wild = fill_plane(plane, x, x_strides, channel, image, images, row, layout) or wild_weights
                 gradient[:] = 0
+                if needs[0] and row == 0:
+                    for i in range(image, image + images):
+                        at = (i * layout.in_channels + channel) * size
+                        dx[at : at + size] = 0
                 length = ((images - 1) * layout.rows + rows) * layout.pitch
                 for i in range(layout.group_out):
                     o = group * layout.group_out + i

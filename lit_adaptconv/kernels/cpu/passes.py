@@ -61,10 +61,11 @@ def backward(
     layout, kernel_at, window_at = _lay_out(input, generator_weight, call)
     dtype = _wide(input.dtype)
     loops = compiled()
-    dx = torch.zeros(input.shape if needs_input else (0,), dtype=dtype)
     # A part of the batch sums its own weight gradients; the parts are then added in their order.
     blocks = -(-layout.images // layout.together)
     parts = max(1, min(blocks, -(-TASKS // layout.in_channels))) if grad_output.numel() else 0
+    # The parts zero what they add to, each its own: memory is slow to touch for the first time.
+    dx = (torch.empty if parts else torch.zeros)(input.shape if needs_input else (0,), dtype=dtype)
     kernels = layout.out_channels * layout.group_in
     dweight = np.zeros((parts, kernels * layout.taps * layout.window if needs_weights else 0), _numpy(dtype))
     dbias = np.zeros((parts, kernels * layout.taps if needs_weights else 0), _numpy(dtype))

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+from lit_adaptconv.kernels.cpu.openmp import on_openmp_threads
+
 SLICES = 4  # for each thread, so that one which starts late or is interrupted holds up the others little
 
 _lock = threading.Lock()
@@ -23,10 +25,11 @@ if hasattr(os, "register_at_fork"):
 def run_tasks(tasks: int, work: Callable[[int, int], None]) -> None:
     """Call `work(first, last)` for consecutive parts of `range(tasks)`, on `torch.get_num_threads()` threads.
 
-    The caller's thread is one of them. Concurrent callers may share the pool. `work` must release the GIL to gain.
+    They are PyTorch's OpenMP threads where these can be reached, else a pool that concurrent callers may share. The
+    caller's thread is one of them. `work` must release the GIL to gain.
     """
-    threads = min(torch.get_num_threads(), tasks)
-    if threads <= 1:
+    threads = torch.get_num_threads()
+    if threads <= 1 or tasks <= 1:
         work(0, tasks)
         return
     slices = min(tasks, threads * SLICES)
@@ -37,6 +40,8 @@ def run_tasks(tasks: int, work: Callable[[int, int], None]) -> None:
         while (index := next(counter)) < slices:
             work(index * tasks // slices, (index + 1) * tasks // slices)
 
+    if on_openmp_threads(threads, take):
+        return
     pool = _pool(threads - 1)
     others = [pool.submit(take) for _ in range(threads - 1)]
     take()

@@ -1,0 +1,129 @@
+"""`adaptconv bench`: what layers cost beside `nn.Conv2d`, at one shape."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lit_adaptconv.benchmark.candidate import Candidate, Shape
+from lit_adaptconv.benchmark.measure import measure, prepare, turns
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.files import write_text
+from lit_adaptconv.kernels.geometry import pair
+
+from .bench_tables import print_benchmark
+
+
+def bench(
+    *layer: str,
+    batch_size: int = 32,
+    in_channels: int = 16,
+    out_channels: int = 16,
+    image_size: int | tuple[int, int] = 32,
+    kernel_size: int | tuple[int, int] = 3,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] | None = None,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32",
+    device: str = "cpu",
+    threads: int | list[int] | None = None,
+    rounds: int = 20,
+    output: Path | None = None,
+) -> int:
+    """Time layers, forward and backward, and measure their memory, as ratios to nn.Conv2d's in the same run.
+
+    Args:
+        layer: Conv kinds, each with its kernel and options if wanted: kind[@kernel][:option=value,...], such as
+            adaptive, adaptive@reference, adaptive_low_rank:rank=2 or standard:groups=1.
+        batch_size: Images.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        image_size: Size of the input, in pixels.
+        kernel_size: Size of the kernels, in taps.
+        stride: Step between output pixels.
+        padding: Zeros on each side; by default as many as keep the image's size at stride 1.
+        dilation: Distance between taps.
+        groups: Channel groups.
+        dtype: Type of input and parameters.
+        device: Where to measure, such as cpu or cuda.
+        threads: CPU threads, one number or a list such as [1,2]; by default as many as PyTorch uses.
+        rounds: How often each time is taken, all in turns.
+        output: JSON file to write everything to, times of every round included.
+
+    Returns:
+        Exit status.
+
+    Raises:
+        UserError: A layer, the shape or the device is not possible, or `output` cannot be written.
+    """
+    numbers = threads if isinstance(threads, list) else [torch.get_num_threads() if threads is None else threads]
+    _at_least_one(
+        batch_size=batch_size,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        rounds=rounds,
+        threads=min(numbers, default=0),
+    )
+    try:
+        size = pair(kernel_size, "kernel_size")
+        shape = Shape(
+            batch_size=batch_size,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            image_size=pair(image_size, "image_size"),
+            kernel_size=size,
+            stride=pair(stride, "stride"),
+            padding=(size[0] // 2, size[1] // 2) if padding is None else pair(padding, "padding", least=0),
+            dilation=pair(dilation, "dilation"),
+            groups=groups,
+            dtype=dtype,
+            device=_known(device),
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    candidates = [Candidate.parse(text) for text in layer]
+    console = Console()
+    steps = prepare(candidates, shape)
+    with _progress(console) as progress:
+        task = progress.add_task("measuring", total=turns(steps, numbers, rounds))
+        found = measure(steps, shape, numbers, rounds, lambda: progress.advance(task))
+    print_benchmark(console, found)
+    if output is not None:
+        write_text(output, found.to_json())
+        console.print(f"Wrote {output}", soft_wrap=True, highlight=False)
+    return 0
+
+
+def _at_least_one(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise UserError(f"{name} must be at least 1, got {number}")
+
+
+def _known(device: str) -> str:
+    """Return the name of a device that is there.
+
+    Raises:
+        UserError: It is none, or is not there.
+    """
+    try:
+        torch.empty(1, device=device).sum().item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # PyTorch has no error of its own for this
+        raise UserError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def _progress(console: Console) -> Progress:
+    """A bar that is gone when it is done, and is not drawn where the output is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )

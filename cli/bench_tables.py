@@ -1,0 +1,143 @@
+"""The tables of `adaptconv bench`."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from lit_adaptconv.benchmark.candidate import Shape
+from lit_adaptconv.benchmark.measure import Benchmark, Limit, Measured, Split
+from lit_adaptconv.benchmark.timing import MATRIX, Spread, Times
+
+
+def print_benchmark(console: Console, found: Benchmark) -> None:
+    """Print what was measured, where, and what the columns mean."""
+    machine, versions = found.machine, found.machine.versions
+    load = "" if machine.load is None else f", load {machine.load:.2f} before"
+    console.print(_describe(found.shape), highlight=False)
+    console.print(f"{machine.device}, {machine.cores} cores{load}; {machine.system}", highlight=False)
+    names = ("lit-adaptconv", "python", "torch", "numba", "numpy")
+    console.print(", ".join(f"{name} {versions[name]}" for name in names if name in versions), highlight=False)
+    console.print(_costs(found))
+    for index, limit in enumerate(found.limits):
+        console.print(_times(found, index, limit))
+    for split in found.splits:
+        limit = next(limit for limit in found.limits if limit.threads == split.threads)
+        console.print(_parts(split, limit))
+    console.print(
+        f"Training: forward and backward. Times are medians of n = {found.rounds} rounds, all taken in turns, with the "
+        "ratio to nn.Conv2d's in the same round and its quartiles. Peak: what a training step holds at once, the layer, "
+        f"its input and all gradients included{_how_peak(found)}. Limit: the step's multiply-adds (three times "
+        f"forward's) at the speed of a {MATRIX}×{MATRIX} matrix product.",
+        highlight=False,
+    )
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for column in table.columns[1:]:
+        column.justify = "right"
+        column.no_wrap = True
+    return table
+
+
+def _describe(shape: Shape) -> str:
+    def size(values: tuple[int, int]) -> str:
+        return f"{values[0]}×{values[1]}"
+
+    options = [
+        f"{name} {size(value)}"
+        for name, value, default in (
+            ("stride", shape.stride, (1, 1)),
+            ("padding", shape.padding, None),
+            ("dilation", shape.dilation, (1, 1)),
+        )
+        if value != default
+    ]
+    groups = [f"groups {shape.groups}"] if shape.groups > 1 else []
+    return (
+        f"batch {shape.batch_size}, {shape.in_channels}→{shape.out_channels} channels, {size(shape.image_size)} pixels"
+        f", kernel {size(shape.kernel_size)}, {', '.join([*options, *groups, shape.dtype, shape.device])}"
+    )
+
+
+def _costs(found: Benchmark) -> Table:
+    table = _table("Layer", "Parameters", "MFLOPs", "Kept, MiB", "input", "params", "other", "Peak, MiB", "ratio")
+    base = found.layers[0].peak
+    for layer in found.layers:
+        kept = layer.kept
+        table.add_row(
+            layer.candidate.name,
+            f"{layer.parameters:,}",
+            f"{layer.flops / 1e6:,.1f}",
+            *(f"{bytes / 2**20:.2f}" for bytes in (kept.total, kept.input, kept.parameters, kept.other)),
+            "–" if layer.peak is None else f"{layer.peak / 2**20:.2f}",
+            f"{layer.peak / base:.2f}" if layer.peak is not None and base else "–",
+        )
+    return table
+
+
+def _times(found: Benchmark, index: int, limit: Limit) -> Table:
+    number = limit.threads
+    several = index > 0
+    table = _table(
+        "Layer",
+        "Forward, ms",
+        "ratio",
+        "Training, ms",
+        "ratio",
+        "× limit",
+        *((f"{found.limits[0].threads}→{number} threads",) if several else ()),
+        title=f"{_threads(number)}, {limit.flops_per_second / 1e9:.0f} GFLOP/s in a matrix product",
+    )
+    base = found.layers[0].timed[index]
+    for layer in found.layers:
+        timed = layer.timed[index]
+        table.add_row(
+            layer.candidate.name,
+            _milliseconds(timed.forward),
+            _ratio(timed.forward.over(base.forward)),
+            _milliseconds(timed.training),
+            _ratio(timed.training.over(base.training)),
+            f"{timed.training.spread.median / limit.training_seconds(layer):.1f}" if layer.flops else "–",
+            *((_speedup(layer, index),) if several else ()),
+        )
+    return table
+
+
+def _speedup(layer: Measured, index: int) -> str:
+    return f"×{layer.timed[0].training.over(layer.timed[index].training).median:.2f}"
+
+
+def _parts(split: Split, limit: Limit) -> Table:
+    title = f"{split.candidate.name}, {_threads(split.threads)}"
+    table = _table("Part of a training step", "ms", "share", "at the limit, ms", title=title)
+    total = sum(part.seconds for part in split.parts)
+    for part in split.parts:
+        least = 2 * part.multiply_adds / limit.flops_per_second
+        table.add_row(
+            part.name,
+            f"{1e3 * part.seconds:.2f}",
+            f"{100 * part.seconds / total:.0f} %",
+            f"{1e3 * least:.2f}" if part.multiply_adds else "–",
+        )
+    return table
+
+
+def _threads(number: int) -> str:
+    return f"{number} thread{'s' if number > 1 else ''}"
+
+
+def _milliseconds(times: Times) -> str:
+    return f"{1e3 * times.spread.median:.3g}"
+
+
+def _ratio(ratio: Spread) -> str:
+    return f"{ratio.median:.2f} ({ratio.lower:.2f}–{ratio.upper:.2f})"
+
+
+def _how_peak(found: Benchmark) -> str:
+    if found.shape.device != "cpu":
+        return ", in PyTorch's allocator"
+    return ", by the resident set's high-water mark in a process of its own"
