@@ -27,8 +27,8 @@ def print_benchmark(console: Console, found: Benchmark) -> None:
         console.print(_parts(split, limit))
     console.print(
         f"Training: forward and backward. Times are medians of n = {found.rounds} rounds, all taken in turns, with the "
-        "ratio to nn.Conv2d's in the same round and its quartiles. Peak: what a training step holds at once, the layer, "
-        f"its input and all gradients included{_how_peak(found)}. Limit: the step's multiply-adds (three times "
+        "ratio to nn.Conv2d's in the same round and its quartiles. Peak: the most that a training step holds, with the "
+        f"layer, its input and all gradients{_how_peak(found)}. Limit: the step's multiply-adds (three times "
         f"forward's) at the speed of a {MATRIX}×{MATRIX} matrix product.",
         highlight=False,
     )
