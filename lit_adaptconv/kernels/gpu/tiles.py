@@ -1,0 +1,86 @@
+"""The tiles among which Triton measures, once for each kind of call; the choice is kept on disk.
+
+All of a kernel's tiles give the same bits, so that a result does not depend on which one was fastest. Under the
+interpreter there is one small tile, and nothing is measured.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from triton import Config
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+REGISTERS = 160  # of a thread's 255, for what a tile holds
+KEY = [
+    "magnitude",
+    "group_out",
+    "kernel_height",
+    "kernel_width",
+    "window_height",
+    "window_width",
+    "squash",
+]
+"""What a measurement holds for. `magnitude` is the number of pixels as a power of two: a last, smaller batch is no news."""
+
+WARP = 32
+SUM_BLOCK = 128  # pixels that are added as one tree in the weights' gradients, one a thread: fixed, as is the order
+SUM_WARPS = SUM_BLOCK // WARP
+COLLECT_BLOCK = 64 if INTERPRETED else 256  # with four warps, two pixels a thread
+
+FORWARD = (
+    [Config({"block": 64, "outputs": 2})]
+    if INTERPRETED
+    else [
+        Config({"block": pixels * warps * WARP, "outputs": outputs}, num_warps=warps)
+        for pixels, warps, outputs in ((1, 4, 1), (2, 4, 1), (4, 4, 1), (1, 4, 4), (2, 4, 2), (4, 4, 2), (8, 2, 1))
+    ]
+)
+SPREAD = (
+    [Config({"block": 64})]
+    if INTERPRETED
+    else [
+        Config({"block": pixels * warps * WARP}, num_warps=warps)
+        for pixels, warps in ((1, 4), (2, 4), (4, 4), (4, 2), (8, 2))
+    ]
+)
+WEIGHTS = [Config({"taps_at_once": taps}, num_warps=SUM_WARPS) for taps in ((2,) if INTERPRETED else (1, 2, 3, 5, 9))]
+
+
+def _pixels(config: Config) -> int:
+    """Pixels of a tile that one thread holds."""
+    return int(config.kwargs["block"]) // (WARP * config.num_warps)
+
+
+def _fitting(configs: list[Config], fits: Any) -> list[Config]:
+    return configs if INTERPRETED else [c for c in configs if fits(c)] or configs[:1]
+
+
+def prune_forward(configs: list[Config], named: dict[str, Any], **options: Any) -> list[Config]:
+    """Leave out tiles that overflow the registers, or have more output channels than a group."""
+    window = options["window_height"] * options["window_width"]
+
+    def fits(config: Config) -> bool:
+        outputs = config.kwargs["outputs"]
+        return outputs <= options["group_out"] and _pixels(config) * (window + outputs + 1) <= REGISTERS
+
+    return _fitting(configs, fits)
+
+
+def prune_spread(configs: list[Config], named: dict[str, Any], **options: Any) -> list[Config]:
+    """Leave out tiles that overflow the registers."""
+    window = options["window_height"] * options["window_width"]
+    return _fitting(configs, lambda config: _pixels(config) * (2 * window + 2) <= REGISTERS)
+
+
+def prune_weights(configs: list[Config], named: dict[str, Any], **options: Any) -> list[Config]:
+    """Leave out tiles that overflow the registers, or have more taps than the kernel."""
+    window = options["window_height"] * options["window_width"]
+    taps = options["kernel_height"] * options["kernel_width"]
+
+    def fits(config: Config) -> bool:
+        at_once = config.kwargs["taps_at_once"]
+        return at_once <= taps and (at_once + 1) * (window + 1) <= REGISTERS
+
+    return _fitting(configs, fits)
