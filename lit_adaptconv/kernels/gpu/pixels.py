@@ -53,9 +53,10 @@ def scalars(start, count: tl.constexpr):
 @triton.jit
 def zeros(count: tl.constexpr, block: tl.constexpr, real: tl.constexpr):
     """`count` tiles of zeros."""
+    zero = tl.zeros([block], real)
     out = ()
     for _ in tl.static_range(count):
-        out = out + (tl.zeros([block], real),)
+        out = out + (zero,)
     return out
 
 

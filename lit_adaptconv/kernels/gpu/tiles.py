@@ -27,10 +27,10 @@ KEY = [
 WARP = 32
 SUM_BLOCK = 128  # pixels that are added as one tree in the weights' gradients, one a thread: fixed, as is the order
 SUM_WARPS = SUM_BLOCK // WARP
-COLLECT_BLOCK = 64 if INTERPRETED else 256  # with four warps, two pixels a thread
+COLLECT_BLOCK = 256  # with four warps, two pixels a thread
 
 FORWARD = (
-    [Config({"block": 64, "outputs": 2})]
+    [Config({"block": 256, "outputs": 2})]
     if INTERPRETED
     else [
         Config({"block": pixels * warps * WARP, "outputs": outputs}, num_warps=warps)
@@ -38,14 +38,14 @@ FORWARD = (
     ]
 )
 SPREAD = (
-    [Config({"block": 64})]
+    [Config({"block": 256})]
     if INTERPRETED
     else [
         Config({"block": pixels * warps * WARP}, num_warps=warps)
         for pixels, warps in ((1, 4), (2, 4), (4, 4), (4, 2), (8, 2))
     ]
 )
-WEIGHTS = [Config({"taps_at_once": taps}, num_warps=SUM_WARPS) for taps in ((2,) if INTERPRETED else (1, 2, 3, 5, 9))]
+WEIGHTS = [Config({"taps_at_once": taps}, num_warps=SUM_WARPS) for taps in ((5,) if INTERPRETED else (1, 2, 3, 5, 9))]
 
 
 def _pixels(config: Config) -> int:
