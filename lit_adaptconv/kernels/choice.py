@@ -70,7 +70,7 @@ def _obstacle(kernel: str, device: str, dtype: torch.dtype) -> str | None:
     home = "cuda" if kernel == "gpu" else "cpu"
     if device != home and not interpreted:
         other = {"cuda": "gpu or reference", "cpu": "cpu or reference"}.get(device, "reference")
-        return f"the {kernel} kernel computes on {home} tensors, not on {device} tensors, which {other} takes"
+        return f"the {kernel} kernel computes on {home} tensors, not on {device} tensors: take {other}"
     try:
         importlib.import_module(f"lit_adaptconv.kernels.{kernel}")
     except ImportError as error:
@@ -80,7 +80,8 @@ def _obstacle(kernel: str, device: str, dtype: torch.dtype) -> str | None:
 
 def _triton_obstacle() -> str | None:
     """Say what Triton lacks on this machine, if so: it would fail at the first call only."""
-    capability = torch.cuda.get_device_capability()
+    # A tensor without memory may say that it is on a GPU where there is none.
+    capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else OLDEST_GPU
     if capability < OLDEST_GPU:
         wanted, got = (".".join(map(str, c)) for c in (OLDEST_GPU, capability))
         return f"triton needs a GPU of compute capability {wanted} or later, this one has {got}"

@@ -207,12 +207,22 @@ def test_cutting_the_scratch_memory_into_images_and_channels_gives_the_same_bits
     assert max(made) <= passes.SCRATCH // 4
 
 
+@pytest.mark.parametrize("tiles_each", [1, 2])
+def test_cutting_the_weights_sums_into_parts_agrees_with_the_reference(
+    tiles_each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "TILES_EACH", tiles_each)
+    assert max(errors(replace(SMALL, batch=3, image=(9, 17)), "tanh")) < 1e-5
+
+
 def test_cutting_offsets_to_64_bits_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = bits(CUT)
     monkeypatch.setattr(sizes, "FARTHEST", 0)
     assert same(bits(CUT), expected)
 
 
+# opcheck itself reads the gradient of a tensor that is no leaf.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_operator_passes_opcheck() -> None:
     around = sides((1, 1), SMALL.kernel_size, SMALL.stride, SMALL.dilation)
     call = ([*SMALL.kernel_size], [*SMALL.stride], [*around], [*SMALL.dilation], SMALL.groups, "tanh", "gpu")

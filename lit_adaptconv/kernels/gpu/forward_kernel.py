@@ -1,6 +1,6 @@
 """The forward kernel: a program makes a tile of a few output channels of one group."""
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,assignment"
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def forward_kernel(
                 at = (row + tl.minimum(o, group_out - 1 - first)) * (sizes.group_in * taps) + done + t
                 weights = scalars(weight + at * seen_pixels, seen_pixels)
                 kernel = generate(seen, weights, tl.load(generator_bias + at), 0, seen_pixels, squash)
-                new = new + (sums[o] + kernel * under,)
+                new += (sums[o] + kernel * under,)
             sums = new
         plane += strides.channel
         done += taps

@@ -5,7 +5,7 @@ there, and writes it to a map of its own. An input pixel then collects, in one o
 have for it. The maps are scratch memory of a bounded size: see `passes.SCRATCH`.
 """
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,assignment"
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def spread_kernel(
             dz = slope(kernel, under, d, squash)
             new = ()
             for s in tl.static_range(seen_pixels):
-                new = new + (sums[s] + weights[s] * dz,)
+                new += (sums[s] + weights[s] * dz,)
             sums = new
             at += sizes.group_in * taps
             here += grad_strides.channel
@@ -125,14 +125,18 @@ def collect_kernel(
     step = channels.to(tl.int64) * sizes.pixels
     total = tl.zeros([block], real)
     for t in range(taps):
-        row, fits_y = _landing(y, sizes.kernel_y, t // kernel_width * sizes.dilation_y, sizes.stride_y, sizes.out_height)
+        row, fits_y = _landing(
+            y, sizes.kernel_y, t // kernel_width * sizes.dilation_y, sizes.stride_y, sizes.out_height
+        )
         column, fits_x = _landing(
             x, sizes.kernel_x, t % kernel_width * sizes.dilation_x, sizes.stride_x, sizes.out_width
         )
         total += tl.load(source + (row * sizes.out_width + column), mask=valid & fits_y & fits_x, other=0.0)
         source += step
     for s in range(seen_pixels):
-        row, fits_y = _landing(y, sizes.window_y, s // window_width * sizes.dilation_y, sizes.stride_y, sizes.out_height)
+        row, fits_y = _landing(
+            y, sizes.window_y, s // window_width * sizes.dilation_y, sizes.stride_y, sizes.out_height
+        )
         column, fits_x = _landing(
             x, sizes.window_x, s % window_width * sizes.dilation_x, sizes.stride_x, sizes.out_width
         )

@@ -17,8 +17,8 @@ from lit_adaptconv.kernels.gpu.tiles import COLLECT_BLOCK, SUM_BLOCK
 from lit_adaptconv.kernels.gpu.weight_kernel import weight_kernel
 
 SCRATCH = 16 * 2**20  # bytes for the maps of the input's gradient, so that they stay in the cache of a large GPU
-PARTS = 512  # into which the pixels of the weights' gradients are cut at most
-FILTERS = 4096  # pairs of an output and an input channel that keep a GPU busy without cutting the pixels
+PROGRAMS = 1024  # that keep a GPU busy with the weights' gradients
+TILES_EACH = 8  # that such a program adds at least, if there are as many: adding its threads takes as long as a few
 
 
 def forward(input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, call: Call) -> Tensor:
@@ -120,7 +120,7 @@ def _weight_gradients(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, cal
     """Sum over parts of the pixels, whose number depends on the shapes alone, and then over the parts."""
     sizes, filters = sizes_of(x, weight, call), bias[..., 0].numel()
     tiles = cdiv(sizes.pixels, SUM_BLOCK)
-    each = cdiv(tiles, max(1, min(PARTS, tiles, FILTERS // filters)))
+    each = cdiv(tiles, max(1, min(PROGRAMS // filters, tiles // TILES_EACH)))
     parts = cdiv(tiles, each)
     weight_parts, bias_parts = weight.new_empty((parts, *weight.shape)), bias.new_empty((parts, *bias.shape))
     taps = weight.shape[2]

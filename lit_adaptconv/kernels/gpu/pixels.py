@@ -4,7 +4,7 @@ A tile is a run of pixels of one channel, in order of image, row and column: nei
 pixels, and small images fill it as well as large ones.
 """
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,assignment"
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def window(plane, y, x, valid, sizes, row, height: tl.constexpr, width: tl.const
         for j in tl.static_range(width):
             at_y = y + i * sizes.dilation_y
             at_x = x + j * sizes.dilation_x
-            seen = seen + (pixel(plane, at_y, at_x, valid, sizes, row, real),)
+            seen += (pixel(plane, at_y, at_x, valid, sizes, row, real),)
     return seen
 
 
@@ -46,7 +46,7 @@ def scalars(start, count: tl.constexpr):
     """`count` numbers from `start` on."""
     out = ()
     for s in tl.static_range(count):
-        out = out + (tl.load(start + s),)
+        out += (tl.load(start + s),)
     return out
 
 
@@ -56,7 +56,7 @@ def zeros(count: tl.constexpr, block: tl.constexpr, real: tl.constexpr):
     zero = tl.zeros([block], real)
     out = ()
     for _ in tl.static_range(count):
-        out = out + (zero,)
+        out += (zero,)
     return out
 
 

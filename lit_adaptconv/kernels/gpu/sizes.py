@@ -71,6 +71,6 @@ def strides_of(tensor: Tensor) -> Strides:
 
 def wide(sizes: Sizes, *tensors: Tensor) -> bool:
     """Whether offsets in a channel, or the number of its pixels, need 64 bits."""
-    planes = (abs(t.stride(2)) * t.shape[2] + t.shape[3] for t in tensors)
+    planes = (t.stride(2) * t.shape[2] + t.shape[3] for t in tensors)
     in_pixels = sizes.pixels // max(1, sizes.out_height * sizes.out_width) * sizes.height * sizes.width
     return max(sizes.pixels, in_pixels, *planes) > FARTHEST

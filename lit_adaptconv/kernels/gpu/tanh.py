@@ -23,11 +23,12 @@ def tanh(x):
     """
     if x.dtype == tl.float64:
         # tanh(x) = -e / (e + 2), where e = exp(-2x) - 1 is (u - 1) / log(u) · (-2x) with u = exp(-2x): the rounding
-        # of u cancels. Where u is 1 the quotient is 1, and where it is 0 both logarithm and -2x may be infinite.
+        # of u cancels. Where u is 1 the quotient is 1; far out, where u loses its digits and vanishes, e is -1.
         y = -2 * tl.abs(x)
         u = tl.exp(y)
-        inside = (u != 1) & (u != 0)
-        e = tl.where(u == 0, -1.0, tl.where(u == 1, y, (u - 1) * y / tl.log(tl.where(inside, u, 2.0))))
+        far = y < -80
+        e = tl.where(u == 1, y, (u - 1) * y / tl.log(tl.where(far | (u == 1), 2.0, u)))
+        e = tl.where(far, -1.0, e)
         size = -e / (e + 2)
         out = tl.where(x < 0, -size, size)
     else:

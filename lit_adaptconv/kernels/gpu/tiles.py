@@ -7,12 +7,13 @@ interpreter there is one small tile, and nothing is measured.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from triton import Config
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-REGISTERS = 160  # of a thread's 255, for what a tile holds
+REGISTERS = 210  # of a thread's 255, for what a tile holds; the compiler needs some, and spills what exceeds them
 KEY = [
     "magnitude",
     "group_out",
@@ -22,7 +23,7 @@ KEY = [
     "window_width",
     "squash",
 ]
-"""What a measurement holds for. `magnitude` is the number of pixels as a power of two: a last, smaller batch is no news."""
+"""What a measurement holds for. `magnitude` is the number of pixels as a power of two: a smaller last batch is no news."""
 
 WARP = 32
 SUM_BLOCK = 128  # pixels that are added as one tree in the weights' gradients, one a thread: fixed, as is the order
@@ -50,37 +51,35 @@ WEIGHTS = [Config({"taps_at_once": taps}, num_warps=SUM_WARPS) for taps in ((5,)
 
 def _pixels(config: Config) -> int:
     """Pixels of a tile that one thread holds."""
-    return int(config.kwargs["block"]) // (WARP * config.num_warps)
+    pixels: int = config.kwargs["block"] // (WARP * config.num_warps)
+    return pixels
 
 
-def _fitting(configs: list[Config], fits: Any) -> list[Config]:
-    return configs if INTERPRETED else [c for c in configs if fits(c)] or configs[:1]
+def _fitting(configs: list[Config], registers: Callable[[Config], int], options: dict[str, Any]) -> list[Config]:
+    """Leave out tiles that need more registers than there are; `registers` counts numbers of 32 bits."""
+    words = options["real"].primitive_bitwidth // 32
+    return [c for c in configs if registers(c) * words <= REGISTERS] or configs[:1]
 
 
 def prune_forward(configs: list[Config], named: dict[str, Any], **options: Any) -> list[Config]:
     """Leave out tiles that overflow the registers, or have more output channels than a group."""
     window = options["window_height"] * options["window_width"]
-
-    def fits(config: Config) -> bool:
-        outputs = config.kwargs["outputs"]
-        return outputs <= options["group_out"] and _pixels(config) * (window + outputs + 1) <= REGISTERS
-
-    return _fitting(configs, fits)
+    configs = [c for c in configs if c.kwargs["outputs"] <= options["group_out"]]
+    # For each pixel of the window a number, its address, in two, and its mask.
+    return _fitting(configs, lambda c: _pixels(c) * (4 * window + c.kwargs["outputs"] + 4), options)
 
 
 def prune_spread(configs: list[Config], named: dict[str, Any], **options: Any) -> list[Config]:
     """Leave out tiles that overflow the registers."""
     window = options["window_height"] * options["window_width"]
-    return _fitting(configs, lambda config: _pixels(config) * (2 * window + 2) <= REGISTERS)
+    # For each pixel of the window a number, its sum, and a weight.
+    return _fitting(configs, lambda c: _pixels(c) * (3 * window + 4), options)
 
 
 def prune_weights(configs: list[Config], named: dict[str, Any], **options: Any) -> list[Config]:
     """Leave out tiles that overflow the registers, or have more taps than the kernel."""
     window = options["window_height"] * options["window_width"]
     taps = options["kernel_height"] * options["kernel_width"]
-
-    def fits(config: Config) -> bool:
-        at_once = config.kwargs["taps_at_once"]
-        return at_once <= taps and (at_once + 1) * (window + 1) <= REGISTERS
-
-    return _fitting(configs, fits)
+    configs = [c for c in configs if c.kwargs["taps_at_once"] <= taps]
+    # For each tap and pixel of the window a sum and a weight, and for each pixel a number.
+    return _fitting(configs, lambda c: (2 * c.kwargs["taps_at_once"] + 1) * (window + 2), options)

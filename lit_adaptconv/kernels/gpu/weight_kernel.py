@@ -1,6 +1,6 @@
 """The gradients of generator weights and biases: a program sums a part of the pixels for a few taps of one filter."""
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,assignment"
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def weight_kernel(
     for k in tl.static_range(taps_at_once):
         # Beyond the last tap, the last one is computed once more, and not stored.
         tap = tl.minimum(first + k, taps - 1)
-        weights = weights + scalars(weight + (at + tap) * seen_pixels, seen_pixels)
-        biases = biases + (tl.load(generator_bias + at + tap),)
+        weights += scalars(weight + (at + tap) * seen_pixels, seen_pixels)
+        biases += (tl.load(generator_bias + at + tap),)
     sums = zeros(taps_at_once * seen_pixels, block, real)
     bias_sums = zeros(taps_at_once, block, real)
     p = (part * tiles_each).to(index) * block + tl.arange(0, block)
@@ -89,9 +89,9 @@ def weight_kernel(
             kernel = generate(seen, weights, biases[k], k * seen_pixels, seen_pixels, squash)
             # Beyond the last pixel, a kernel that is NaN or infinite must not count.
             dz = tl.where(valid, slope(kernel, under, d, squash), 0.0)
-            new_bias_sums = new_bias_sums + (bias_sums[k] + dz,)
+            new_bias_sums += (bias_sums[k] + dz,)
             for s in tl.static_range(seen_pixels):
-                new_sums = new_sums + (sums[k * seen_pixels + s] + dz * seen[s],)
+                new_sums += (sums[k * seen_pixels + s] + dz * seen[s],)
         sums, bias_sums = new_sums, new_bias_sums
         p += block
     to = part.to(tl.int64) * filters * taps + at + first
