@@ -26,6 +26,7 @@ def spread_kernel(
     weight,
     generator_bias,
     maps,
+    step,
     first_channel,
     channels,
     sizes,
@@ -42,7 +43,10 @@ def spread_kernel(
     index: tl.constexpr,
     block: tl.constexpr,
 ):
-    """Write `maps`, (kernel's taps then window's pixels, channels, output pixels), for a tile of one input channel."""
+    """Write `maps` for a tile of one input channel: (kernel's taps then window's pixels, channels, output pixels).
+
+    From one map to the next it is `step`.
+    """
     taps: tl.constexpr = kernel_height * kernel_width
     seen_pixels: tl.constexpr = window_height * window_width
     program = tl.program_id(0)
@@ -61,9 +65,7 @@ def spread_kernel(
         plane, y - sizes.window_y, x_at - sizes.window_x, valid, sizes, strides.row, window_height, window_width, real
     )
     sums = zeros(seen_pixels, block, real)
-    # 64 bits: a map may hold more than 2**31 numbers.
     target = maps + local.to(tl.int64) * sizes.pixels + p
-    step = channels.to(tl.int64) * sizes.pixels
     for t in range(taps):
         at_y = y - sizes.kernel_y + t // kernel_width * sizes.dilation_y
         at_x = x_at - sizes.kernel_x + t % kernel_width * sizes.dilation_x
@@ -101,6 +103,7 @@ def _landing(at, before, step, stride, count):
 def collect_kernel(
     maps,
     out,
+    step,
     channels,
     pixels,
     sizes,
@@ -122,7 +125,6 @@ def collect_kernel(
     valid = p < pixels
     image, y, x = place(p, sizes.height, sizes.width)
     source = maps + local.to(tl.int64) * sizes.pixels + image * (sizes.out_height * sizes.out_width)
-    step = channels.to(tl.int64) * sizes.pixels
     total = tl.zeros([block], real)
     for t in range(taps):
         row, fits_y = _landing(

@@ -95,7 +95,7 @@ def _fill(
 ) -> None:
     """Fill the input's gradient for some images and channels, from channel `first` on."""
     sizes, channels = sizes_of(x, weight, call), out.shape[1]
-    pixels = len(out) * sizes.height * sizes.width
+    pixels, step = len(out) * sizes.height * sizes.width, channels * sizes.pixels
     types = _types(weight, sizes, x, grad)
     spread_kernel[lambda tile: (cdiv(sizes.pixels, tile["block"]) * channels,)](
         grad,
@@ -103,6 +103,7 @@ def _fill(
         weight,
         bias,
         scratch,
+        step,
         first,
         channels,
         sizes,
@@ -112,7 +113,16 @@ def _fill(
         **types,
     )
     collect_kernel[(cdiv(pixels, COLLECT_BLOCK) * channels,)](
-        scratch, out, channels, pixels, sizes, strides_of(out), **_windows(weight, call), **types, block=COLLECT_BLOCK
+        scratch,
+        out,
+        step,
+        channels,
+        pixels,
+        sizes,
+        strides_of(out),
+        **_windows(weight, call),
+        **types,
+        block=COLLECT_BLOCK,
     )
 
 
