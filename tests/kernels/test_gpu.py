@@ -1,4 +1,4 @@
-"""The fused GPU kernel where there is no GPU: under Triton's interpreter, and through its compiler."""
+"""The fused GPU kernel under Triton's interpreter, and on a GPU where there is one: runs of `gpu_kernel.py`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ GROUPS = ("shapes", "numbers", "cutting", "operator")
 def passes(group: str, **environment: str) -> None:
     """Run the tests whose names begin with `group` in a process of their own."""
     command = [sys.executable, "-m", "pytest", str(TESTS), "-q", "-p", "no:cacheprovider", "-k", f"test_{group}"]
+    inherited = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
-        command, env={**os.environ, **environment}, cwd=TESTS.parents[2], capture_output=True, text=True, check=False
+        command, env={**inherited, **environment}, cwd=TESTS.parents[2], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout

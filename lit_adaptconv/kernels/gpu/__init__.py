@@ -2,8 +2,8 @@
 
 Forward and the weights' gradients need no memory beside their results (the latter: partial sums, added in one order);
 the input's gradient needs a bounded amount of scratch memory. Kernels are generated again for backward, so that nothing
-is kept for it but input and parameters. float16 and bfloat16 are read as they are, computed in float32 and rounded once;
-float64 is computed in float64. No operation is atomic, so the same input gives the same bits.
+is kept for it but input and parameters. float16 and bfloat16 are read as they are, computed in float32 and rounded
+once; float64 is computed in float64. No operation is atomic, so the same input gives the same bits.
 
 What was verified, and what was not: output and all gradients agree with the reference under Triton's interpreter on a
 CPU (`tests/kernels/gpu_kernel.py`, which runs on a GPU as well), and all kernels compile for NVIDIA GPUs of compute

@@ -23,7 +23,7 @@ KEY = [
     "window_width",
     "squash",
 ]
-"""What a measurement holds for. `magnitude`, the bits of the number of pixels, is that of a last, smaller batch as well."""
+"""What a measurement holds for. `magnitude` is the bits of the number of pixels: seldom other for a smaller last batch."""
 
 WARP = 32
 SUM_BLOCK = 128  # pixels that are added as one tree in the weights' gradients, one a thread: fixed, as is the order
