@@ -41,7 +41,7 @@ def results(
     """Output, and gradients of all arguments for a fixed random gradient of the output."""
     arguments = [t.detach().requires_grad_() for t in arguments]
     out = adaptive_conv2d(layout(arguments[0]), *arguments[1:], kernel=kernel, **options)
-    cotangent = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out.dtype)
+    cotangent = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out)
     return [out.detach(), *torch.autograd.grad(out, arguments, layout(cotangent))]
 
 

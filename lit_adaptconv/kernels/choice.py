@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
+import sys
 import warnings
 from functools import cache
 from typing import Literal, get_args
@@ -14,6 +16,7 @@ Kernel = Literal["reference", "cpu", "gpu"]
 VARIABLE = "LIT_ADAPTCONV_KERNEL"
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 COMPILERS = {"cpu": "numba", "gpu": "triton"}
+OLDEST_GPU = (7, 0)  # the oldest for which Triton compiles
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -61,14 +64,28 @@ def _warn(obstacle: str) -> None:
 
 @cache
 def _obstacle(kernel: str, device: str, dtype: torch.dtype) -> str | None:
-    """Say why a fused kernel cannot be used, if so."""
+    """Say why a fused kernel cannot be used, and what could be, if so."""
     if dtype not in DTYPES:
         return f"the fused kernels know float32, float64, float16 and bfloat16, not {dtype}"
-    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-    if device != ("cuda" if kernel == "gpu" else "cpu") and not (kernel == "gpu" and interpreted):
-        return f"the {kernel} kernel does not compute on {device} tensors"
+    interpreted = kernel == "gpu" and os.environ.get("TRITON_INTERPRET") == "1"
+    home = "cuda" if kernel == "gpu" else "cpu"
+    if device != home and not interpreted:
+        other = {"cuda": "gpu or reference", "cpu": "cpu or reference"}.get(device, "reference")
+        return f"the {kernel} kernel computes on {home} tensors, not on {device} tensors: take {other}"
     try:
         importlib.import_module(f"lit_adaptconv.kernels.{kernel}")
     except ImportError as error:
         return f"{COMPILERS[kernel]} cannot be imported ({error})"
+    return _triton_obstacle() if kernel == "gpu" and not interpreted else None
+
+
+def _triton_obstacle() -> str | None:
+    """Say what Triton lacks on this machine, if so: it would fail at the first call only."""
+    # A tensor without memory may say that it is on a GPU where there is none.
+    capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else OLDEST_GPU
+    if capability < OLDEST_GPU:
+        wanted, got = (".".join(map(str, c)) for c in (OLDEST_GPU, capability))
+        return f"triton needs a GPU of compute capability {wanted} or later, this one has {got}"
+    if sys.platform == "linux" and not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        return "triton needs a C compiler: install gcc or clang, or name one in the environment variable CC"
     return None

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from lit_adaptconv.kernels import rational
 from lit_adaptconv.kernels.cpu import loops
 
 
@@ -27,7 +28,7 @@ def compiled() -> Compiled:
     Numba looks for changes in the file of the outermost function alone. Here the fingerprint of all sources is part of
     what it finds a cached function by, so that a changed one is never run from the cache.
     """
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+    sources = [*sorted(Path(__file__).parent.glob("*.py")), Path(rational.__file__)]
     fingerprint = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "cache": True}
     try:

@@ -11,18 +11,12 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
+from lit_adaptconv.kernels import rational
 from lit_adaptconv.kernels.cpu.simd import Vector, fma, larger, smaller, splat
 
-# x·P(z)/Q(z) with z = x², the minimax fit of tanh(x) in relative error on |x| ≤ 7.8. Beyond, z stays where it is, so
-# that the quotient grows with x and is cut off at exactly ±1: the derivative 1 - tanh² vanishes there as it should.
-LIMIT = np.float32(7.8**2)
-P0, P1, P2, P3 = (
-    np.float32(c) for c in (0.9999998807907104, 0.12943117320537567, 0.00296989013440907, 1.1635730515990872e-05)
-)
-Q0, Q1, Q2, Q3, Q4 = (
-    np.float32(c)
-    for c in (1.0, 0.46276354789733887, 0.02389240264892578, 0.00024135476269293576, 2.5262397684855387e-07)
-)
+LIMIT = np.float32(rational.LIMIT)
+P0, P1, P2, P3 = (np.float32(c) for c in rational.P)
+Q0, Q1, Q2, Q3, Q4 = (np.float32(c) for c in rational.Q)
 ONE = np.float32(1)
 
 
