@@ -75,6 +75,12 @@ def wait_for_a_checkpoint(sweep: Sweep, driver: subprocess.Popen[bytes], since: 
         time.sleep(0.05)
 
 
+def wait_for_workers(driver: subprocess.Popen[bytes]) -> None:
+    """Return when the driver has started workers, or has ended."""
+    while driver.poll() is None and not workers(driver.pid):
+        time.sleep(0.05)
+
+
 def disturbed(
     sweep: Sweep,
     kills: int,
@@ -91,7 +97,7 @@ def disturbed(
         pause: Shortest and longest time between two kills, in seconds.
         random: Draws the moments and the workers.
         in_training: Whether the pause begins with the first checkpoint after the last kill, so that every kill finds a
-            trial in training, however fast the machine is. Otherwise kills hit the start-up of workers, too.
+            trial in training, however fast the machine is. Otherwise kills hit the start-up of drivers and workers, too.
 
     Returns:
         Its results, and what was killed.
@@ -103,6 +109,8 @@ def disturbed(
         while len(killed) < kills:
             if in_training:
                 wait_for_a_checkpoint(sweep, driver, since=time.time())
+            elif len(killed) % 2:
+                wait_for_workers(driver)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 status = driver.wait(random.uniform(*pause))
                 print(f"the sweep ended with status {status} after {len(killed)} kills: nothing is left to disturb")
