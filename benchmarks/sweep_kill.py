@@ -1,6 +1,7 @@
 """Does a sweep lose anything? It is killed with `kill -9` at random moments and compared with an undisturbed one.
 
     python benchmarks/sweep_kill.py --plan configs/sweeps/digits.yaml [--kills 20] [--output runs/kill] [--seed 0]
+        [--in-training] [--pause SHORTEST LONGEST]
 
 Half of the kills hit the driver, which is then started again, half a worker. The sweep must end with a
 `results.parquet` that equals the undisturbed one's in every column but times. Linux.
@@ -152,6 +153,8 @@ def run() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--output", type=Path, default=Path("runs") / "kill")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--in-training", action="store_true", help="count the pause from the first checkpoint on")
+    parser.add_argument("--pause", type=float, nargs=2, default=(2.0, 25.0), help="seconds between two kills")
     parser.add_argument("arguments", nargs="*", help="further arguments of `adaptconv sweep`, after --")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
@@ -159,8 +162,8 @@ def run() -> None:
     expected, seconds = undisturbed(sweeps[0])
     print(f"undisturbed: {expected.num_rows} trials in {seconds:.0f} s")
     begin = time.perf_counter()
-    # Late enough that workers have started, so often that something is always under way.
-    results, killed = disturbed(sweeps[1], args.kills, (2.0, 25.0), random.Random(args.seed))
+    pause, chance = (args.pause[0], args.pause[1]), random.Random(args.seed)
+    results, killed = disturbed(sweeps[1], args.kills, pause, chance, in_training=args.in_training)
     differing = difference(expected, results)
     print(
         f"disturbed: {results.num_rows} trials in {time.perf_counter() - begin:.0f} s, killed the driver "

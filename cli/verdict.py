@@ -44,10 +44,11 @@ def print_verdict(console: Console, results: pa.Table, sweep: Sweep) -> None:
     print_failures(console, results, sweep)
 
 
-def print_failures(console: Console, results: pa.Table, sweep: Sweep) -> None:
-    """Print why trials did not end well."""
+def print_failures(console: Console, results: pa.Table, sweep: Sweep, *, busy: bool = False) -> None:
+    """Print why trials did not end well; while the sweep is busy, those that are running or to be continued are well."""
     titles = {trial.id: trial.title for trial in sweep.trials}
-    rows = results.filter(pc.not_equal(results["status"], "done")).select(["trial", "status", "reason"]).to_pylist()
+    well = pa.array(["done", "interrupted"] if busy else ["done"])
+    rows = results.filter(pc.invert(pc.is_in(results["status"], well))).select(["trial", "status", "reason"]).to_pylist()
     for row in rows[:MOST_FAILURES]:
         line = f"{titles[row['trial']]}: {row['status']}: {row['reason']}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
