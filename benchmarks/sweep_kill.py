@@ -98,7 +98,7 @@ def disturbed(
         pause: Shortest and longest time between two kills, in seconds.
         random: Draws the moments and the workers.
         in_training: Whether the pause begins with the first checkpoint after the last kill, so that every kill finds a
-            trial in training, however fast the machine is. Otherwise kills hit the start-up of drivers and workers, too.
+            trial in training, however fast the machine is. Otherwise kills hit the start-up of processes, too.
 
     Returns:
         Its results, and what was killed.

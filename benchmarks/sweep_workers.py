@@ -148,13 +148,16 @@ def run() -> None:
         ratios: list[list[float]] = [[], [], []]
         for turn in range(args.rounds):
             one, two = (
-                sweep_seconds(args.plan, Path(folder) / f"{turn}-{n}", n, args.seeds) for n in ((1, 2), (2, 1))[turn % 2]
+                sweep_seconds(args.plan, Path(folder) / f"{turn}-{n}", n, args.seeds)
+                for n in ((1, 2), (2, 1))[turn % 2]
             )
             if turn % 2:
                 one, two = two, one
             for found, o, t in zip(ratios, one, two, strict=True):
                 found.append(o / t)
-            print(f"one worker: {one[0]:.1f} s, {one[2]:.1f} CPU s; two: {two[0]:.1f} s, {two[2]:.1f} CPU s", flush=True)
+            print(
+                f"one worker: {one[0]:.1f} s, {one[2]:.1f} CPU s; two: {two[0]:.1f} s, {two[2]:.1f} CPU s", flush=True
+            )
         print(f"one worker / two, whole command: {spread(ratios[0])}")
         print(f"one worker / two, first trial's start to last trial's end: {spread(ratios[1])}")
         print(f"one worker / two, CPU time: {spread(ratios[2])}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -109,6 +111,7 @@ def networks(plan: Plan, data: ImageData) -> dict[str, Networks]:
     """
     made: dict[str, Networks] = {}
     for name, arm in plan.arms.items():
+        _check_options(name, arm, plan.backbone["class_path"])
         arguments = {**(plan.backbone.get("init_args") or {}), **arm.backbone_options}
         backbone: BackboneCallable = _instantiate("backbone", {**plan.backbone, "init_args": arguments})
         if isinstance(backbone, nn.Module):
@@ -122,6 +125,18 @@ def networks(plan: Plan, data: ImageData) -> dict[str, Networks]:
 
         made[name] = Networks(build, conv_kind(arm.kind, arm.kind_options), (data.in_channels, *data.image_size))
     return made
+
+
+def _check_options(name: str, arm: Arm, class_path: str) -> None:
+    module, _, backbone = class_path.rpartition(".")
+    parameters = inspect.signature(getattr(importlib.import_module(module), backbone)).parameters
+    options = [option for option, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
+    unknown = [option for option in arm.backbone_options if option not in parameters]
+    if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        raise UserError(
+            f"backbone_options of the arm {name!r}: {backbone} has no option {unknown[0]!r}; it has "
+            + (", ".join(options) or "none")
+        )
 
 
 def _instantiate(name: str, config: dict[str, Any]) -> Any:
