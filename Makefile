@@ -8,13 +8,16 @@ WORKERS ?= auto
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint types unit slow format clean
+.PHONY: help demo lenet5 test test-all lint types unit slow format clean
 
 help:  ## Show this list
-	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*  ## ' '/^[a-z0-9-]+:.*  ## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: .venv/installed  ## Train the standard and the adaptive LeNet-5 on bundled digits, and compare them
+demo: .venv/installed  ## Compare standard, adaptive and low-rank convolutions on bundled digits, fairly
 	@# A demo sends nothing anywhere unless it is told to.
+	WANDB_MODE=$${WANDB_MODE:-offline} $(BIN)/adaptconv sweep --config configs/sweeps/digits.yaml
+
+lenet5: .venv/installed  ## Train the standard and the adaptive LeNet-5 on bundled digits, and compare them
 	WANDB_MODE=$${WANDB_MODE:-offline} $(BIN)/adaptconv fit --config configs/digits/lenet5_standard.yaml
 	WANDB_MODE=$${WANDB_MODE:-offline} $(BIN)/adaptconv fit --config configs/digits/lenet5_adaptive.yaml
 	$(BIN)/adaptconv compare runs/digits-lenet5-standard runs/digits-lenet5-adaptive

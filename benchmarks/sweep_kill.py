@@ -1,6 +1,7 @@
 """Does a sweep lose anything? It is killed with `kill -9` at random moments and compared with an undisturbed one.
 
     python benchmarks/sweep_kill.py --plan configs/sweeps/digits.yaml [--kills 20] [--output runs/kill] [--seed 0]
+        [--in-training] [--pause SHORTEST LONGEST]
 
 Half of the kills hit the driver, which is then started again, half a worker. The sweep must end with a
 `results.parquet` that equals the undisturbed one's in every column but times. Linux.
@@ -75,6 +76,12 @@ def wait_for_a_checkpoint(sweep: Sweep, driver: subprocess.Popen[bytes], since: 
         time.sleep(0.05)
 
 
+def wait_for_workers(driver: subprocess.Popen[bytes]) -> None:
+    """Return when the driver has started workers, or has ended."""
+    while driver.poll() is None and not workers(driver.pid):
+        time.sleep(0.05)
+
+
 def disturbed(
     sweep: Sweep,
     kills: int,
@@ -91,7 +98,7 @@ def disturbed(
         pause: Shortest and longest time between two kills, in seconds.
         random: Draws the moments and the workers.
         in_training: Whether the pause begins with the first checkpoint after the last kill, so that every kill finds a
-            trial in training, however fast the machine is. Otherwise kills hit the start-up of workers, too.
+            trial in training, however fast the machine is. Otherwise kills hit the start-up of processes, too.
 
     Returns:
         Its results, and what was killed.
@@ -103,6 +110,8 @@ def disturbed(
         while len(killed) < kills:
             if in_training:
                 wait_for_a_checkpoint(sweep, driver, since=time.time())
+            elif len(killed) % 2:
+                wait_for_workers(driver)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 status = driver.wait(random.uniform(*pause))
                 print(f"the sweep ended with status {status} after {len(killed)} kills: nothing is left to disturb")
@@ -144,6 +153,8 @@ def run() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--output", type=Path, default=Path("runs") / "kill")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--in-training", action="store_true", help="count the pause from the first checkpoint on")
+    parser.add_argument("--pause", type=float, nargs=2, default=(2.0, 25.0), help="seconds between two kills")
     parser.add_argument("arguments", nargs="*", help="further arguments of `adaptconv sweep`, after --")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
@@ -151,8 +162,8 @@ def run() -> None:
     expected, seconds = undisturbed(sweeps[0])
     print(f"undisturbed: {expected.num_rows} trials in {seconds:.0f} s")
     begin = time.perf_counter()
-    # Late enough that workers have started, so often that something is always under way.
-    results, killed = disturbed(sweeps[1], args.kills, (2.0, 25.0), random.Random(args.seed))
+    pause, chance = (args.pause[0], args.pause[1]), random.Random(args.seed)
+    results, killed = disturbed(sweeps[1], args.kills, pause, chance, in_training=args.in_training)
     differing = difference(expected, results)
     print(
         f"disturbed: {results.num_rows} trials in {time.perf_counter() - begin:.0f} s, killed the driver "

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from lit_adaptconv.sweep.estimate import Estimate
 from lit_adaptconv.sweep.plan import Plan
 from lit_adaptconv.sweep.sizing import NetworkSize
+from lit_adaptconv.sweep.summaries import SummaryTable
 from lit_adaptconv.sweep.trial import Pair, Trial
 
 from .display import duration
+from .fitted import fitted
+
+COLUMNS = ("Budget", "Arm", "Parameters", "FLOPs", "Widths", "Trials", "Done", "A trial")
 
 
 def print_dry_run(
@@ -37,31 +39,29 @@ def print_dry_run(
         estimate: How long a trial takes.
         workers: Trials that run at the same time.
     """
-    columns = ("Budget", "Arm", "Parameters", "FLOPs", "Widths", "Trials", "Done", "A trial")
-    table = Table(*columns, title=plan.name, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))  # room for exact numbers
-    for column in table.columns:
-        column.justify = "left" if column.header in ("Arm", "Widths") else "right"
-        column.no_wrap = column.header != "Widths"
-        column.overflow = "fold"
     finished = Counter((trial.arm, trial.budget) for trial in trials if trial.id in done)
     tuning = plan.tuning.trials if plan.tuning else 0
     seconds = 0.0
+    rows: list[tuple[str, ...]] = []
     for pair, size in sizes.items():
         arm, budget = pair
         takes = "" if estimate is None or size.impossible else duration(estimate.seconds[pair])
         if estimate is not None and size.impossible is None:
             seconds += estimate.seconds[pair] * (plan.seeds + tuning - finished[pair])
-        table.add_row(
-            "–" if budget is None else f"{budget:,}",
-            arm,
-            "none" if size.impossible else f"{size.parameters:,}",
-            "" if size.impossible else f"{size.flops:,}",
-            "-".join(map(str, size.widths)),
-            str(plan.seeds + tuning),
-            str(finished[pair]),
-            takes,
+        rows.append(
+            (
+                "–" if budget is None else f"{budget:,}",
+                arm,
+                "none" if size.impossible else f"{size.parameters:,}",
+                "" if size.impossible else f"{size.flops:,}",
+                "-".join(map(str, size.widths)),
+                str(plan.seeds + tuning),
+                str(finished[pair]),
+                takes,
+            )
         )
-    console.print(table)
+    console.print(fitted(SummaryTable(plan.name, COLUMNS, tuple(rows)), console))
+    console.print()
     for size in sizes.values():
         if size.impossible:
             console.print(size.impossible, highlight=False, soft_wrap=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,10 +11,12 @@ from typing import Any, Literal
 
 import yaml
 from lightning.pytorch.cli import OptimizerCallable
+from torch import nn
 
 from lit_adaptconv.backbones.base import Backbone, Width
 from lit_adaptconv.classifier import SchedulerCallable
 from lit_adaptconv.data import ImageData
+from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.conv import Conv, conv_kind
 from lit_adaptconv.network import BackboneCallable
 from lit_adaptconv.sweep.plan import Arm, Plan, Search, Tuning
@@ -102,19 +106,37 @@ def networks(plan: Plan, data: ImageData) -> dict[str, Networks]:
     """What makes the networks of each arm.
 
     Raises:
-        UserError: Unknown conv kind or option.
+        UserError: Unknown conv kind or option, or a network whose widths can't be scaled.
         SystemExit: Unknown option of the backbone; the error has been printed in one line.
     """
     made: dict[str, Networks] = {}
     for name, arm in plan.arms.items():
+        _check_options(name, arm, plan.backbone["class_path"])
         arguments = {**(plan.backbone.get("init_args") or {}), **arm.backbone_options}
         backbone: BackboneCallable = _instantiate("backbone", {**plan.backbone, "init_args": arguments})
+        if isinstance(backbone, nn.Module):
+            raise UserError(
+                f"the backbone of a sweep must be a subclass of lit_adaptconv.backbones.Backbone, whose widths are scaled "
+                f"to meet budgets; {plan.backbone['class_path']} is none (docs/sweeps.md shows how to write one)"
+            )
 
         def build(conv: Conv, width: Width, backbone: BackboneCallable = backbone) -> Backbone:
             return backbone(data.in_channels, data.num_classes, data.image_size, conv, width)
 
         made[name] = Networks(build, conv_kind(arm.kind, arm.kind_options), (data.in_channels, *data.image_size))
     return made
+
+
+def _check_options(name: str, arm: Arm, class_path: str) -> None:
+    module, _, backbone = class_path.rpartition(".")
+    parameters = inspect.signature(getattr(importlib.import_module(module), backbone)).parameters
+    options = [option for option, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
+    unknown = [option for option in arm.backbone_options if option not in parameters]
+    if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        raise UserError(
+            f"backbone_options of the arm {name!r}: {backbone} has no option {unknown[0]!r}; it has "
+            + (", ".join(options) or "none")
+        )
 
 
 def _instantiate(name: str, config: dict[str, Any]) -> Any:

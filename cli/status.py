@@ -39,7 +39,7 @@ def status(*sweep: Path) -> int:
                 console.print(render(Progress.read(path)))
             except UserError:
                 console.print(f"{plan.name} is starting")
-            print_failures(console, results, plan)
+            print_failures(console, results, plan, busy=True)
         else:
             state = "finished" if counts.count("done") == plan.expected else "not running"
             console.print(f"{plan.name}: {state}, {counts.count('done'):,} of {plan.expected:,} trials done")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
-from rich.table import Table
 
 from lit_adaptconv.sweep.folder import Sweep
 from lit_adaptconv.sweep.summaries import SummaryTable
 from lit_adaptconv.sweep.verdict import Verdict, summarise
+
+from .fitted import fits, fitted, table_of
 
 MOST_FAILURES = 20
 
@@ -28,18 +29,23 @@ def print_verdict(console: Console, results: pa.Table, sweep: Sweep) -> None:
         console.print(f"No trial of {sweep.primary_arm} has begun: there is nothing to compare with.")
     else:
         against, accuracy, *_ = verdict.tables()
-        console.print(_table(accuracy))
-        for table in _halves(against) if console.width < 150 else [against]:
-            console.print(_table(table))
+        whole = table_of(against)
+        tables = [whole] if fits(whole, console) else [fitted(half, console) for half in _halves(against)]
+        for table in (fitted(accuracy, console), *tables):
+            console.print(table)
+            console.print()
         for sentence in verdict.sentences:
             console.print(f"• {sentence}", highlight=False)
     print_failures(console, results, sweep)
 
 
-def print_failures(console: Console, results: pa.Table, sweep: Sweep) -> None:
-    """Print why trials did not end well."""
+def print_failures(console: Console, results: pa.Table, sweep: Sweep, *, busy: bool = False) -> None:
+    """Print why trials did not end well; while the sweep is busy, those that are running or to be continued are well."""
     titles = {trial.id: trial.title for trial in sweep.trials}
-    rows = results.filter(pc.not_equal(results["status"], "done")).select(["trial", "status", "reason"]).to_pylist()
+    well = pa.array(["done", "interrupted"] if busy else ["done"])
+    rows = (
+        results.filter(pc.invert(pc.is_in(results["status"], well))).select(["trial", "status", "reason"]).to_pylist()
+    )
     for row in rows[:MOST_FAILURES]:
         line = f"{titles[row['trial']]}: {row['status']}: {row['reason']}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -47,23 +53,12 @@ def print_failures(console: Console, results: pa.Table, sweep: Sweep) -> None:
         console.print(f"and {len(rows) - MOST_FAILURES} more; results.parquet has them all")
 
 
-def _table(summary: SummaryTable) -> Table:
-    table = Table(*summary.columns, title=summary.title)
-    for name, column in zip(summary.columns, table.columns, strict=True):
-        column.justify = "left" if name in ("Arm", "Claim") else "right"
-        column.overflow = "fold"
-        column.no_wrap = name == "Arm"
-    for row in summary.rows:
-        table.add_row(*row)
-    return table
-
-
 def _halves(summary: SummaryTable) -> list[SummaryTable]:
     """The verdict in two tables, steps and accuracy, for a narrow screen."""
     head, middle = 3, 3 + (len(summary.columns) - 3) // 2
     parts = []
-    for part in (slice(head, middle), slice(middle, None)):
+    for name, part in (("speed", slice(head, middle)), ("accuracy", slice(middle, None))):
         columns = (*summary.columns[:head], *summary.columns[part])
         rows = tuple((*row[:head], *row[part]) for row in summary.rows)
-        parts.append(SummaryTable(summary.title, columns, rows))
+        parts.append(SummaryTable(f"{summary.title}: {name}", columns, rows))
     return parts

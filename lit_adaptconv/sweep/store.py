@@ -36,6 +36,7 @@ class Store:
         self.folder = folder
         self.sweep = sweep
         self._results: dict[str, RunResult] = {}
+        self._rows: dict[str, dict[str, Any]] = {}  # of the final results
 
     def result(self, trial: Trial) -> RunResult | None:
         """Result of a trial so far; None if it has not begun."""
@@ -52,6 +53,7 @@ class Store:
     def begin(self, trial: Trial) -> None:
         """Forget the result of a trial that starts again."""
         self._results.pop(trial.id, None)
+        self._rows.pop(trial.id, None)
 
     def finish(self, trial: Trial, outcome: Outcome) -> RunResult:
         """Settle how a trial ended, where it could not write that itself.
@@ -102,7 +104,12 @@ class Store:
 
     def results(self) -> pa.Table:
         """The table of `results.parquet`."""
-        rows = [self.row(trial, result) for trial, result in self.begun()]
+        rows = []
+        for trial, result in self.begun():
+            row = self._rows.get(trial.id) or self.row(trial, result)
+            if trial.id in self._results:
+                self._rows[trial.id] = row
+            rows.append(row)
         return pa.Table.from_pylist(rows, results_schema(self.sweep.targets))
 
     def curves(self) -> pa.Table:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import yaml
 from adaptconv_cli.main import main
 
 from lit_adaptconv.result import RunResult
+from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.store import read_curves, read_results
 
 PLAN: dict[str, Any] = {
@@ -117,6 +120,14 @@ def test_curves_hold_every_evaluation_of_every_trial(finished: Finished) -> None
     assert last == {row["trial"]: row["val_accuracy"] for row in finished.results().to_pylist()}
 
 
+def logged_run(log: Path) -> dict[str, Any]:
+    """What an offline log says of its run, by wandb's own reader."""
+    program = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(log)]
+    lines = subprocess.run(program, capture_output=True, check=True, text=True).stdout.splitlines()
+    run: dict[str, Any] = next(line["run"] for line in map(json.loads, lines) if line["type"] == "run")
+    return run
+
+
 def test_every_trial_and_the_summary_are_runs_of_weights_and_biases(finished: Finished) -> None:
     offline = [path.name for path in finished.folder.glob("trials/*/wandb/offline-run-*")]
     assert len(offline) == 4
@@ -124,7 +135,15 @@ def test_every_trial_and_the_summary_are_runs_of_weights_and_biases(finished: Fi
     assert all(uid in name for name in offline)
     (summary,) = finished.folder.glob("wandb/offline-run-*")
     tables = {path.name.split("_")[0] for path in (summary / "files" / "media" / "table").rglob("*.json")}
-    assert {"results", "Test-accuracy"} <= tables
+    assert {"results", "Against-standard", "Test-accuracy", "Convergence"} <= tables
+    assert {"test accuracy by parameters", "learning curves, 200 parameters"} <= tables  # data of the figures
+    runs = {run["run_id"]: run for run in map(logged_run, finished.folder.rglob("*.wandb"))}
+    assert {run["run_group"] for run in runs.values()} == {"tiny"}
+    assert {run["project"] for run in runs.values()} == {"lit-adaptconv"}
+    assert all(run["tags"] == ["tiny"] for run in runs.values())
+    job_types = {id.removeprefix(f"{uid}-"): run["job_type"] for id, run in runs.items()}
+    arms = {row["trial"]: row["arm"] for row in finished.results().to_pylist()}
+    assert job_types == {**arms, "summary": "summary"}
 
 
 def test_running_it_again_runs_nothing_and_says_the_same(
@@ -147,6 +166,37 @@ def test_status_shows_the_verdict_and_rebuilds_the_tables(
     out = capsys.readouterr().out
     assert "4 of 4 trials done" in out
     assert "At 200 parameters" in out
+
+
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_the_verdict_fits_the_screen_and_cuts_no_number(
+    finished: Finished, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["status", str(finished.folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= columns
+    rows = {row["arm"]: row for row in finished.results().to_pylist()}
+    for arm, row in rows.items():
+        assert any(line.split()[:4] == [arm, "200", str(row["parameters"]), f"{row['flops']:,}"] for line in lines)
+
+
+def test_while_a_sweep_runs_status_calls_no_running_trial_interrupted(
+    finished: Finished, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = next(finished.folder.glob("trials/*/result.json"))
+    text = result.read_text()
+    result.write_text(text.replace('"status": "done"', '"status": "running"'))
+    try:
+        with SweepFolder(finished.folder).locked():
+            assert main(["status", str(finished.folder)]) == 0
+        out = capsys.readouterr().out
+        assert "4 of 4" in out  # as the sweep last wrote it
+        assert "interrupted" not in out
+        assert main(["status", str(finished.folder)]) == 0
+        assert "interrupted: it is running, or was killed" in capsys.readouterr().out
+    finally:
+        result.write_text(text)
 
 
 def test_a_dry_run_tells_the_exact_sizes_and_trains_nothing(
@@ -199,7 +249,14 @@ def test_other_code_is_said_to_be_other_and_its_trials_are_kept_if_wished(
         (["--trainer.max_epoch", "3"], "max_epoch"),
         (["--arms", '{"a": {"kind": "adaptiv"}}'], "unknown conv kind 'adaptiv'"),
         (["--arms", '{"a": {"kind_options": {"rank": 1}}}'], "has no option 'rank'"),
-        (["--arms", '{"a": {"backbone_options": {"chanels": [1]}}}'], "chanels"),
+        (
+            ["--arms", '{"a": {"backbone_options": {"chanels": [1]}}}'],
+            "arm 'a': ConvNet has no option 'chanels'; it has",
+        ),
+        (
+            ["--backbone", '{"class_path": "torchvision.models.resnet18"}'],
+            "subclass of lit_adaptconv.backbones.Backbone",
+        ),
         (["--workers", "0"], "workers must be at least 1"),
         (["--ray-address", "nowhere:1", "--targets", "[]"], "one or more different accuracies"),
         (

@@ -1,0 +1,70 @@
+"""What `docs/sweeps.md` says is what the code does."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from adaptconv_cli.plan import SweepOptions
+
+from lit_adaptconv.sweep.plan import Arm, Plan, Search, Tuning
+from lit_adaptconv.sweep.schema import CURVES_SCHEMA, results_schema
+
+TEXT = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
+
+
+def table(after: str) -> list[list[str]]:
+    """Cells of the first table after a line that begins so."""
+    lines = TEXT[TEXT.index(f"\n{after}") :].splitlines()[1:]
+    start = next(i for i, line in enumerate(lines) if line.startswith("| ---"))
+    end = next(i for i, line in enumerate(lines) if i > start and not line.startswith("|"))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start + 1 : end]]
+
+
+def names(rows: list[list[str]]) -> list[str]:
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row[0])]
+
+
+def test_the_documented_columns_of_the_results_are_those_of_the_schema() -> None:
+    documented = [(row[0].strip("`").replace("_to_T", "_to_0.95"), row[1]) for row in table("### results.parquet")]
+    assert documented == [(field.name, str(field.type)) for field in results_schema([0.95])]
+
+
+def test_the_documented_columns_of_the_curves_are_those_of_the_schema() -> None:
+    documented = [(row[0].strip("`"), row[1]) for row in table("### curves.parquet")]
+    assert documented == [(field.name, str(field.type)) for field in CURVES_SCHEMA]
+
+
+@pytest.mark.parametrize(
+    ("heading", "kind"),
+    [
+        ("| field | meaning", Plan),
+        ("| field of an arm", Arm),
+        ("| field of `tuning`", Tuning),
+        ("| field of a value", Search),
+    ],
+)
+def test_every_field_of_the_plan_is_documented(heading: str, kind: type) -> None:
+    assert set(names(table(heading))) == {field.name for field in fields(kind)}
+
+
+def test_every_option_is_documented() -> None:
+    documented = {name.split()[0].strip("-").replace("-", "_") for name in names(table("| option"))} - {"ray"}
+    assert documented == {field.name for field in fields(SweepOptions)}
+
+
+def test_a_network_of_ones_own_meets_a_budget_with_every_kind() -> None:
+    from lit_adaptconv.budget import count_parameters, fit_budget
+    from lit_adaptconv.layers.conv import conv_kind
+
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    space: dict[str, type] = {}
+    exec(code, space)
+    for kind in ("standard", "adaptive", "adaptive_low_rank", "separable"):
+        found = fit_budget(
+            lambda conv, width: space["MyNetwork"](3, 5, (32, 32), conv, width), conv_kind(kind, {}), 3_000
+        )
+        network = space["MyNetwork"](3, 5, (32, 32), conv_kind(kind, {}), list(found.widths))
+        assert 1_500 < count_parameters(network) <= 3_000
