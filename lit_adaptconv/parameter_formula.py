@@ -37,12 +37,19 @@ def count_parameters(module: nn.Module) -> int:
 class _DrawNothing(TorchFunctionMode):
     """Leaves out the drawing of weights, which takes most of the time on the meta device, where there are none."""
 
-    DRAWS = frozenset({Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_})
+    DRAWS = frozenset(
+        {Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_}
+        # these are seen whole, and what they call is not
+        | {nn.init.uniform_, nn.init.normal_, nn.init.constant_, nn.init.kaiming_uniform_}
+    )
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return args[0] if func in self.DRAWS else func(*args, **(kwargs or {}))
+        given = kwargs or {}
+        if func in self.DRAWS:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 def on_meta(build: Callable[[], Module]) -> Module:
