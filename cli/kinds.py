@@ -21,6 +21,8 @@ def kinds() -> int:
     for kind, text in DESCRIPTIONS.items():
         cost = kind_cost(kind)
         cell = Text.assemble((kind, "bold"), f"\n{text.equation}\n", (text.source, "dim"))
+        if text.caution:
+            cell.append(f"\n! {text.caution}")
         table.add_row(cell, text.kernel, f"{cost.parameters:,}", f"{cost.flops:,}")
     console = Console()
     console.print(table)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 
@@ -34,37 +35,36 @@ Build = Callable[[Conv, Width], Backbone]
 
 def fit_budget(build: Build, conv: Conv, budget: int) -> Fit:
     """Find the widest network with at most `budget` trainable parameters; see `Family`."""
-    return Family(build, conv).fit(budget)
+    return Family(build).fit(conv, budget)
 
 
 class Family:
-    """The networks of one architecture and conv kind, of all widths.
+    """The networks of one architecture, of every conv kind and all widths.
 
     Args:
         build: Makes the backbone for a conv kind and a width; it is called on the meta device, a few times, so nothing
-            is allocated.
-        conv: The conv kind.
+            is allocated. What follows from it is kept for every kind and budget.
     """
 
-    def __init__(self, build: Build, conv: Conv) -> None:
+    def __init__(self, build: Build) -> None:
         self._build = build
-        self._conv = conv
         usual = on_meta(lambda: build(nn.Conv2d, 1.0))
         self._name, self._base = type(usual).__name__, usual.widths
-        self._formula = find_formula(build, conv, self._base)
-        self._known: dict[tuple[int, ...], int] = {}
+        self._formula = find_formula(build, self._base)
+        self._known: dict[tuple[Conv, tuple[int, ...]], int] = {}
 
-    def parameters(self, widths: tuple[int, ...]) -> int:
-        """Return the number of trainable parameters for these widths."""
-        if widths not in self._known:
-            self._known[widths] = self._formula(widths) if self._formula else self._built(widths)
-        return self._known[widths]
+    def parameters(self, conv: Conv, widths: tuple[int, ...]) -> int:
+        """Return the number of trainable parameters of the network of this kind with these widths."""
+        key = (conv, widths)
+        if key not in self._known:
+            self._known[key] = self._formula(conv, widths) if self._formula else self._built(conv, widths)
+        return self._known[key]
 
-    def _built(self, widths: tuple[int, ...]) -> int:
-        return count_parameters(on_meta(lambda: self._build(self._conv, widths)))
+    def _built(self, conv: Conv, widths: tuple[int, ...]) -> int:
+        return count_parameters(on_meta(lambda: self._build(conv, widths)))
 
-    def fit(self, budget: int) -> Fit:
-        """Find the widest network with at most `budget` trainable parameters.
+    def fit(self, conv: Conv, budget: int) -> Fit:
+        """Find the widest network of a kind with at most `budget` trainable parameters.
 
         First the largest common factor on all widths, by bisection; then single layers are widened by one, those
         furthest behind their usual proportion first, until every such widening would exceed the budget. If less than
@@ -74,7 +74,7 @@ class Family:
         Raises:
             UserError: Even the narrowest network is larger (the message names its size), or widths change nothing.
         """
-        base, size = self._base, self.parameters
+        base, size = self._base, partial(self.parameters, conv)
         smallest = tuple(1 for _ in base)
         if size(smallest) > budget:
             raise UserError(

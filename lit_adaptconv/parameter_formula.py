@@ -37,12 +37,19 @@ def count_parameters(module: nn.Module) -> int:
 class _DrawNothing(TorchFunctionMode):
     """Leaves out the drawing of weights, which takes most of the time on the meta device, where there are none."""
 
-    DRAWS = frozenset({Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_})
+    DRAWS = frozenset(
+        {Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_}
+        # these are seen whole, and what they call is not
+        | {nn.init.uniform_, nn.init.normal_, nn.init.constant_, nn.init.kaiming_uniform_}
+    )
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return args[0] if func in self.DRAWS else func(*args, **(kwargs or {}))
+        given = kwargs or {}
+        if func in self.DRAWS:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 def on_meta(build: Callable[[], Module]) -> Module:
@@ -68,18 +75,17 @@ class ParameterFormula:
 
     The channels of every convolution, and every side of any other parameter, are taken for linear functions of the
     widths: one width, or twice or 49 times one, or a sum of several. The coefficients follow from one network and, for
-    each width, one in which it alone is larger. A convolution is then made, on the meta device, to count its own
-    parameters once for each combination of its arguments, so a kind may round as it likes.
+    each width, one in which it alone is larger; they are the same for every kind. A convolution is made, on the meta
+    device, to count its own parameters once for each combination of its arguments, so a kind may round as it likes.
     """
 
-    conv: Conv
     coefficients: Sides
     shapes: tuple[tuple[slice, int], ...]
     calls: tuple[tuple[slice, tuple[Any, ...], int], ...]
     _known: dict[tuple[Any, ...], int] = field(default_factory=dict)
 
-    def __call__(self, widths: Sequence[int]) -> int:
-        """Return the number of trainable parameters of the network with these widths."""
+    def __call__(self, conv: Conv, widths: Sequence[int]) -> int:
+        """Return the number of trainable parameters of the network of this kind with these widths."""
         sides = (self.coefficients @ np.array([1, *widths], dtype=np.int64)).tolist()
         total = 0
         for where, count in self.shapes:
@@ -88,23 +94,22 @@ class ParameterFormula:
                 size *= side
             total += size
         for where, arguments, count in self.calls:
-            total += count * self._layer(tuple(sides[where]), arguments)
+            total += count * self._layer(conv, tuple(sides[where]), arguments)
         return total
 
-    def _layer(self, channels: tuple[int, ...], arguments: tuple[Any, ...]) -> int:
-        key = (channels, arguments)
+    def _layer(self, conv: Conv, channels: tuple[int, ...], arguments: tuple[Any, ...]) -> int:
+        key = (conv, channels, arguments)
         if key not in self._known:
             given = {**dict(zip(_CHANNELS, channels, strict=True)), **dict(arguments)}
-            self._known[key] = count_parameters(on_meta(lambda: self.conv(**given)))
+            self._known[key] = count_parameters(on_meta(lambda: conv(**given)))
         return self._known[key]
 
 
-def find_formula(build: Build, conv: Conv, base: Sequence[int]) -> ParameterFormula | None:
+def find_formula(build: Build, base: Sequence[int]) -> ParameterFormula | None:
     """Find the formula of the networks that `build` makes, or None where their layers are not linear in the widths.
 
     Args:
         build: Makes the network for a conv kind and widths; it is called on the meta device, so nothing is allocated.
-        conv: The kind whose parameters are counted.
         base: Any widths, as many as the network has.
     """
     origin = _outline(build, base)
@@ -118,10 +123,10 @@ def find_formula(build: Build, conv: Conv, base: Sequence[int]) -> ParameterForm
     coefficients = np.column_stack([constant - np.array(base) @ slopes, slopes.T])
     if not np.array_equal(coefficients @ np.array([1, *check]), checked.sides):
         return None
-    return _grouped(conv, coefficients, origin.structure)
+    return _grouped(coefficients, origin.structure)
 
 
-def _grouped(conv: Conv, coefficients: Sides, structure: tuple[Any, ...]) -> ParameterFormula:
+def _grouped(coefficients: Sides, structure: tuple[Any, ...]) -> ParameterFormula:
     """Write layers that are alike for all widths as one, with their number: a deep network has few different ones."""
     counts: Counter[tuple[Any, ...]] = Counter()
     start = 0
@@ -139,7 +144,7 @@ def _grouped(conv: Conv, coefficients: Sides, structure: tuple[Any, ...]) -> Par
             shapes.append((where, count))
         else:
             calls.append((where, arguments, count))
-    return ParameterFormula(conv, np.array(rows_of_all, dtype=np.int64), tuple(shapes), tuple(calls))
+    return ParameterFormula(np.array(rows_of_all, dtype=np.int64), tuple(shapes), tuple(calls))
 
 
 def _outline(build: Build, widths: Sequence[int]) -> _Outline:

@@ -8,7 +8,7 @@ from lit_adaptconv.layers.decoupled_dynamic import DecoupledDynamicFilter2d as D
 from lit_adaptconv.layers.deformable import DeformableConv2d as DeformableConv2d
 from lit_adaptconv.layers.dynamic_conv import DynamicConv2d as DynamicConv2d
 from lit_adaptconv.layers.dynamic_filter import DynamicFilter2d as DynamicFilter2d
-from lit_adaptconv.layers.dynamic_filter import LocalDynamicFilter2d as LocalDynamicFilter2d
+from lit_adaptconv.layers.dynamic_filter_local import LocalDynamicFilter2d as LocalDynamicFilter2d
 from lit_adaptconv.layers.involution import Involution2d as Involution2d
 from lit_adaptconv.layers.low_rank import LowRankAdaptiveConv2d as LowRankAdaptiveConv2d
 from lit_adaptconv.layers.odconv import ODConv2d as ODConv2d

@@ -19,7 +19,8 @@ from lit_adaptconv.layers.condconv import CondConv2d
 from lit_adaptconv.layers.decoupled_dynamic import DecoupledDynamicFilter2d
 from lit_adaptconv.layers.deformable import DeformableConv2d
 from lit_adaptconv.layers.dynamic_conv import DynamicConv2d
-from lit_adaptconv.layers.dynamic_filter import DynamicFilter2d, LocalDynamicFilter2d
+from lit_adaptconv.layers.dynamic_filter import DynamicFilter2d
+from lit_adaptconv.layers.dynamic_filter_local import LocalDynamicFilter2d
 from lit_adaptconv.layers.involution import Involution2d
 from lit_adaptconv.layers.low_rank import LowRankAdaptiveConv2d
 from lit_adaptconv.layers.odconv import ODConv2d

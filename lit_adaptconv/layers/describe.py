@@ -24,11 +24,13 @@ class KindDescription:
         equation: The output y of an input x, without the bias.
         kernel: What the kernel depends on beside the weights: nothing, the pixels around, or the whole image.
         source: Paper.
+        caution: What to know before building a network of this kind alone; empty if nothing.
     """
 
     equation: str
     kernel: Kernel
     source: str
+    caution: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class KindCost:
 
 
 _PAPER = "Zamora Esquivel et al., ICCV Workshops 2019"
+_UNMIXED = "mixes channels only where their number changes: set pointwise without 1×1 around"
 
 DESCRIPTIONS: dict[str, KindDescription] = {
     "standard": KindDescription("y = W ⋆ x", "static", "LeCun et al., Neural Computation 1989"),
@@ -60,7 +63,10 @@ DESCRIPTIONS: dict[str, KindDescription] = {
         "y(p) = (W_0 + Σ_j h_j(p) W_j) · x(p + ·), h = relu(A ⋆ x)", "per pixel", "De Brabandere et al., NeurIPS 2016"
     ),
     "condconv": KindDescription(
-        "y = (Σ_e α_e W_e) ⋆ x, α = sigmoid(R · mean(x))", "per sample", "Yang et al., NeurIPS 2019"
+        "y = (Σ_e α_e W_e) ⋆ x, α = sigmoid(R · mean(x))",
+        "per sample",
+        "Yang et al., NeurIPS 2019",
+        "8 experts make a network within a small budget very narrow: set num_experts",
     ),
     "dynamic_conv": KindDescription(
         "y = (Σ_k π_k W_k) ⋆ x, π = softmax(A₂ relu(A₁ · mean(x)) / τ)", "per sample", "Chen et al., CVPR 2020"
@@ -69,12 +75,16 @@ DESCRIPTIONS: dict[str, KindDescription] = {
         "y = (α_f ⊙ α_c ⊙ α_s ⊙ Σ_i α_wi W_i) ⋆ x, α = gates of mean(x)", "per sample", "Li et al., ICLR 2022"
     ),
     "involution": KindDescription(
-        "y[c](p) = H[group of c](p) · x[c](p + ·), H = S relu(norm(R x))", "per pixel", "Li et al., CVPR 2021"
+        "y[c](p) = H[group of c](p) · x[c](p + ·), H = S relu(norm(R x))",
+        "per pixel",
+        "Li et al., CVPR 2021",
+        _UNMIXED,
     ),
     "decoupled_dynamic": KindDescription(
         "y[c](p) = (S(p) ⊙ D[c]) · x[c](p + ·), S from x(p), D from mean(x)",
         "per pixel and sample",
         "Zhou et al., CVPR 2021",
+        _UNMIXED,
     ),
     "deformable": KindDescription(
         "y(p) = Σ_t W[t] m_t(p) x(p + t + Δ_t(p)), Δ and m from x",

@@ -1,18 +1,16 @@
-"""Dynamic Filter Networks: a small network generates the filters, for every sample or for every pixel."""
+"""Dynamic Filter Networks, dynamic convolution: a small network generates the filters of every sample."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lit_adaptconv.flops import elementwise_product_flops
-from lit_adaptconv.kernels.geometry import Padding, check_input, windows
+from lit_adaptconv.kernels.geometry import Padding, check_input
 from lit_adaptconv.layers.adaptive import STATIC_SHARE
-from lit_adaptconv.layers.base import ConvLayer, WindowedLayer
+from lit_adaptconv.layers.base import ConvLayer
 from lit_adaptconv.layers.init import uniform_bound
 from lit_adaptconv.layers.per_sample import per_sample_conv2d
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
@@ -99,133 +97,6 @@ class DynamicFilter2d(ConvLayer):
         kernels = torch.unflatten(self.filters(self.squeeze(batch)), 1, self.filter_shape)
         out = per_sample_conv2d(batch, kernels, self.bias, self.stride, self.padding, self.dilation, self.groups)
         return out if input.dim() == 4 else out.squeeze(0)
-
-    def extra_repr(self) -> str:
-        """Return the arguments that differ from their defaults."""
-        return self.describe(bias=(self.bias is not None, True))
-
-
-class LocalDynamicFilter2d(WindowedLayer):
-    """Dynamic local filtering of a Dynamic Filter Network: every pixel generates the filters that are applied there.
-
-        h(p)        = relu(features ⋆ x)(p)
-        K[o,c,t](p) = weight[0,o,c,t] + Σ_j h_j(p) · weight[j,o,c,t]
-        out[o](p)   = bias[o] + Σ_c Σ_t K[o,c,t](p) · x[c](p + t)
-
-    The paper leaves the filter-generating network open; this one is a convolution with ReLU and a linear (1×1) layer,
-    which sees all channels around the pixel. As its last layer is linear, the layer is computed as h + 1 ordinary
-    convolutions, weighted at every pixel: as many multiplications as with the kernels written out, and C_in · k² times
-    less memory. With h = max(4, C_in // reduction) hidden channels and generator windows of (qh, qw), it has
-    `(C_in * qh * qw + 1) * h + (h + 1) * C_out * C_in // groups * kh * kw + C_out` parameters.
-
-    Initialisation: outputs keep the variance of a standardised input: 95 % of the kernels' comes from weight[0], the
-    rest from h, so that depth does not compound what the input adds. Biases start at zero.
-
-    Source: De Brabandere, Jia, Tuytelaars, Van Gool, *Dynamic Filter Networks*, NeurIPS 2016,
-    https://arxiv.org/abs/1605.09673.
-
-    Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel_size: Size of the generated kernels, `k` or `(kh, kw)`.
-        stride: Step between output pixels.
-        padding: Zeros on each side, in pixels, or "same" or "valid".
-        dilation: Distance between taps, of the kernels and of the generator.
-        groups: Channel groups; divides both channel counts.
-        bias: Whether to add a learned constant to each output channel.
-        generator_size: Size of the window that the generator sees, `q` or `(qh, qw)`; None means `kernel_size`.
-        reduction: How many times narrower than the input the generator's hidden layer is.
-        device: Where the parameters are made.
-        dtype: Type of the parameters.
-
-    Raises:
-        ValueError: An argument is out of its range; the message names it and its value.
-
-    Example:
-        >>> LocalDynamicFilter2d(16, 8, 3, padding=1)(torch.randn(2, 16, 32, 32)).shape
-        torch.Size([2, 8, 32, 32])
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] = 1,
-        padding: Padding = 0,
-        dilation: int | tuple[int, int] = 1,
-        groups: int = 1,
-        bias: bool = True,
-        *,
-        generator_size: int | tuple[int, int] | None = None,
-        reduction: int = 4,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, generator_size)
-        self.hidden = hidden_channels(in_channels, reduction)
-        self.features = nn.Conv2d(
-            in_channels,
-            self.hidden,
-            self.generator_size,
-            self.stride,
-            dilation=self.dilation,
-            device=device,
-            dtype=dtype,
-        )
-        shape = (self.hidden + 1, out_channels, in_channels // groups, *self.kernel_size)
-        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
-        self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the parameters anew, as the class describes."""
-        seen = uniform_bound(1 / math.sqrt(math.prod(self.features.weight.shape[1:])))
-        nn.init.uniform_(self.features.weight, -seen, seen)
-        terms = math.prod(self.weight.shape[2:])
-        static = uniform_bound(math.sqrt(STATIC_SHARE / terms))
-        relu_power = 0.5  # E[relu(z)²] for z standard normal
-        dynamic = uniform_bound(math.sqrt((1 - STATIC_SHARE) / (terms * self.hidden * relu_power)))
-        nn.init.uniform_(self.weight[:1], -static, static)
-        nn.init.uniform_(self.weight[1:], -dynamic, dynamic)
-        for bias in (self.features.bias, self.bias):
-            if bias is not None:
-                nn.init.zeros_(bias)
-
-    def forward(
-        self, input: Float[Tensor, "*batch in_channels height width"]
-    ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
-        """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
-        check_input(input.shape, self.in_channels)
-        batch = input if input.dim() == 4 else input.unsqueeze(0)
-        rows, columns = windows(
-            (batch.shape[-2], batch.shape[-1]),
-            self.kernel_size,
-            self.generator_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-        )
-        hidden = F.relu(self.features(F.pad(batch, (*columns.generator_pad, *rows.generator_pad))))
-        by_group = torch.unflatten(self.weight, 1, (self.groups, -1)).transpose(0, 1)
-        values = F.conv2d(
-            F.pad(batch, (*columns.kernel_pad, *rows.kernel_pad)),
-            by_group.flatten(0, 2),
-            None,
-            self.stride,
-            0,
-            self.dilation,
-            self.groups,
-        )
-        values = torch.unflatten(values, 1, (self.groups, self.hidden + 1, -1))
-        out = values[:, :, 0] + (values[:, :, 1:] * hidden[:, None, :, None]).sum(2)
-        out = out.flatten(1, 2)
-        out = out if self.bias is None else out + self.bias[:, None, None].to(out.dtype)
-        return out if input.dim() == 4 else out.squeeze(0)
-
-    def extra_flops(self, output_shape: tuple[int, ...]) -> int:
-        """Multiply-adds of the hidden channels with their convolutions."""
-        return elementwise_product_flops(output_shape, self.hidden)
 
     def extra_repr(self) -> str:
         """Return the arguments that differ from their defaults."""

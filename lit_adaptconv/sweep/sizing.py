@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from lit_adaptconv.backbones.base import Backbone, Width
-from lit_adaptconv.budget import count_parameters, fit_budget
+from lit_adaptconv.budget import Family, count_parameters
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.flops import forward_flops
 from lit_adaptconv.layers.conv import Conv
@@ -44,6 +45,10 @@ class Networks:
     conv: Conv
     image_shape: tuple[int, int, int]
 
+    @cached_property
+    def _family(self) -> Family:
+        return Family(self.build)
+
     def of(self, width: Width) -> Backbone:
         """The network with this width."""
         return self.build(self.conv, width)
@@ -60,7 +65,7 @@ class Networks:
         network = on_meta(lambda: self.of(1.0))
         if budget is not None:
             try:
-                widths = fit_budget(self.build, self.conv, budget).widths
+                widths = self._family.fit(self.conv, budget).widths
             except UserError as error:
                 return NetworkSize(impossible=str(error))
             network = on_meta(lambda: self.of(list(widths)))

@@ -30,6 +30,7 @@ def test_equations_are_printed_as_they_are(capsys: pytest.CaptureFixture[str], m
     for text in DESCRIPTIONS.values():
         assert text.equation in printed  # brackets are no markup
         assert text.source in printed
+        assert text.caution in printed
 
 
 def test_an_argument_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

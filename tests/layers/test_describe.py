@@ -128,3 +128,16 @@ def test_the_docs_have_the_same_table() -> None:
 def test_the_docs_have_a_section_for_every_kind(kind: str) -> None:
     headings = [line for line in OPERATORS.read_text(encoding="utf-8").splitlines() if line.startswith("### ")]
     assert sum(f"`{kind}`" in heading for heading in headings) == 1
+
+
+@every_kind
+def test_a_kind_that_may_leave_channels_unmixed_says_so(kind: str) -> None:
+    x = images()
+    changed = x.clone()
+    changed[:, 3] += torch.randn(2, 9, 9, generator=torch.Generator().manual_seed(2), dtype=x.dtype)
+    layer = trained(kind)
+    for generator in ("reduce", "spatial", "channel"):  # the filters no longer depend on the image
+        if hasattr(layer, generator):
+            nn.init.zeros_(layer.get_submodule(generator).weight)
+    mixes = not torch.equal(layer(x)[:, 0], layer(changed)[:, 0])
+    assert mixes == ("mixes channels only" not in DESCRIPTIONS[kind].caution)
