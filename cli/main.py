@@ -25,6 +25,7 @@ TRAINING = ("fit", "validate", "test", "predict")
 COMMANDS = {
     "compare": "adaptconv_cli.compare:compare",
     "kinds": "adaptconv_cli.kinds:kinds",
+    "report": "adaptconv_cli.report:report",
     "status": "adaptconv_cli.status:status",
     "sweep": "adaptconv_cli.sweep:sweep",
 }

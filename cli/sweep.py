@@ -28,13 +28,14 @@ from lit_adaptconv.sweep.progress import Monitor
 from lit_adaptconv.sweep.sizing import Networks, NetworkSize
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Pair, Trial, TrialMaker, fit_config, pairs
+from lit_adaptconv.sweep.verdict import verdict_of
 
 from .display import live
 from .dry_run import print_dry_run
 from .main import INTERRUPTED
 from .plan import SweepOptions, build_data, networks, output_folder, parse_plan, plan_text
 from .trial import resolve, run_trial
-from .verdict import print_verdict, verdict_of
+from .verdict import print_verdict
 
 SOME_FAILED = 3
 
