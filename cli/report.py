@@ -88,7 +88,9 @@ def _parse(args: list[str]) -> ReportOptions:
 def _write(output: Path, contents: Sequence[SweepContent], pictures: Sequence[Sequence[str]]) -> None:
     for prefix, content in zip(_prefixes(contents), contents, strict=True):
         for name, table in (("trials", content.results), ("curves", content.curves)):
-            write_atomically(output / f"{prefix}{name}.csv", lambda file, table=table: pyarrow.csv.write_csv(table, file))
+            write_atomically(
+                output / f"{prefix}{name}.csv", lambda file, table=table: pyarrow.csv.write_csv(table, file)
+            )
     write_text(output / "summary.md", summary(contents, pictures))
     write_text(output / PAGE, page(contents))
 

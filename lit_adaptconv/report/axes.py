@@ -33,7 +33,8 @@ def size_axis(title: str, low: float, high: float) -> dict[str, Any]:
     """A logarithmic axis of sizes with room at both ends, ticks at 1, 2 and 5 where they are few."""
     margin = 0.06 * max(math.log10(high / low), 0.5)
     ends = [math.log10(low) - margin, math.log10(high) + margin]
-    ticks = [m * 10.0**e for e in range(math.floor(ends[0]), math.ceil(ends[1]) + 1) for m in (1, 2, 5)]
+    mantissas = (1, 1.5, 2, 3, 5, 7) if high < 6 * low else (1, 2, 5)
+    ticks = [m * 10.0**e for e in range(math.floor(ends[0]), math.ceil(ends[1]) + 1) for m in mantissas]
     inside = [t for t in ticks if ends[0] <= math.log10(t) <= ends[1]]
     if len(inside) > 8:
         inside = [t for t in inside if f"{t:e}"[0] == "1"]
@@ -46,7 +47,7 @@ def ratio_axis(title: str, low: float, high: float) -> dict[str, Any]:
     reach = max(1.15 * abs(math.log10(low)), 1.15 * abs(math.log10(high)), math.log10(1.6))
     values = (1 / 100, 1 / 50, 1 / 20, 1 / 10, 1 / 5, 1 / 2, 1, 2, 5, 10, 20, 50, 100)
     if reach < math.log10(3):
-        values = (1 / 3, 1 / 2, 1 / 1.5, 1 / 1.2, 1, 1.2, 1.5, 2, 3)
+        values = (0.35, 0.5, 0.7, 1, 1.4, 2, 2.8)
     inside = [v for v in values if abs(math.log10(v)) <= reach]
     text = [f"× {v:.2f}".rstrip("0").rstrip(".") for v in inside]
     return {"title": {"text": title}, "type": "log", "range": [-reach, reach], "tickvals": inside, "ticktext": text}

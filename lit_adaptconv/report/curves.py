@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import plotly.graph_objects as go
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lit_adaptconv.report.axes import SPENT, percent_axis, spent_axis
 from lit_adaptconv.report.content import SweepContent, budget_name
-from lit_adaptconv.report.style import MUTED, figure, label_ends, rounded
+from lit_adaptconv.report.drawing import Drawing
+from lit_adaptconv.report.style import label_ends, rounded
 from lit_adaptconv.sweep.sentences import percent
 from lit_adaptconv.sweep.statistics import Array
 from lit_adaptconv.sweep.summaries import MEASURES, Measure
@@ -84,7 +84,7 @@ def median_curves(content: SweepContent, budget: int | None) -> dict[str, Median
 
 def curves_figure(
     content: SweepContent, budget: int | None, measure: Measure, medians: dict[str, MedianCurve] | None = None
-) -> go.Figure | None:
+) -> Drawing | None:
     """Validation accuracy over what was spent, a line and a band an arm; None where there is no evaluation.
 
     Args:
@@ -98,15 +98,15 @@ def curves_figure(
     if not lines:
         return None
     title = f"Learning curves, {budget_name(budget)}"
-    made = figure(spent_axis(measure), percent_axis("Validation accuracy, median and quartiles"), title)
+    made = Drawing(title, spent_axis(measure), percent_axis("Validation accuracy"))
     for arm, curve in lines.items():
         style = content.arms[arm]
         x = curve.spent[measure]
         both = np.concatenate([curve.high, curve.low[::-1]])
-        made.add_trace(
+        made.data.append(
             style.trace(
-                x=rounded(np.concatenate([x, x[::-1]])),
-                y=rounded(both),
+                x=rounded(np.concatenate([x, x[::-1]]), 5),
+                y=rounded(both, 4),
                 mode="lines",
                 line={"width": 0},
                 fill="toself",
@@ -117,10 +117,10 @@ def curves_figure(
         )
     for arm, curve in lines.items():
         style = content.arms[arm]
-        made.add_trace(
+        made.data.append(
             style.trace(
-                x=rounded(curve.spent[measure]),
-                y=rounded(curve.median),
+                x=rounded(curve.spent[measure], 5),
+                y=rounded(curve.median, 4),
                 customdata=np.stack([curve.low, curve.high, curve.n], 1).round(2).tolist(),
                 mode="lines",
                 line={"color": style.colour, "width": 2.2, "dash": style.dash},
@@ -137,19 +137,10 @@ def curves_figure(
     return made
 
 
-def _targets(made: go.Figure, content: SweepContent) -> None:
+def _targets(made: Drawing, content: SweepContent) -> None:
     for target in content.sweep.targets:
-        made.add_hline(y=100 * target, line={"color": MUTED, "width": 1, "dash": "dot"}, name=f"target {target:g}")
-        made.add_annotation(
-            text=f"target {percent(target)}",
-            x=0.006,
-            xref="paper",
-            xanchor="left",
-            y=100 * target,
-            yanchor="bottom",
-            showarrow=False,
-            font={"color": MUTED, "size": 11},
-        )
+        made.rule(y=100 * target, name=f"target {target:g}")
+        made.note(f"target {percent(target)}", x=0.006, y=100 * target, xanchor="left", yanchor="bottom", size=11)
 
 
 def _numbers(table: pa.Table, name: str) -> Array:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import plotly.graph_objects as go
-
 from lit_adaptconv.report.content import SweepContent
 from lit_adaptconv.report.curves import curves_figure, median_curves
+from lit_adaptconv.report.drawing import Drawing
 from lit_adaptconv.report.pareto import Size, pareto_figure
 from lit_adaptconv.report.ratio import difference_figure, ratio_figure
 from lit_adaptconv.report.smallest import smallest_figure
@@ -23,12 +22,12 @@ class NamedFigure:
     Attributes:
         place: Its place on the page: pareto, curves, survival, ratio, difference or smallest.
         choice: What the selectors say when it is shown: target, measure, budget and size, "" where one does not matter.
-        figure: The figure.
+        drawing: The figure.
     """
 
     place: str
     choice: tuple[str, str, str, str]
-    figure: go.Figure
+    drawing: Drawing
 
     @property
     def name(self) -> str:
@@ -83,6 +82,6 @@ def budget_key(budget: int | None) -> str:
     return "usual" if budget is None else str(budget)
 
 
-def _named(place: str, choice: tuple[str, str, str, str], made: go.Figure | None) -> Iterator[NamedFigure]:
+def _named(place: str, choice: tuple[str, str, str, str], made: Drawing | None) -> Iterator[NamedFigure]:
     if made is not None:
         yield NamedFigure(place, choice, made)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lit_adaptconv.sweep.sentences import percent, sentences
+from lit_adaptconv.sweep.sentences import percent, points, ratio, sentences
 from lit_adaptconv.sweep.summaries import Claim, Comparison
 from lit_adaptconv.sweep.verdict import Verdict
 
@@ -66,14 +66,28 @@ def headlines(verdict: Verdict, target: float) -> tuple[Headline, ...]:
 def _parts(found: Sequence[Comparison], words: dict[Literal["better", "worse"], str], on: str) -> list[Part]:
     claims = [c.claim for c in found]
     goal = on.removeprefix("steps") if on.startswith("steps") else ""
-    parts = [Part(claim, f"{word}{goal} {_where(claims, claim)}") for claim, word in words.items() if claim in claims]
-    return parts or [Part("no claim", f"no claim on {on}")]
+    parts = [
+        Part(claim, f"{word}{goal} {_where(claims, claim)}{_estimates([c for c in found if c.claim == claim])}")
+        for claim, word in words.items()
+        if claim in claims
+    ]
+    return parts or [Part("no claim", f"no claim on {on}{_estimates(found)}")]
 
 
 def _where(claims: Sequence[Claim], claim: Claim) -> str:
     if len(claims) == 1:
         return "at the one budget"
     return f"at {claims.count(claim)} of {len(claims)} budgets"
+
+
+def _estimates(found: Sequence[Comparison]) -> str:
+    """The estimates, from the smallest to the largest."""
+    known = sorted(c.estimate for c in found if c.estimate is not None)
+    if not known:
+        return ""
+    accuracy = found[0].measure == "accuracy"
+    shown = " to ".join(dict.fromkeys(points(v) if accuracy else ratio(v) for v in (known[0], known[-1])))
+    return f" ({shown} points)" if accuracy else f" (×\u00a0{shown})"
 
 
 def spoken(verdict: Verdict, target: float) -> tuple[str, ...]:

@@ -52,6 +52,6 @@ async def _draw(figures: Sequence[NamedFigure]) -> dict[str, bytes]:
     async with kaleido.Kaleido(n=1, timeout=SECONDS, mathjax=False) as browser:  # else it is fetched from a network
         for each in figures:
             for format in ("png", "svg"):
-                options = {"format": format, "width": WIDTH, "height": each.figure.layout.height, "scale": SCALE}
-                drawn[f"{each.name}.{format}"] = await browser.calc_fig(each.figure.to_dict(), opts=options)
+                options = {"format": format, "width": WIDTH, "height": each.drawing.layout["height"], "scale": SCALE}
+                drawn[f"{each.name}.{format}"] = await browser.calc_fig(each.drawing.plotly(), opts=options)
     return drawn

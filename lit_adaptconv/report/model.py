@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from lit_adaptconv.report.axes import MEASURE_NAMES
 from lit_adaptconv.report.content import SweepContent
+from lit_adaptconv.report.drawing import GRID, INK, MUTED
 from lit_adaptconv.report.figures import page_figures
-from lit_adaptconv.report.style import GRID, INK, MUTED
 from lit_adaptconv.report.thinning import page_curves
 
 PLACES = ("pareto", "curves", "survival", "ratio", "difference", "smallest")
@@ -29,9 +29,7 @@ def model(content: SweepContent) -> dict[str, Any]:
     figures: dict[str, dict[str, Any]] = {place: {} for place in PLACES}
     uses: dict[str, list[str]] = {place: [] for place in PLACES}
     for made in page_figures(content):
-        drawn = made.figure.to_dict()
-        drawn["layout"].pop("template", None)
-        figures[made.place]["|".join(made.choice)] = drawn
+        figures[made.place]["|".join(made.choice)] = {"data": made.drawing.data, "layout": made.drawing.layout}
         uses[made.place] = [part for part, value in zip(PARTS, made.choice, strict=True) if value]
     return {
         "file": "".join(c if c.isalnum() or c in "-_" else "-" for c in content.sweep.name),
@@ -48,11 +46,13 @@ def model(content: SweepContent) -> dict[str, Any]:
 
 
 def packed(table: pa.Table) -> dict[str, Any]:
-    """A table by columns; text that repeats itself as values and codes; null for what is no finite number."""
+    """A table by columns; what repeats itself as values and codes, or a length; null for what is no finite number."""
     columns: dict[str, Any] = {}
     for name in table.column_names:
         column = table[name].combine_chunks()
-        if pa.types.is_string(column.type) and 2 * len(column.unique()) <= len(column):
+        if len(column) > 1 and len(column.unique()) == 1 and not pa.types.is_floating(column.type):
+            columns[name] = {"values": column[:1].to_pylist(), "length": len(column)}
+        elif pa.types.is_string(column.type) and 2 * len(column.unique()) <= len(column):
             encoded = column.dictionary_encode()
             columns[name] = {"values": encoded.dictionary.to_pylist(), "codes": encoded.indices.to_pylist()}
         elif pa.types.is_floating(column.type):

@@ -97,9 +97,10 @@ def _verdict(verdict: Verdict) -> str:
                                for part in headline.parts)  # fmt: skip
             against = f"<b>{html.escape(headline.arm)}</b> against {html.escape(headline.primary)}"
             lines.append(f"<p class=headline>{against}: {claims}.</p>")
-        said = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in spoken(verdict, target))
+        items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in spoken(verdict, target))
+        said = f"<details open><summary>In full</summary><ul class=sentences>{items}</ul></details>"
         hidden = "" if target == verdict.main_target else " hidden"
-        parts.append(f'<div data-target="{target:g}"{hidden}>{"".join(lines)}<ul class=sentences>{said}</ul></div>')
+        parts.append(f'<div data-target="{target:g}"{hidden}>{"".join(lines)}{said}</div>')
     return "\n".join(parts)
 
 
@@ -135,7 +136,7 @@ def _card(place: str, how: str) -> str:
         if place == "pareto"
         else ""
     )
-    wide = " wide" if place == "pareto" else ""
+    wide = " wide" if place in ("pareto", "smallest") else ""
     return (
         f'<article class="card{wide}" data-place="{place}"><div class=head><h2></h2>{size}</div>'
         f"<p class=how>{html.escape(how)}</p><div class=legend></div><div class=plot role=img></div></article>"

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import plotly.graph_objects as go
 
 from lit_adaptconv.report.axes import percent_axis, size_axis
 from lit_adaptconv.report.content import SweepContent, budget_name
-from lit_adaptconv.report.style import INK, figure, label_ends
+from lit_adaptconv.report.drawing import INK, Drawing
+from lit_adaptconv.report.style import label_ends
 from lit_adaptconv.sweep.sentences import percent
 from lit_adaptconv.sweep.summaries import AccuracySummary
 
@@ -38,7 +38,7 @@ def pareto_front(sizes: Sequence[float], values: Sequence[float]) -> list[int]:
     return front
 
 
-def pareto_figure(content: SweepContent, size: Size = "parameters") -> go.Figure | None:
+def pareto_figure(content: SweepContent, size: Size = "parameters") -> Drawing | None:
     """Mean test accuracy with its interval over the size, a line an arm; None while no trial is done.
 
     Args:
@@ -53,20 +53,20 @@ def pareto_figure(content: SweepContent, size: Size = "parameters") -> go.Figure
     means = [100 * (a.mean or 0.0) for a in known]
     title = f"Test accuracy by {'parameters' if size == 'parameters' else 'FLOPs of one image'}"
     x = size_axis(SIZE_TITLES[size], min(sizes), max(sizes))
-    made = figure(x, percent_axis("Test accuracy, mean over seeds"), title)
+    made = Drawing(title, x, percent_axis("Test accuracy"))
     dots = _dots(content, size)
     for style in content.arms.values():
         if style.name in dots:
             xs, ys = dots[style.name]
             marker = {"color": style.colour, "size": 5, "opacity": 0.35, "symbol": style.symbol}
-            made.add_trace(style.trace(x=xs, y=ys, mode="markers", marker=marker, hoverinfo="skip", showlegend=False))
+            made.data.append(style.trace(x=xs, y=ys, mode="markers", marker=marker, hoverinfo="skip", showlegend=False))
     ends = []
     for style in content.arms.values():
         mine = sorted((i for i, a in enumerate(known) if a.at.arm == style.name), key=lambda i: sizes[i])
         if not mine:
             continue
         line = [known[i] for i in mine]
-        made.add_trace(
+        made.data.append(
             style.trace(
                 x=[sizes[i] for i in mine],
                 y=[round(means[i], 4) for i in mine],
@@ -80,17 +80,17 @@ def pareto_figure(content: SweepContent, size: Size = "parameters") -> go.Figure
         )
         ends.append((style, means[mine[-1]]))
     front = pareto_front(sizes, means)
-    made.add_trace(
-        go.Scatter(
-            x=[sizes[i] for i in front],
-            y=[round(means[i], 4) for i in front],
-            name="Pareto front",
-            meta={"role": "front"},
-            mode="lines+markers",
-            line={"color": INK, "width": 1, "dash": "dot", "shape": "hv"},
-            marker={"color": "rgba(0,0,0,0)", "size": 17, "line": {"color": INK, "width": 1.2}},
-            hoverinfo="skip",
-        )
+    made.data.append(
+        {
+            "type": "scatter",
+            "x": [sizes[i] for i in front],
+            "y": [round(means[i], 4) for i in front],
+            "name": "Pareto front",
+            "mode": "lines+markers",
+            "line": {"color": INK, "width": 1, "dash": "dot", "shape": "hv"},
+            "marker": {"color": "rgba(0,0,0,0)", "size": 17, "line": {"color": INK, "width": 1.2}},
+            "hoverinfo": "skip",
+        }
     )
     low, high = _reach(known, [y for _, ys in dots.values() for y in ys])
     label_ends(made, ends, low, high)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import plotly.graph_objects as go
-
 from lit_adaptconv.report.axes import MEASURE_NAMES, ratio_axis
 from lit_adaptconv.report.content import SweepContent
-from lit_adaptconv.report.style import GRID, INK, MUTED, ArmStyle, figure, plain
+from lit_adaptconv.report.drawing import GRID, INK, Drawing
+from lit_adaptconv.report.style import ArmStyle, plain
 from lit_adaptconv.sweep.sentences import p_value, percent, points, ratio
 from lit_adaptconv.sweep.summaries import Comparison, Measure
 
 ROW_PIXELS = 26
 
 
-def ratio_figure(content: SweepContent, target: float, measure: Measure) -> go.Figure | None:
+def ratio_figure(content: SweepContent, target: float, measure: Measure) -> Drawing | None:
     """Time to a target / the primary arm's, a point and an interval an arm and budget; None without a comparison.
 
     Args:
@@ -29,12 +28,12 @@ def ratio_figure(content: SweepContent, target: float, measure: Measure) -> go.F
     ends = [v for c in found for v in (c.estimate or 1.0, *(c.interval or ()))]
     primary = plain(content.sweep.primary_arm)
     name = MEASURE_NAMES[measure] if measure == "flops" else MEASURE_NAMES[measure].lower()
-    x = ratio_axis(f"{name} to {percent(target)}, relative to {primary} (log scale)", min(ends), max(ends))
+    x = ratio_axis(f"{name}, times those of {primary} (log scale)", min(ends), max(ends))
     title = f"Ratio of {name} to {percent(target)}"
     return _forest(content, found, x, title, 1.0, ("← needs less", "needs more →"))
 
 
-def difference_figure(content: SweepContent) -> go.Figure | None:
+def difference_figure(content: SweepContent) -> Drawing | None:
     """Difference in test accuracy to the primary arm, a point and an interval an arm and budget."""
     found = [c for c in _comparisons(content) if c.measure == "accuracy" and c.estimate is not None]
     if not found:
@@ -42,7 +41,7 @@ def difference_figure(content: SweepContent) -> go.Figure | None:
     reach = max(1.15 * abs(100 * v) for c in found for v in (c.estimate or 0.0, *(c.interval or ()))) or 1.0
     primary = plain(content.sweep.primary_arm)
     x = {
-        "title": {"text": f"Test accuracy minus {primary}'s, percentage points"},
+        "title": {"text": f"Percentage points above {primary}"},
         "range": [-reach, reach],
         "nticks": 7,
         "tickformat": "+~f",
@@ -63,7 +62,7 @@ def _forest(
     title: str,
     null: float,
     sides: tuple[str, str],
-) -> go.Figure:
+) -> Drawing:
     budgets = [b for b in content.shown_budgets if any(c.budget == b for c in found)]
     styles = [s for s in content.arms.values() if any(c.arm == s.name for c in found)]
     rows = len(budgets) * len(styles)
@@ -76,29 +75,19 @@ def _forest(
         "showgrid": False,
     }
     height = min(1400, max(300, 170 + ROW_PIXELS * rows))
-    made = figure({**x, "showgrid": True, "gridcolor": GRID}, y, title, height)
-    made.add_vline(x=null, line={"color": INK, "width": 1})
+    made = Drawing(title, {**x, "showgrid": True, "gridcolor": GRID}, y, height)
+    made.rule(x=null, color=INK, dash="solid")
     for text, place, anchor in ((sides[0], 0.0, "left"), (sides[1], 1.0, "right")):
-        made.add_annotation(
-            text=text,
-            x=place,
-            xref="paper",
-            xanchor=anchor,
-            y=1.0,
-            yref="paper",
-            yanchor="bottom",
-            showarrow=False,
-            font={"color": MUTED, "size": 11},
-        )
+        made.note(text, x=place, y=1.0, xanchor=anchor, yref="paper", yanchor="bottom", size=11)
     for k, style in enumerate(styles):
         shift = 0.7 * ((k + 0.5) / len(styles) - 0.5)
         mine = [c for c in found if c.arm == style.name]
-        made.add_trace(_points(style, mine, [budgets.index(c.budget) + shift for c in mine]))
-    made.update_layout(legend={"y": 1.06})
+        made.data.append(_points(style, mine, [budgets.index(c.budget) + shift for c in mine]))
+    made.layout["legend"]["y"] = 1.06
     return made
 
 
-def _points(style: ArmStyle, found: list[Comparison], heights: list[float]) -> go.Scatter:
+def _points(style: ArmStyle, found: list[Comparison], heights: list[float]) -> dict[str, Any]:
     scale = 100.0 if found[0].measure == "accuracy" else 1.0
     values = [scale * (c.estimate or 0.0) for c in found]
     high = [scale * c.interval.high - v if c.interval else 0.0 for c, v in zip(found, values, strict=True)]

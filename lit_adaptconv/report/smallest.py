@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 
-import plotly.graph_objects as go
-
 from lit_adaptconv.report.axes import size_axis
 from lit_adaptconv.report.content import SweepContent
-from lit_adaptconv.report.style import GRID, MUTED, figure
+from lit_adaptconv.report.drawing import GRID, Drawing
 from lit_adaptconv.sweep.sentences import percent, ratio
 
 NOT_REACHED = "not reached"
 
 
-def smallest_figure(content: SweepContent) -> go.Figure | None:
+def smallest_figure(content: SweepContent) -> Drawing | None:
     """Fewest parameters with which the mean test accuracy is at least each target, a marker an arm.
 
     An arm that gets there at no budget stands in a column of its own.
@@ -46,8 +44,8 @@ def smallest_figure(content: SweepContent) -> go.Figure | None:
     }
     styles = list(content.arms.values())
     height = min(1400, max(280, 160 + 24 * len(targets) * len(styles)))
-    made = figure({**x, "showgrid": True, "gridcolor": GRID}, y, "Smallest network that is accurate enough", height)
-    made.add_vline(x=10 ** (high + 0.01 * (high - low)), line={"color": MUTED, "width": 1, "dash": "dot"})
+    made = Drawing("Smallest network that is accurate enough", {**x, "showgrid": True, "gridcolor": GRID}, y, height)
+    made.rule(x=10 ** (high + 0.01 * (high - low)))
     for k, style in enumerate(styles):
         mine = [s for s in verdict.smallest_budgets if s.arm == style.name]
         shift = 0.6 * (0.5 - (k + 0.5) / len(styles))
@@ -59,7 +57,7 @@ def smallest_figure(content: SweepContent) -> go.Figure | None:
             size = f"<b>{s.at.parameters:,} parameters</b>" if there and s.at else "<b>at no budget that was tried</b>"
             accuracy = "" if s.accuracy is None else f"<br>mean test accuracy {100 * s.accuracy:.2f} %"
             text.append(f"{size}{accuracy}{times}")
-        made.add_trace(
+        made.data.append(
             style.trace(
                 x=[f if there else column for f, there in zip(found, reached, strict=True)],
                 y=[targets.index(s.target) + shift for s in mine],

@@ -1,4 +1,4 @@
-"""What all figures share: the colour and symbol of each arm, names made harmless, axes."""
+"""How arms look in every figure: colour, symbol, dash, and their names made harmless."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import plotly.graph_objects as go
-
+from lit_adaptconv.report.drawing import Drawing
 from lit_adaptconv.sweep.statistics import Array
 
 COLOURS = ("#6c7a89", "#2f7ed8", "#d9660b", "#12936f", "#b84d9b", "#9a7d0a", "#7d63d6", "#d64550")
 """Grey for the primary arm, then colours that keep a contrast of 3 on white and on near-black, to colour-blind eyes too."""
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "star", "hexagon")
 DASHES = ("solid", "dash", "dot", "dashdot")
-INK, MUTED, GRID = "#1f2328", "#5b636d", "#e5e7ea"
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 LONGEST_NAME = 24
 _LABEL_HEIGHT = 0.055  # of a figure's height: less, and two labels touch
 
@@ -59,9 +56,10 @@ class ArmStyle:
         """Dash of its lines; another where the colours start again."""
         return DASHES[self.number // len(COLOURS) % len(DASHES)]
 
-    def trace(self, **settings: Any) -> go.Scatter:
+    def trace(self, **settings: Any) -> dict[str, Any]:
         """A trace of this arm, which the page hides with the arm."""
-        return go.Scatter(name=self.label, legendgroup=str(self.number), meta={"arm": self.number}, **settings)
+        of_arm = {"name": self.label, "legendgroup": str(self.number), "meta": {"arm": self.number}}
+        return {"type": "scatter", **of_arm, **settings}
 
 
 def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
@@ -75,45 +73,7 @@ def plain(text: str, longest: int = LONGEST_NAME) -> str:
     return html.escape(text if len(text) <= longest else text[: longest - 1] + "…", quote=False)
 
 
-def figure(x: dict[str, Any], y: dict[str, Any], title: str, height: int = 420) -> go.Figure:
-    """An empty figure.
-
-    Args:
-        x: Settings of the x axis.
-        y: Settings of the y axis.
-        title: Title, which the page shows outside the figure.
-        height: Height in pixels.
-    """
-    axis = {
-        "gridcolor": GRID,
-        "linecolor": MUTED,
-        "tickcolor": MUTED,
-        "zeroline": False,
-        "showline": True,
-        "ticks": "outside",
-        "ticklen": 4,
-        "automargin": True,
-        "tickfont": {"color": MUTED, "size": 12},
-    }
-    return go.Figure(
-        layout=go.Layout(
-            template=go.layout.Template(),
-            title={"text": title, "x": 0, "xref": "paper", "xanchor": "left", "font": {"size": 16}},
-            font={"family": FONT, "size": 13, "color": INK},
-            paper_bgcolor="white",
-            plot_bgcolor="rgba(0,0,0,0)",
-            height=height,
-            margin={"l": 56, "r": 24, "t": 64, "b": 52},
-            hovermode="closest",
-            hoverlabel={"font": {"family": FONT, "size": 13}, "align": "left"},
-            legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
-            xaxis={**axis, "showgrid": False, **x},
-            yaxis={**axis, "showline": False, "ticks": "", **y},
-        )
-    )
-
-
-def label_ends(made: go.Figure, ends: Sequence[tuple[ArmStyle, float]], low: float, high: float) -> None:
+def label_ends(made: Drawing, ends: Sequence[tuple[ArmStyle, float]], low: float, high: float) -> None:
     """Write each arm's name to the right of where its line ends, moved apart where they would touch.
 
     Args:
@@ -122,22 +82,13 @@ def label_ends(made: go.Figure, ends: Sequence[tuple[ArmStyle, float]], low: flo
         low: Lower end of the y axis.
         high: Upper end of the y axis.
     """
-    gap = _LABEL_HEIGHT * (high - low)
-    places = spread_apart([y for _, y in ends], gap)
+    places = spread_apart([y for _, y in ends], _LABEL_HEIGHT * (high - low))
     for (style, _), y in zip(ends, places, strict=True):
-        made.add_annotation(
-            text=style.label,
-            name=f"arm {style.number}",
-            x=1.01,
-            xref="paper",
-            xanchor="left",
-            y=y,
-            showarrow=False,
-            font={"color": style.colour, "size": 12},
-        )
+        made.note(style.label, name=f"arm {style.number}", x=1.01, y=round(y, 4), xanchor="left", colour=style.colour)
     longest = max((len(style.name[:LONGEST_NAME]) for style, _ in ends), default=0)
-    made.update_layout(margin={"r": 24 + 7 * longest}, showlegend=False)
-    made.update_yaxes(range=[low, high])
+    made.layout["margin"]["r"] = 24 + 7 * longest
+    made.layout["showlegend"] = False
+    made.layout["yaxis"]["range"] = [low, high]
 
 
 def spread_apart(values: Sequence[float], gap: float) -> list[float]:

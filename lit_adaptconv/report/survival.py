@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import plotly.graph_objects as go
 from scipy import stats
 
 from lit_adaptconv.report.axes import percent_axis, spent_axis
 from lit_adaptconv.report.content import SweepContent, budget_name
-from lit_adaptconv.report.style import MUTED, figure, rounded
+from lit_adaptconv.report.drawing import Drawing
+from lit_adaptconv.report.style import rounded
 from lit_adaptconv.sweep.observations import Observations
 from lit_adaptconv.sweep.sentences import percent
 from lit_adaptconv.sweep.statistics import Array, Mask
@@ -65,7 +65,7 @@ def reach_curve(times: Array, reached: Mask) -> ReachCurve | None:
 
 def survival_figure(
     content: SweepContent, observations: Observations, budget: int | None, target: float, measure: Measure
-) -> go.Figure | None:
+) -> Drawing | None:
     """Share of the trials that have reached a target over what was spent, a line an arm.
 
     Args:
@@ -81,20 +81,23 @@ def survival_figure(
     at = observations.budgets.index(budget)
     observed, reached = observations.observed(target, measure)[:, at], observations.reached(target)[:, at]
     title = f"Trials that have reached {percent(target)}, {budget_name(budget)}"
-    y = {**percent_axis("Share of trials (Kaplan–Meier)"), "range": [-4, 104], "tickvals": [0, 25, 50, 75, 100]}
-    made = figure(spent_axis(measure), y, title)
-    made.add_hline(y=50, line={"color": MUTED, "width": 1, "dash": "dot"})
+    y = {**percent_axis("Share of trials (Kaplan–Meier)"), "range": [-3, 106], "tickvals": [*range(0, 101, 25)]}
+    y["ticktext"] = [f"{share} %" for share in y["tickvals"]]
+    made = Drawing(title, spent_axis(measure), y)
+    made.rule(y=50)
+    end = np.nanmax(observed, initial=0.0)
     for a, arm in enumerate(observations.arms):
         curve = reach_curve(observed[a], reached[a])
         if curve is None:
             continue
         style, n = content.arms[arm], int((observations.rows[a, at] >= 0).sum())
         shown = _thinned(curve)
-        made.add_trace(
+        held = [end] if curve.share[-1] > 1 - 1e-9 else []  # where all have reached it, nothing changes any more
+        made.data.append(
             style.trace(
-                x=rounded(curve.times[shown]),
-                y=rounded(100 * curve.share[shown], 5),
-                customdata=[[int(reached[a].sum()), n]] * len(shown),
+                x=rounded([*curve.times[shown], *held]),
+                y=rounded(100 * np.append(curve.share[shown], curve.share[-1:][: len(held)]), 4),
+                customdata=[[int(reached[a].sum()), n]] * (len(shown) + len(held)),
                 mode="lines",
                 line={"color": style.colour, "width": 2.2, "dash": style.dash, "shape": "hv"},
                 hovertemplate="<b>%{y:.0f} %</b> by %{x}<br>%{customdata[0]} of %{customdata[1]} trials reached it"
@@ -104,10 +107,10 @@ def survival_figure(
         marked = np.flatnonzero(curve.censored)
         marked = marked[np.unique(np.linspace(0, len(marked) - 1, min(len(marked), MOST_STEPS)).astype(int))]
         if len(marked):
-            made.add_trace(
+            made.data.append(
                 style.trace(
                     x=rounded(curve.times[marked]),
-                    y=rounded(100 * curve.share[marked], 5),
+                    y=rounded(100 * curve.share[marked], 4),
                     customdata=curve.censored[marked].astype(int).tolist(),
                     mode="markers",
                     marker={"color": style.colour, "symbol": "line-ns-open", "size": 11, "line": {"width": 2}},

@@ -10,7 +10,7 @@ from lit_adaptconv.report.curves import MOST_POINTS
 from lit_adaptconv.report.pareto import MOST_DOTS
 from lit_adaptconv.report.survival import MOST_STEPS
 
-MOST_EVALUATIONS = 20_000
+MOST_EVALUATIONS = 10_000
 """Rows of the learning curves that travel with the page."""
 
 

@@ -3,7 +3,12 @@
 const figures = (() => {
   const NARROW = 560;
   const coarse = matchMedia("(pointer: coarse)").matches;
-  const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  const config = {
+    displaylogo: false,
+    responsive: true,
+    displayModeBar: matchMedia("(hover: hover)").matches ? "hover" : false,
+    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  };
 
   // The figures come in the colours of a white page; names and texts stay as they are.
   function recolour(value, key, colours) {
@@ -32,6 +37,7 @@ const figures = (() => {
     Object.assign(layout, { title: undefined, showlegend: false, margin, paper_bgcolor: "rgba(0,0,0,0)" });
     Object.assign(layout.hoverlabel, { bgcolor: theme.colour("card"), bordercolor: theme.colour("line") });
     Object.assign(layout.hoverlabel.font, { color: theme.colour("ink") });
+    layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: theme.colour("muted"), activecolor: theme.colour("accent") };
     if (narrow && !layout.xaxis.tickvals) layout.xaxis.nticks = 5;
     if (coarse) Object.assign(layout, { dragmode: false });
     return { data: data.filter((trace) => !off((trace.meta || {}).arm)), layout };
@@ -55,16 +61,18 @@ const figures = (() => {
       Plotly.react(plot, data, layout, config);
       plot.setAttribute("aria-label", found.layout.title.text);
       card.querySelector("h2").textContent = decode(found.layout.title.text);
-      legend(card, model, state.arms, plot.clientWidth, layout);
+      legend(card, model, data, layout);
     }
   }
 
   function decode(text) { return text.replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&amp;/g, "&"); }
 
-  function legend(card, model, shown, width, layout) {
+  // Where there is room the lines themselves are labelled.
+  function legend(card, model, data, layout) {
+    const drawn = new Set(data.map((trace) => (trace.meta || {}).arm));
     const line = card.querySelector(".legend");
     const labelled = layout.annotations.some((a) => /^arm /.test(a.name || ""));
-    line.replaceChildren(...(labelled ? [] : model.arms.filter((_, i) => shown.has(i)).map((arm) => {
+    line.replaceChildren(...(labelled ? [] : model.arms.filter((_, i) => drawn.has(i)).map((arm) => {
       const item = document.createElement("span"), swatch = document.createElement("span");
       swatch.className = "swatch";
       swatch.style.color = arm.colour;

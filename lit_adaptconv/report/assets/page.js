@@ -25,5 +25,6 @@ for (const root of document.querySelectorAll(".sweep")) {
     if (root.clientWidth !== width) { width = root.clientWidth; draw(); }  // labels come and go with the width
   });
   draw();
+  if (innerWidth < 640) root.querySelectorAll(".verdict details").forEach((part) => { part.open = false; });
 }
 document.documentElement.dataset.ready = "true";

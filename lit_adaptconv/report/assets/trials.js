@@ -23,8 +23,12 @@ const trials = (() => {
     ];
   }
 
-  // Columns travel as {values, codes} where they repeat themselves, else as plain lists.
-  const unpack = (column) => (Array.isArray(column) ? column : column.codes.map((c) => (c === null ? null : column.values[c])));
+  // Columns travel as plain lists, or as {values, codes} or {values, length} where they repeat themselves.
+  function unpack(column) {
+    if (Array.isArray(column)) return column;
+    if (column.length) return Array(column.length).fill(column.values[0]);
+    return column.codes.map((c) => (c === null ? null : column.values[c]));
+  }
 
   function csv(table) {
     const cell = (v) => (v === null || v === undefined ? "" : /[",\r\n]/.test(String(v)) ? `"${String(v).replace(/"/g, '""')}"` : String(v));
