@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.csv
 from rich.console import Console
 
@@ -87,12 +88,14 @@ def _parse(args: list[str]) -> ReportOptions:
 
 def _write(output: Path, contents: Sequence[SweepContent], pictures: Sequence[Sequence[str]]) -> None:
     for prefix, content in zip(_prefixes(contents), contents, strict=True):
-        for name, table in (("trials", content.results), ("curves", content.curves)):
-            write_atomically(
-                output / f"{prefix}{name}.csv", lambda file, table=table: pyarrow.csv.write_csv(table, file)
-            )
+        _write_csv(output / f"{prefix}trials.csv", content.results)
+        _write_csv(output / f"{prefix}curves.csv", content.curves)
     write_text(output / "summary.md", summary(contents, pictures))
     write_text(output / PAGE, page(contents))
+
+
+def _write_csv(path: Path, table: pa.Table) -> None:
+    write_atomically(path, lambda file: pyarrow.csv.write_csv(table, file))
 
 
 def _prefixes(contents: Sequence[SweepContent]) -> list[str]:

@@ -43,7 +43,7 @@ def made_up_sweep(
     kinds = ["standard", *["adaptive_low_rank"] * (len(arms) - 1)]
     of = sweep_cases.plan(
         name=name,
-        arms={arm: Arm(kind, {"rank": 1} if k else {}) for k, (arm, kind) in enumerate(zip(arms, kinds, strict=True))},
+        arms={arm: Arm(kind, {"rank": k} if k else {}) for k, (arm, kind) in enumerate(zip(arms, kinds, strict=True))},
         budgets=list(budgets),
         seeds=seeds,
         targets=list(targets),

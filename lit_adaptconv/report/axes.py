@@ -45,7 +45,7 @@ def size_axis(title: str, low: float, high: float) -> dict[str, Any]:
 def ratio_axis(title: str, low: float, high: float) -> dict[str, Any]:
     """A logarithmic axis of ratios, as far below 1 as above it."""
     reach = max(1.15 * abs(math.log10(low)), 1.15 * abs(math.log10(high)), math.log10(1.6))
-    values = (1 / 100, 1 / 50, 1 / 20, 1 / 10, 1 / 5, 1 / 2, 1, 2, 5, 10, 20, 50, 100)
+    values: tuple[float, ...] = (1 / 100, 1 / 50, 1 / 20, 1 / 10, 1 / 5, 1 / 2, 1, 2, 5, 10, 20, 50, 100)
     if reach < math.log10(3):
         values = (0.35, 0.5, 0.7, 1, 1.4, 2, 2.8)
     inside = [v for v in values if abs(math.log10(v)) <= reach]

@@ -41,8 +41,12 @@ def write_images(folder: Path, figures: Sequence[NamedFigure]) -> list[Path]:
     except (RuntimeError, asyncio.TimeoutError) as error:
         raise UserError(f"the browser did not draw: {' '.join(str(error).split()) or type(error).__name__}") from None
     for name, content in drawn.items():
-        write_atomically(folder / name, lambda file, content=content: file.write(content))
+        _write(folder / name, content)
     return [folder / name for name in drawn]
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_atomically(path, lambda file: file.write(content))
 
 
 async def _draw(figures: Sequence[NamedFigure]) -> dict[str, bytes]:

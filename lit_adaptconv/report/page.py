@@ -22,16 +22,19 @@ from lit_adaptconv.sweep.summaries import SummaryTable
 from lit_adaptconv.sweep.verdict import Verdict
 
 SCRIPTS = ("theme.js", "figures.js", "trials.js", "page.js")
-CARDS = (
-    ("pareto", "Mean test accuracy of the finished networks with its interval; small marks are seeds. Ringed: no network of "
-               "any arm is both smaller and more accurate."),
-    ("curves", "Validation accuracy while training: median over the seeds, band from first to third quartile."),
-    ("survival", "Higher and further left is better. A stroke marks trials whose training ended without reaching the "
-                 "target."),
-    ("ratio", "Left of 1 an arm needs less than the primary arm. Filled: a claim. Hollow: none, and pointing at it says why."),
-    ("difference", "Right of 0 an arm is more accurate than the primary arm. Filled: a claim. Hollow: none."),
-    ("smallest", "The fewest parameters, of the budgets tried, with which the mean test accuracy is at least the target."),
-)  # fmt: skip
+CARDS = {
+    "pareto": "Mean test accuracy of the finished networks with its interval; small marks are seeds. Ringed: no network of "
+    "any arm is both smaller and more accurate.",
+    "curves": "Validation accuracy while training: median over the seeds, band from first to third quartile.",
+    "survival": "Higher and further left is better. A stroke marks trials whose training ended short of the target.",
+    "ratio": "Left of 1 an arm needs less than the primary arm. Filled: a claim. Hollow: none; point at it to see why.",
+    "difference": "Right of 0 an arm is more accurate than the primary arm. Filled: a claim. Hollow: none.",
+    "smallest": "Of the budgets tried, the fewest parameters with which the mean test accuracy is at least the target.",
+}
+"""The places of the figures, in order, and how to read each."""
+MOST_SENTENCES = 60
+MOST_ROWS = 300
+"""Rows of a table of the verdict that are on the page; `summary.md` has all."""
 
 
 def page(contents: Sequence[SweepContent]) -> str:
@@ -46,7 +49,7 @@ def page(contents: Sequence[SweepContent]) -> str:
         css=_asset("page.css"),
         nav=" ".join(links) if len(contents) > 1 else "",
         sections="\n".join(_section(content, i) for i, content in enumerate(contents)),
-        footer=f"Made by adaptconv report, {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}. It asks nothing of any network.",
+        footer=f"Made by adaptconv report, {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}. It needs no network.",
         plotly=get_plotlyjs(),
         js="\n".join(_asset(name) for name in SCRIPTS),
     )
@@ -54,7 +57,7 @@ def page(contents: Sequence[SweepContent]) -> str:
 
 @cache
 def _asset(name: str) -> str:
-    return resources.files("lit_adaptconv.report").joinpath("assets", name).read_text(encoding="utf-8")
+    return (resources.files("lit_adaptconv.report") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _section(content: SweepContent, number: int) -> str:
@@ -71,7 +74,7 @@ def _section(content: SweepContent, number: int) -> str:
         measures=_options(list(MEASURE_NAMES.items()), "steps"),
         budgets=_options([(budget_key(b), budget_name(b)) for b in content.shown_budgets], ""),
         arms="".join(_arm(s.name, s.number, s.colour) for s in content.arms.values()),
-        figures="".join(_card(place, how) for place, how in CARDS),
+        figures="".join(_card(place, how) for place, how in CARDS.items()),
         thinned=f"<p class=note>{html.escape(thinned)}</p>" if thinned else "",
         statuses=_options([(status, status) for status in content.statuses], ""),
         tables="".join(_table(table) for table in verdict.tables()[1:]) if verdict else "",
@@ -97,7 +100,10 @@ def _verdict(verdict: Verdict) -> str:
                                for part in headline.parts)  # fmt: skip
             against = f"<b>{html.escape(headline.arm)}</b> against {html.escape(headline.primary)}"
             lines.append(f"<p class=headline>{against}: {claims}.</p>")
-        items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in spoken(verdict, target))
+        full = spoken(verdict, target)
+        items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in full[:MOST_SENTENCES])
+        if len(full) > MOST_SENTENCES:
+            items += f"<li>and {len(full) - MOST_SENTENCES:,} more.</li>"
         said = f"<details open><summary>In full</summary><ul class=sentences>{items}</ul></details>"
         hidden = "" if target == verdict.main_target else " hidden"
         parts.append(f'<div data-target="{target:g}"{hidden}>{"".join(lines)}{said}</div>')
@@ -106,7 +112,7 @@ def _verdict(verdict: Verdict) -> str:
 
 def _warning(content: SweepContent) -> str:
     if content.busy:
-        text = "The sweep is running: these are the trials so far, and whoever looks often enough sees some claim by chance."
+        text = "The sweep is running. Who looks often enough sees some claim by chance: wait for the last trial."
     elif content.statuses.get("done", 0) < content.sweep.expected:
         text = "Not all trials are done; those that failed are in the table of trials, with the reason."
     else:
@@ -145,6 +151,11 @@ def _card(place: str, how: str) -> str:
 
 def _table(table: SummaryTable) -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in table.columns)
-    rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
-    inner = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    rows = [
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows[:MOST_ROWS]
+    ]
+    if len(table.rows) > MOST_ROWS:
+        left = f"and {len(table.rows) - MOST_ROWS:,} more, in summary.md"
+        rows.append(f"<tr><td class=text colspan={len(table.columns)}>{left}</td></tr>")
+    inner = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return f"<details><summary>{html.escape(table.title)}</summary><div class=scroll tabindex=0>{inner}</div></details>"

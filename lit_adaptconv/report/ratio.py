@@ -1,4 +1,4 @@
-"""Every arm against the primary arm at every budget: ratio of convergence, or difference in accuracy, with intervals."""
+"""Every arm against the primary arm at every budget: ratio of convergence, difference in accuracy, with intervals."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from lit_adaptconv.report.drawing import Drawing
 from lit_adaptconv.sweep.statistics import Array
 
 COLOURS = ("#6c7a89", "#2f7ed8", "#d9660b", "#12936f", "#b84d9b", "#9a7d0a", "#7d63d6", "#d64550")
-"""Grey for the primary arm, then colours that keep a contrast of 3 on white and on near-black, to colour-blind eyes too."""
+"""Grey for the primary arm, then colours with a contrast of 3 on white and on near-black; symbols differ as well."""
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "star", "hexagon")
 DASHES = ("solid", "dash", "dot", "dashdot")
 LONGEST_NAME = 24

@@ -33,8 +33,8 @@ def _sweep(content: SweepContent, pictures: Sequence[str]) -> str:
         lines += [line for file in pictures for line in (f"![{file.rsplit('/')[-1].removesuffix('.png')}]({file})", "")]
         for table in verdict.tables():
             lines += [f"## {markdown(table.title)}", "", *_table(table), ""]
-    unfinished = [row for row in content.results.select(["trial", "arm", "budget", "seed", "status", "reason"]).to_pylist()
-                  if row["status"] != "done"]  # fmt: skip
+    rows = content.results.select(["trial", "arm", "budget", "seed", "status", "reason"]).to_pylist()
+    unfinished = [row for row in rows if row["status"] != "done"]
     if unfinished:
         cells = tuple(tuple("" if v is None else str(v) for v in row.values()) for row in unfinished)
         columns = ("Trial", "Arm", "Budget", "Seed", "Status", "Reason")

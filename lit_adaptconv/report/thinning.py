@@ -31,7 +31,7 @@ def page_curves(content: SweepContent) -> pa.Table:
 
 def thinned_to_every(content: SweepContent) -> int:
     """Every how many evaluations of a trial travel with the page."""
-    return max(1, -(-content.curves.num_rows // MOST_EVALUATIONS))
+    return max(1, -(-int(content.curves.num_rows) // MOST_EVALUATIONS))
 
 
 def thinning(content: SweepContent) -> tuple[str, ...]:
@@ -45,15 +45,15 @@ def thinning(content: SweepContent) -> tuple[str, ...]:
         said.append(f"Learning curves are drawn at up to {MOST_POINTS} evaluations, evenly spread.")
     if len(content.budgets) > MOST_BUDGETS:
         said.append(
-            f"Of {len(content.budgets):,} budgets {MOST_BUDGETS}, evenly spread, have learning curves, shares and ratios."
+            f"Of {len(content.budgets):,} budgets {MOST_BUDGETS}, evenly spread, are in curves, shares and ratios."
         )
     if content.results.num_rows > MOST_STEPS:
         said.append(f"Shares of trials are drawn in up to {MOST_STEPS} steps.")
     every = thinned_to_every(content)
     if every > 1:
         said.append(
-            f"The page's own CSV of the curves has every {every}{_ordinal(every)} evaluation and the last of each trial; "
-            "curves.csv beside the page has all."
+            f"The CSV of the curves on the page has every {every}{_ordinal(every)} evaluation of each trial, and its last; "
+            "that beside the page has all."
         )
     return tuple(said)
 
