@@ -111,9 +111,22 @@ def read_content(path: Path) -> SweepContent:
     else:  # a sweep writes its tables some seconds after it began
         store = Store(folder, sweep)
         results, curves = store.results(), store.curves()
+    return content_of(path, sweep, folder.busy, results, curves)
+
+
+def content_of(path: Path, sweep: Sweep, busy: bool, results: pa.Table, curves: pa.Table) -> SweepContent:
+    """What a report is made from, where the tables are at hand.
+
+    Args:
+        path: The sweep's folder.
+        sweep: Its facts.
+        busy: Whether it is running.
+        results: A row a trial.
+        curves: A row an evaluation.
+    """
     plan = path / "plan.yaml"
     text = plan.read_text(encoding="utf-8", errors="replace") if plan.is_file() else None
-    return SweepContent(path, sweep, text, folder.busy, results, curves, verdict_of(results, sweep))
+    return SweepContent(path, sweep, text, busy, results, curves, verdict_of(results, sweep))
 
 
 def budget_name(budget: int | None) -> str:

@@ -23,8 +23,8 @@ from lit_adaptconv.sweep.verdict import Verdict
 
 SCRIPTS = ("theme.js", "figures.js", "trials.js", "page.js")
 CARDS = {
-    "pareto": "Mean test accuracy of the finished networks with its interval; small marks are seeds. Ringed: no network of "
-    "any arm is both smaller and more accurate.",
+    "pareto": "Mean test accuracy of the finished networks with its interval; small marks are seeds. Ringed: no "
+    "network of any arm is both smaller and more accurate.",
     "curves": "Validation accuracy while training: median over the seeds, band from first to third quartile.",
     "survival": "Higher and further left is better. A stroke marks trials whose training ended short of the target.",
     "ratio": "Left of 1 an arm needs less than the primary arm. Filled: a claim. Hollow: none; point at it to see why.",
@@ -151,9 +151,8 @@ def _card(place: str, how: str) -> str:
 
 def _table(table: SummaryTable) -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in table.columns)
-    rows = [
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows[:MOST_ROWS]
-    ]
+    cells = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in table.rows[:MOST_ROWS])
+    rows = [f"<tr>{row}</tr>" for row in cells]
     if len(table.rows) > MOST_ROWS:
         left = f"and {len(table.rows) - MOST_ROWS:,} more, in summary.md"
         rows.append(f"<tr><td class=text colspan={len(table.columns)}>{left}</td></tr>")

@@ -52,7 +52,7 @@ def thinning(content: SweepContent) -> tuple[str, ...]:
     every = thinned_to_every(content)
     if every > 1:
         said.append(
-            f"The CSV of the curves on the page has every {every}{_ordinal(every)} evaluation of each trial, and its last; "
+            f"The page's CSV of the curves has every {every}{_ordinal(every)} evaluation of each trial, and its last; "
             "that beside the page has all."
         )
     return tuple(said)
