@@ -25,11 +25,11 @@ def test_it_writes_a_page_a_summary_and_tables_into_the_sweeps_folder(
     folder: Path, no_browser: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = made_up_sweep(folder / "runs" / "a", seeds=3)
-    before = sorted(path.name for path in (folder / "runs" / "a").iterdir())
+    before = {path.name for path in (folder / "runs" / "a").iterdir()}
     assert main(["report", "runs/a"]) == 0
     report = folder / "runs" / "a" / "report"
     assert sorted(path.name for path in report.iterdir()) == ["curves.csv", "index.html", "summary.md", "trials.csv"]
-    assert sorted(path.name for path in report.parent.iterdir()) == [*before[:-3], *sorted([*before[-3:], "report"])]
+    assert {path.name for path in report.parent.iterdir()} == {*before, "report"}
     assert (report / "index.html").stat().st_size < 6e6
     out = capsys.readouterr().out
     assert "No PNG or SVG: no Chrome or Chromium was found" in out

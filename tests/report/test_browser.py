@@ -25,8 +25,8 @@ pytestmark = [
 ]
 
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 HOSTILE = "<script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 MARKS = "return [...document.querySelectorAll('.plot')].map(p => p.querySelectorAll('.points path, .js-line').length)"
@@ -177,7 +177,8 @@ def test_the_table_sorts_and_filters(opened: Open) -> None:
     driver.find_element("css selector", "[data-filter=text]").clear()
     driver.find_element("css selector", "[data-filter=text]").send_keys(" ")
     driver.execute_script(
-        "const s = document.querySelector('[data-filter=status]'); s.value = 'diverged'; s.dispatchEvent(new Event('change'))"
+        "const s = document.querySelector('[data-filter=status]');"
+        "s.value = 'diverged'; s.dispatchEvent(new Event('change'))"
     )
     assert column(driver, "Status") == ["diverged"]
 

@@ -186,9 +186,7 @@ def test_markdown_shows_hostile_text_as_it_is_in_one_cell(hostile: Path) -> None
     assert rows
     for row in rows:
         assert not re.search(r"(?<!\\)[<>`]", row)
-    (header,) = [
-        line for line in lines if line.startswith("| Arm | Budget | Parameters | FLOPs | Trials | Unfinished | Mean")
-    ]
+    (header,) = [line for line in lines if line.startswith("| Arm | Budget |") and "Mean" in line]
     cells = [len(re.findall(r"(?<!\\)\|", row)) for row in rows if row.startswith("| \\<")]
     assert len(re.findall(r"(?<!\\)\|", header)) in cells
 
