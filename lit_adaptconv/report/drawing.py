@@ -30,7 +30,15 @@ class Drawing:
     def __init__(self, title: str, x: dict[str, Any], y: dict[str, Any], height: int = 420) -> None:
         self.data: list[dict[str, Any]] = []
         self.layout: dict[str, Any] = {
-            "title": {"text": title, "x": 0, "xref": "paper", "xanchor": "left", "font": {"size": 16}},
+            "title": {
+                "text": title,
+                "x": 0,
+                "xref": "paper",
+                "xanchor": "left",
+                "yanchor": "top",
+                "y": 0.97,
+                "font": {"size": 16},
+            },
             "font": {"family": FONT, "size": 13, "color": INK},
             "paper_bgcolor": "white",
             "plot_bgcolor": "rgba(0,0,0,0)",
@@ -39,7 +47,7 @@ class Drawing:
             "hovermode": "closest",
             "hoverlabel": {"font": {"family": FONT, "size": 13}, "align": "left"},
             "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
-            "xaxis": _axis(x, showgrid=False),
+            "xaxis": _axis(x, showgrid=False, tickangle=0),
             "yaxis": _axis(y, showline=False, ticks=""),
             "shapes": [],
             "annotations": [],
@@ -54,9 +62,9 @@ class Drawing:
         self.layout["shapes"].append({"type": "line", "name": name, "layer": "below", "line": line, **place})
 
     def note(self, text: str, *, colour: str = MUTED, size: int = 12, **place: Any) -> None:
-        """Write a text beside the marks; `x` is a share of the width."""
-        font = {"color": colour, "size": size}
-        self.layout["annotations"].append({"text": text, "xref": "paper", "showarrow": False, "font": font, **place})
+        """Write a text beside the marks; `x` is a share of the width unless `xref` says otherwise."""
+        settings = {"xref": "paper", "showarrow": False, "font": {"color": colour, "size": size}, **place}
+        self.layout["annotations"].append({"text": text, **settings})
 
     @property
     def title(self) -> str:

@@ -28,7 +28,7 @@ def ratio_figure(content: SweepContent, target: float, measure: Measure) -> Draw
     ends = [v for c in found for v in (c.estimate or 1.0, *(c.interval or ()))]
     primary = plain(content.sweep.primary_arm)
     name = MEASURE_NAMES[measure] if measure == "flops" else MEASURE_NAMES[measure].lower()
-    x = ratio_axis(f"{name}, times those of {primary} (log scale)", min(ends), max(ends))
+    x = ratio_axis(f"{MEASURE_NAMES[measure]} ÷ {primary}’s (log scale)", min(ends), max(ends))
     title = f"Ratio of {name} to {percent(target)}"
     return _forest(content, found, x, title, 1.0, ("← needs less", "needs more →"))
 
@@ -44,7 +44,6 @@ def difference_figure(content: SweepContent) -> Drawing | None:
         "title": {"text": f"Percentage points above {primary}"},
         "range": [-reach, reach],
         "nticks": 7,
-        "tickformat": "+~f",
     }
     title = "Difference in test accuracy"
     return _forest(content, found, x, title, 0.0, ("← less accurate", "more accurate →"))
@@ -83,7 +82,8 @@ def _forest(
         shift = 0.7 * ((k + 0.5) / len(styles) - 0.5)
         mine = [c for c in found if c.arm == style.name]
         made.data.append(_points(style, mine, [budgets.index(c.budget) + shift for c in mine]))
-    made.layout["legend"]["y"] = 1.06
+    made.layout["margin"]["t"] = 96
+    made.layout["legend"]["y"] = 1.08
     return made
 
 
