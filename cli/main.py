@@ -26,6 +26,7 @@ COMMANDS = {
     "bench": "adaptconv_cli.bench:bench",
     "compare": "adaptconv_cli.compare:compare",
     "kinds": "adaptconv_cli.kinds:kinds",
+    "report": "adaptconv_cli.report:report",
     "status": "adaptconv_cli.status:status",
     "sweep": "adaptconv_cli.sweep:sweep",
 }

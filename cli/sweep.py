@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ from .dry_run import print_dry_run
 from .main import INTERRUPTED
 from .plan import SweepOptions, build_data, networks, output_folder, parse_plan, plan_text
 from .trial import resolve, run_trial
-from .verdict import print_verdict, verdict_of
+from .verdict import print_verdict
 
 SOME_FAILED = 3
 
@@ -162,23 +163,27 @@ class _Run:
         print_verdict(self._console, results, store.sweep)
         if not self._interruption.asked:
             self._log_summary(store, results)
-        self._console.print(f"Sweep: {os.path.relpath(self._folder.path)}", soft_wrap=True, highlight=False)
+        folder = os.path.relpath(self._folder.path)
+        self._say(f"Sweep: {folder}. Its figures and a page: adaptconv report {shlex.quote(folder)}")
         if self._interruption.asked:
             return INTERRUPTED
         return 0 if results["status"].to_pylist().count("done") == sweep.expected else SOME_FAILED
 
     def _log_summary(self, store: Store, results: pa.Table) -> None:
         """Log to Weights & Biases, which must not cost the sweep anything."""
-        verdict = verdict_of(results, store.sweep)
-        if not self._plan.wandb or verdict is None:
+        if not self._plan.wandb:
             return
+        from lit_adaptconv.report.content import content_of
+        from lit_adaptconv.report.figures import main_figures
         from lit_adaptconv.sweep.wandb_summary import log_summary
 
-        tags = [*self._plan.tags, self._plan.name]
+        path, tags = self._folder.path, [*self._plan.tags, self._plan.name]
         try:
-            hint = log_summary(
-                self._folder.path, self._plan.project, tags, store.sweep, results, store.curves(), verdict
-            )
+            content = content_of(path, store.sweep, False, results, store.curves())
+            if content.verdict is None:
+                return
+            figures = {made.name: made.drawing.plotly() for made in main_figures(content)}
+            hint = log_summary(path, self._plan.project, tags, store.sweep, results, content.verdict, figures)
         except Exception as error:  # whatever goes wrong there, the sweep itself is finished and written
             self._say(f"The summary was not logged to Weights & Biases: {error}")
         else:

@@ -8,18 +8,11 @@ from rich.console import Console
 
 from lit_adaptconv.sweep.folder import Sweep
 from lit_adaptconv.sweep.summaries import SummaryTable
-from lit_adaptconv.sweep.verdict import Verdict, summarise
+from lit_adaptconv.sweep.verdict import verdict_of
 
 from .fitted import fits, fitted, table_of
 
 MOST_FAILURES = 20
-
-
-def verdict_of(results: pa.Table, sweep: Sweep) -> Verdict | None:
-    """What the trials so far show; None while the arm to compare with has no trial."""
-    if sweep.primary_arm not in results["arm"].to_pylist():
-        return None
-    return summarise(results, sweep.targets, sweep.primary_arm)
 
 
 def print_verdict(console: Console, results: pa.Table, sweep: Sweep) -> None:

@@ -142,9 +142,13 @@ class SweepFolder:
 
     @property
     def busy(self) -> bool:
-        """Whether a sweep is running in the folder, as far as this machine can tell."""
+        """Whether a sweep is running in the folder, as far as this machine can tell; the folder may be read-only."""
+        if not (self.path / ".lock").exists():
+            return False
         try:
             with self.locked():
                 return False
         except UserError:
             return True
+        except OSError:
+            return False

@@ -72,6 +72,21 @@ class Observations:
         known = (time > 0) & (end > 0)  # of a trial that failed before its first step nothing is known
         return np.where(known, time, np.nan), np.where(known, end, np.nan)
 
+    def observed(self, target: float, measure: Measure) -> Array:
+        """When each trial reached a target or, where it did not, until when it was followed.
+
+        Args:
+            target: The target.
+            measure: What to count in.
+
+        Returns:
+            Finite times, that of a trial that diverged the longest of its arm and budget; NaN where nothing is known,
+            shape `(arms, budgets, pairs)`.
+        """
+        time, end = self.follow_up(target, measure)
+        longest = np.where(np.isfinite(end), end, 0.0).max(-1, keepdims=True)
+        return np.where(np.isinf(time), np.minimum(end, np.where(longest > 0, longest, np.nan)), time)
+
     def cells(self) -> list[list[Arm | None]]:
         """Each arm at each budget; None where it has no trials there."""
         exists, done = self.rows >= 0, self.status("done")

@@ -11,6 +11,7 @@ import pyarrow as pa
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.sweep import tables
 from lit_adaptconv.sweep.comparison import compare
+from lit_adaptconv.sweep.folder import Sweep
 from lit_adaptconv.sweep.observations import Observations, observe
 from lit_adaptconv.sweep.sentences import sentences
 from lit_adaptconv.sweep.smallest import smallest_budgets
@@ -111,6 +112,13 @@ def summarise(
     )
 
 
+def verdict_of(results: pa.Table, sweep: Sweep) -> Verdict | None:
+    """What the trials so far show; None while the arm to compare with has no trial."""
+    if sweep.primary_arm not in results["arm"].to_pylist():
+        return None
+    return summarise(results, sweep.targets, sweep.primary_arm)
+
+
 def _common_target(observations: Observations, targets: tuple[float, ...]) -> float:
     trials = int((observations.rows >= 0).sum())
     common = [t for t in targets if 2 * int(observations.reached(t).sum()) >= trials]
@@ -149,10 +157,7 @@ def _convergence(
     for target in targets:
         reached = observations.reached(target)
         for measure in MEASURES:
-            time, end = observations.follow_up(target, measure)
-            finite = np.where(np.isfinite(end), end, 0.0)
-            longest = finite.max(-1, keepdims=True)  # what a diverged trial would have had
-            observed = np.where(np.isinf(time), np.minimum(end, np.where(longest > 0, longest, np.nan)), time)
+            observed = observations.observed(target, measure)
             shape = observed.shape
             flat, event = observed.reshape(-1, shape[-1]), reached.reshape(-1, shape[-1])
             median, low, high = (x.reshape(shape[:2]) for x in kaplan_meier_median(flat, event, confidence))

@@ -1,0 +1,134 @@
+"""What a report is made from: a sweep's folder, read once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from lit_adaptconv.report.style import ArmStyle, arm_styles
+from lit_adaptconv.sweep.folder import Sweep, SweepFolder
+from lit_adaptconv.sweep.observations import Observations, observe
+from lit_adaptconv.sweep.store import CURVES, RESULTS, Store, read_curves, read_results
+from lit_adaptconv.sweep.verdict import Verdict, verdict_of
+
+MOST_BUDGETS = 24
+"""Budgets that have figures of their own; of more, this many are shown, evenly spread."""
+
+
+@dataclass(frozen=True)
+class SweepContent:
+    """A sweep, and what it has shown so far.
+
+    Attributes:
+        path: Its folder.
+        sweep: Its facts.
+        plan: Its plan as YAML; None where the folder has none.
+        busy: Whether it is running.
+        results: A row a trial.
+        curves: A row an evaluation.
+        verdict: What the trials show; None while the primary arm has no trial.
+    """
+
+    path: Path
+    sweep: Sweep
+    plan: str | None
+    busy: bool
+    results: pa.Table
+    curves: pa.Table
+    verdict: Verdict | None
+
+    @property
+    def arms(self) -> dict[str, ArmStyle]:
+        """The arms that have begun, the primary arm first."""
+        first = self.sweep.primary_arm
+        names = [str(name) for name in self.results["arm"].unique().to_pylist()]
+        return arm_styles([first, *(name for name in names if name != first)] if names else [])
+
+    @property
+    def budgets(self) -> tuple[int | None, ...]:
+        """All budgets, ascending, None (the usual width) last."""
+        found = self.results["budget"].unique().to_pylist()
+        return (*sorted(b for b in found if b is not None), *([None] if None in found else []))
+
+    @property
+    def shown_budgets(self) -> tuple[int | None, ...]:
+        """The budgets that have figures of their own."""
+        if len(self.budgets) <= MOST_BUDGETS:
+            return self.budgets
+        return tuple(self.budgets[i] for i in np.linspace(0, len(self.budgets) - 1, MOST_BUDGETS).round().astype(int))
+
+    def observations(self) -> Observations:
+        """The trials as arms × budgets × pairs."""
+        return observe(self.results, self.sweep.targets, self.sweep.primary_arm)
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """Number of trials of each status."""
+        return dict(Counter(self.results["status"].to_pylist()))
+
+    @property
+    def state(self) -> str:
+        """How far it is, in words."""
+        done = self.statuses.get("done", 0)
+        others = "".join(f", {n:,} {status}" for status, n in self.statuses.items() if status != "done")
+        now = "running" if self.busy else "finished" if done == self.sweep.expected else "not finished"
+        return f"{now}: {done:,} of {self.sweep.expected:,} trials done{others}"
+
+    def distinct(self, column: str) -> list[str]:
+        """The different values of a column of the results, the most frequent first."""
+        counts = Counter(str(value) for value in self.results[column].to_pylist() if value is not None)
+        return [value for value, _ in counts.most_common()]
+
+    @property
+    def conditions(self) -> list[tuple[str, str]]:
+        """What the trials ran on: versions, device, threads, commit; all values where they differ."""
+        versions: dict[str, list[str]] = {}
+        for text in self.distinct("versions"):
+            for package, version in json.loads(text).items():
+                if str(version) not in versions.setdefault(str(package), []):
+                    versions[str(package)].append(str(version))
+        found = [(package, ", ".join(values)) for package, values in versions.items()]
+        for title, column in (("Device", "device"), ("CPU threads a trial", "threads"), ("Git commit", "git_commit")):
+            found.append((title, ", ".join(self.distinct(column)) or "–"))
+        return [*found, ("Code of the trials", ", ".join(self.distinct("code_version")) or "–")]
+
+
+def read_content(path: Path) -> SweepContent:
+    """Read a sweep's folder, running or not; what it holds is not changed.
+
+    Raises:
+        UserError: It is not the folder of a sweep, or one of its files can't be read.
+    """
+    folder = SweepFolder(path)
+    sweep = folder.read()
+    if (path / RESULTS).exists() or (path / CURVES).exists():
+        results, curves = read_results(path), read_curves(path)
+    else:  # a sweep writes its tables some seconds after it began
+        store = Store(folder, sweep)
+        results, curves = store.results(), store.curves()
+    return content_of(path, sweep, folder.busy, results, curves)
+
+
+def content_of(path: Path, sweep: Sweep, busy: bool, results: pa.Table, curves: pa.Table) -> SweepContent:
+    """What a report is made from, where the tables are at hand.
+
+    Args:
+        path: The sweep's folder.
+        sweep: Its facts.
+        busy: Whether it is running.
+        results: A row a trial.
+        curves: A row an evaluation.
+    """
+    plan = path / "plan.yaml"
+    text = plan.read_text(encoding="utf-8", errors="replace") if plan.is_file() else None
+    return SweepContent(path, sweep, text, busy, results, curves, verdict_of(results, sweep))
+
+
+def budget_name(budget: int | None) -> str:
+    """A budget as people read it."""
+    return "usual width" if budget is None else f"{budget:,} parameters"

@@ -1,0 +1,147 @@
+"""Learning curves: the median over the seeds and a band of quartiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lit_adaptconv.report.axes import SPENT, percent_axis, spent_axis
+from lit_adaptconv.report.content import SweepContent, budget_name
+from lit_adaptconv.report.drawing import Drawing
+from lit_adaptconv.report.style import label_ends, rounded
+from lit_adaptconv.sweep.sentences import percent
+from lit_adaptconv.sweep.statistics import Array
+from lit_adaptconv.sweep.summaries import MEASURES, Measure
+
+MOST_POINTS = 120
+"""Evaluations of a curve that are drawn; of more, this many, evenly spread."""
+
+
+@dataclass(frozen=True)
+class MedianCurve:
+    """An arm's learning curve at a budget, over its trials, a value an evaluation.
+
+    Attributes:
+        spent: Median of what had been spent, by measure.
+        low: First quartile of the validation accuracy.
+        median: Median of the validation accuracy.
+        high: Third quartile of the validation accuracy.
+        n: Trials that were evaluated there.
+        evaluations: Evaluations before thinning.
+    """
+
+    spent: dict[Measure, Array]
+    low: Array
+    median: Array
+    high: Array
+    n: Array
+    evaluations: int
+
+
+def median_curve(curves: pa.Table) -> MedianCurve | None:
+    """Median and quartiles (linear interpolation) of the validation accuracy over trials, evaluation by evaluation.
+
+    A trial that stopped early is in the evaluations that it has. Seconds differ from trial to trial: an evaluation
+    stands at their median.
+
+    Args:
+        curves: The evaluations of one arm at one budget, with the columns of `curves.parquet`.
+
+    Returns:
+        At most 120 evaluations; None where there is no finite accuracy.
+    """
+    accuracy = _numbers(curves, "val_accuracy")
+    known = np.isfinite(accuracy)
+    if not known.any():
+        return None
+    steps, place = np.unique(_numbers(curves, "step")[known], return_inverse=True)
+    chosen = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), MOST_POINTS)).round().astype(int))
+    order = np.argsort(place, kind="stable")
+    starts = np.searchsorted(place[order], np.arange(len(steps) + 1))
+    groups = [order[starts[i] : starts[i + 1]] for i in chosen]
+    spent = {m: _numbers(curves, SPENT[m])[known] for m in MEASURES}
+    quartiles = np.array([np.percentile(100 * accuracy[known][rows], [25, 50, 75]) for rows in groups])
+    return MedianCurve(
+        spent={m: np.array([np.median(values[rows]) for rows in groups]) for m, values in spent.items()},
+        low=quartiles[:, 0],
+        median=quartiles[:, 1],
+        high=quartiles[:, 2],
+        n=np.array([float(len(rows)) for rows in groups]),
+        evaluations=len(steps),
+    )
+
+
+def median_curves(content: SweepContent, budget: int | None) -> dict[str, MedianCurve]:
+    """The curve of each arm at a budget."""
+    column = content.curves["budget"]
+    there = content.curves.filter(pc.is_null(column) if budget is None else pc.equal(column, budget))
+    found = {arm: median_curve(there.filter(pc.equal(there["arm"], arm))) for arm in content.arms}
+    return {arm: curve for arm, curve in found.items() if curve is not None}
+
+
+def curves_figure(
+    content: SweepContent, budget: int | None, measure: Measure, medians: dict[str, MedianCurve] | None = None
+) -> Drawing | None:
+    """Validation accuracy over what was spent, a line and a band an arm; None where there is no evaluation.
+
+    Args:
+        content: The sweep.
+        budget: The budget.
+        measure: What is counted.
+        medians: What `median_curves` gives, if it is known already.
+    """
+    medians = median_curves(content, budget) if medians is None else medians
+    lines = {arm: curve for arm, curve in medians.items() if np.isfinite(curve.spent[measure]).all()}
+    if not lines:
+        return None
+    title = f"Learning curves, {budget_name(budget)}"
+    made = Drawing(title, spent_axis(measure), percent_axis("Validation accuracy"))
+    for arm, curve in lines.items():
+        style = content.arms[arm]
+        x = curve.spent[measure]
+        both = np.concatenate([curve.high, curve.low[::-1]])
+        made.data.append(
+            style.trace(
+                x=rounded(np.concatenate([x, x[::-1]]), 5),
+                y=rounded(both, 4),
+                mode="lines",
+                line={"width": 0},
+                fill="toself",
+                fillcolor=style.shade,
+                hoverinfo="skip",
+                showlegend=False,
+            )
+        )
+    for arm, curve in lines.items():
+        style = content.arms[arm]
+        made.data.append(
+            style.trace(
+                x=rounded(curve.spent[measure], 5),
+                y=rounded(curve.median, 4),
+                customdata=np.stack([curve.low, curve.high, curve.n], 1).round(2).tolist(),
+                mode="lines",
+                line={"color": style.colour, "width": 2.2, "dash": style.dash},
+                hovertemplate="<b>%{y:.2f} %</b> (quartiles %{customdata[0]:.2f} to %{customdata[1]:.2f} %)"
+                "<br>at %{x}, n = %{customdata[2]}<extra>%{fullData.name}</extra>",
+            )
+        )
+    low = min(float(np.percentile(curve.low, 5)) for curve in lines.values())
+    high = max([*(float(curve.high.max()) for curve in lines.values()), *(100 * t for t in content.sweep.targets)])
+    pad = 0.05 * max(high - low, 1.0)
+    _targets(made, content)
+    ends = [(content.arms[arm], float(curve.median[-1])) for arm, curve in lines.items()]
+    label_ends(made, ends, low - pad, high + pad)
+    return made
+
+
+def _targets(made: Drawing, content: SweepContent) -> None:
+    for target in content.sweep.targets:
+        made.rule(y=100 * target, name=f"target {target:g}")
+        made.note(f"target {percent(target)}", x=0.006, y=100 * target, xanchor="left", yanchor="bottom", size=11)
+
+
+def _numbers(table: pa.Table, name: str) -> Array:
+    return np.asarray(pc.cast(table[name], pa.float64(), safe=False).to_numpy(), dtype=np.float64)

@@ -1,0 +1,97 @@
+"""The verdict in a line an arm: at how many budgets it is better, worse, or nothing can be claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lit_adaptconv.sweep.sentences import percent, points, ratio, sentences
+from lit_adaptconv.sweep.summaries import Claim, Comparison
+from lit_adaptconv.sweep.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a headline.
+
+    Attributes:
+        claim: What it claims.
+        text: In words.
+    """
+
+    claim: Claim
+    text: str
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What is claimed of an arm against the primary arm: on steps to a target, and on test accuracy.
+
+    Attributes:
+        arm: The arm.
+        primary: The arm that it is compared with.
+        parts: On speed, then on accuracy.
+    """
+
+    arm: str
+    primary: str
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        return f"{self.arm} against {self.primary}: {', '.join(part.text for part in self.parts)}."
+
+
+def headlines(verdict: Verdict, target: float) -> tuple[Headline, ...]:
+    """One an arm other than the primary.
+
+    Args:
+        verdict: What the sweep shows.
+        target: The target to speak of.
+    """
+    arms = dict.fromkeys(c.arm for c in verdict.comparisons)
+    found = []
+    for arm in arms:
+        mine = [c for c in verdict.comparisons if c.arm == arm]
+        speed = [c for c in mine if c.measure == "steps" and c.target == target]
+        accuracy = [c for c in mine if c.measure == "accuracy"]
+        parts = _parts(speed, {"better": "fewer steps", "worse": "more steps"}, f"steps to {percent(target)}")
+        parts += _parts(accuracy, {"better": "more accurate", "worse": "less accurate"}, "test accuracy")
+        found.append(Headline(arm, verdict.primary_arm, tuple(parts)))
+    return tuple(found)
+
+
+def _parts(found: Sequence[Comparison], words: dict[Literal["better", "worse"], str], on: str) -> list[Part]:
+    claims = [c.claim for c in found]
+    goal = on.removeprefix("steps") if on.startswith("steps") else ""
+    parts = [
+        Part(claim, f"{word}{goal} {_where(claims, claim)}{_estimates([c for c in found if c.claim == claim])}")
+        for claim, word in words.items()
+        if claim in claims
+    ]
+    return parts or [Part("no claim", f"no claim on {on}{_estimates(found)}")]
+
+
+def _where(claims: Sequence[Claim], claim: Claim) -> str:
+    if len(claims) == 1:
+        return "at the one budget"
+    return f"at {claims.count(claim)} of {len(claims)} budgets"
+
+
+def _estimates(found: Sequence[Comparison]) -> str:
+    """The estimates, from the smallest to the largest."""
+    known = sorted(c.estimate for c in found if c.estimate is not None)
+    if not known:
+        return ""
+    accuracy = found[0].measure == "accuracy"
+    shown = " to ".join(dict.fromkeys(points(v) if accuracy else ratio(v) for v in (known[0], known[-1])))
+    return f" ({shown} points)" if accuracy else f" (×\u00a0{shown})"
+
+
+def spoken(verdict: Verdict, target: float) -> tuple[str, ...]:
+    """The sentences of a verdict, on any of its targets."""
+    return sentences(
+        verdict.comparisons, verdict.smallest_budgets, verdict.primary_arm, float(target), verdict.confidence
+    )

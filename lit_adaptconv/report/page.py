@@ -1,0 +1,160 @@
+"""The page: one HTML file with everything in it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from importlib import resources
+from string import Template
+
+from plotly.offline import get_plotlyjs
+
+from lit_adaptconv.report.axes import MEASURE_NAMES
+from lit_adaptconv.report.content import SweepContent, budget_name
+from lit_adaptconv.report.figures import budget_key
+from lit_adaptconv.report.headline import headlines, spoken
+from lit_adaptconv.report.model import GLYPHS, model, script_json
+from lit_adaptconv.report.thinning import thinning
+from lit_adaptconv.sweep.sentences import percent
+from lit_adaptconv.sweep.summaries import SummaryTable
+from lit_adaptconv.sweep.verdict import Verdict
+
+SCRIPTS = ("theme.js", "figures.js", "trials.js", "page.js")
+CARDS = {
+    "pareto": "Mean test accuracy of the finished networks with its interval; small marks are seeds. Ringed: no "
+    "network of any arm is both smaller and more accurate.",
+    "curves": "Validation accuracy while training: median over the seeds, band from first to third quartile.",
+    "survival": "Higher and further left is better. A stroke marks trials whose training ended short of the target.",
+    "ratio": "Left of 1 an arm needs less than the primary arm. Filled: a claim. Hollow: none; point at it to see why.",
+    "difference": "Right of 0 an arm is more accurate than the primary arm. Filled: a claim. Hollow: none.",
+    "smallest": "Of the budgets tried, the fewest parameters with which the mean test accuracy is at least the target.",
+}
+"""The places of the figures, in order, and how to read each."""
+MOST_SENTENCES = 60
+MOST_ROWS = 300
+"""Rows of a table of the verdict that are on the page; `summary.md` has all."""
+
+
+def page(contents: Sequence[SweepContent]) -> str:
+    """One HTML page on one or several sweeps, which needs nothing but itself.
+
+    Args:
+        contents: The sweeps.
+    """
+    links = [f'<a href="#sweep-{i}">{html.escape(c.sweep.name)}</a>' for i, c in enumerate(contents)]
+    return Template(_asset("page.html")).substitute(
+        title=html.escape(" · ".join(c.sweep.name for c in contents)),
+        css=_asset("page.css"),
+        nav=" ".join(links) if len(contents) > 1 else "",
+        sections="\n".join(_section(content, i) for i, content in enumerate(contents)),
+        footer=f"Made by adaptconv report, {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}. It needs no network.",
+        plotly=get_plotlyjs(),
+        js="\n".join(_asset(name) for name in SCRIPTS),
+    )
+
+
+@cache
+def _asset(name: str) -> str:
+    return (resources.files("lit_adaptconv.report") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _section(content: SweepContent, number: int) -> str:
+    verdict, sweep = content.verdict, content.sweep
+    main = f"{verdict.main_target:g}" if verdict else ""
+    thinned = " ".join(thinning(content))
+    return Template(_asset("sweep.html")).substitute(
+        id=f"sweep-{number}",
+        name=html.escape(sweep.name),
+        lead=html.escape(f"{sweep.backbone} on {sweep.data} – {content.state}"),
+        verdict=_verdict(verdict) if verdict else f"<p class=headline>{html.escape(nothing_yet(content))}</p>",
+        warning=_warning(content),
+        targets=_options([(f"{t:g}", percent(t)) for t in verdict.targets] if verdict else [], main),
+        measures=_options(list(MEASURE_NAMES.items()), "steps"),
+        budgets=_options([(budget_key(b), budget_name(b)) for b in content.shown_budgets], ""),
+        arms="".join(_arm(s.name, s.number, s.colour) for s in content.arms.values()),
+        figures="".join(_card(place, how) for place, how in CARDS.items()),
+        thinned=f"<p class=note>{html.escape(thinned)}</p>" if thinned else "",
+        statuses=_options([(status, status) for status in content.statuses], ""),
+        tables="".join(_table(table) for table in verdict.tables()[1:]) if verdict else "",
+        plan=html.escape(content.plan if content.plan is not None else "The folder has no plan.yaml."),
+        conditions="".join(
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in content.conditions
+        ),
+        model=script_json(model(content)),
+    )
+
+
+def nothing_yet(content: SweepContent) -> str:
+    """What to say while there is nothing to compare."""
+    return f"No trial of {content.sweep.primary_arm} has begun: there is nothing to compare with."
+
+
+def _verdict(verdict: Verdict) -> str:
+    parts = []
+    for target in verdict.targets:
+        lines = []
+        for headline in headlines(verdict, target):
+            claims = ", ".join(f"<span class={part.claim.split()[-1]}>{html.escape(part.text)}</span>"
+                               for part in headline.parts)  # fmt: skip
+            against = f"<b>{html.escape(headline.arm)}</b> against {html.escape(headline.primary)}"
+            lines.append(f"<p class=headline>{against}: {claims}.</p>")
+        full = spoken(verdict, target)
+        items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in full[:MOST_SENTENCES])
+        if len(full) > MOST_SENTENCES:
+            items += f"<li>and {len(full) - MOST_SENTENCES:,} more.</li>"
+        said = f"<details open><summary>In full</summary><ul class=sentences>{items}</ul></details>"
+        hidden = "" if target == verdict.main_target else " hidden"
+        parts.append(f'<div data-target="{target:g}"{hidden}>{"".join(lines)}{said}</div>')
+    return "\n".join(parts)
+
+
+def _warning(content: SweepContent) -> str:
+    if content.busy:
+        text = "The sweep is running. Who looks often enough sees some claim by chance: wait for the last trial."
+    elif content.statuses.get("done", 0) < content.sweep.expected:
+        text = "Not all trials are done; those that failed are in the table of trials, with the reason."
+    else:
+        return ""
+    return f"<p class=note>{text}</p>"
+
+
+def _options(values: Sequence[tuple[str, str]], chosen: str) -> str:
+    return "".join(
+        f'<option value="{html.escape(value)}"{" selected" if value == chosen else ""}>{html.escape(text)}</option>'
+        for value, text in values
+    )
+
+
+def _arm(name: str, number: int, colour: str) -> str:
+    glyph, shown = GLYPHS[number % len(GLYPHS)], html.escape(name)
+    return (
+        f'<label class=arm title="{shown}"><input type=checkbox value={number} checked>'
+        f'<span class=swatch style="color:{colour}">{glyph}</span><span>{shown}</span></label>'
+    )
+
+
+def _card(place: str, how: str) -> str:
+    size = (
+        '<label class=pick>Size <select data-pick="size"><option value="parameters">parameters</option>'
+        '<option value="flops">FLOPs an image</option></select></label>'
+        if place == "pareto"
+        else ""
+    )
+    wide = " wide" if place in ("pareto", "smallest") else ""
+    return (
+        f'<article class="card{wide}" data-place="{place}"><div class=head><h2></h2>{size}</div>'
+        f"<p class=how>{html.escape(how)}</p><div class=legend></div><div class=plot role=img></div></article>"
+    )
+
+
+def _table(table: SummaryTable) -> str:
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in table.columns)
+    cells = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in table.rows[:MOST_ROWS])
+    rows = [f"<tr>{row}</tr>" for row in cells]
+    if len(table.rows) > MOST_ROWS:
+        left = f"and {len(table.rows) - MOST_ROWS:,} more, in summary.md"
+        rows.append(f"<tr><td class=text colspan={len(table.columns)}>{left}</td></tr>")
+    inner = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f"<details><summary>{html.escape(table.title)}</summary><div class=scroll tabindex=0>{inner}</div></details>"

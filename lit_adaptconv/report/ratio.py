@@ -1,0 +1,120 @@
+"""Every arm against the primary arm at every budget: ratio of convergence, difference in accuracy, with intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lit_adaptconv.report.axes import MEASURE_NAMES, ratio_axis
+from lit_adaptconv.report.content import SweepContent
+from lit_adaptconv.report.drawing import GRID, INK, Drawing
+from lit_adaptconv.report.style import ArmStyle, plain
+from lit_adaptconv.sweep.sentences import p_value, percent, points, ratio
+from lit_adaptconv.sweep.summaries import Comparison, Measure
+
+ROW_PIXELS = 26
+
+
+def ratio_figure(content: SweepContent, target: float, measure: Measure) -> Drawing | None:
+    """Time to a target / the primary arm's, a point and an interval an arm and budget; None without a comparison.
+
+    Args:
+        content: The sweep.
+        target: The target.
+        measure: What the time is counted in.
+    """
+    found = [c for c in _comparisons(content) if c.measure == measure and c.target == target and c.estimate]
+    if not found:
+        return None
+    ends = [v for c in found for v in (c.estimate or 1.0, *(c.interval or ()))]
+    primary = plain(content.sweep.primary_arm)
+    name = MEASURE_NAMES[measure] if measure == "flops" else MEASURE_NAMES[measure].lower()
+    x = ratio_axis(f"{MEASURE_NAMES[measure]} ÷ {primary}’s (log scale)", min(ends), max(ends))
+    title = f"Ratio of {name} to {percent(target)}"
+    return _forest(content, found, x, title, 1.0, ("← needs less", "needs more →"))
+
+
+def difference_figure(content: SweepContent) -> Drawing | None:
+    """Difference in test accuracy to the primary arm, a point and an interval an arm and budget."""
+    found = [c for c in _comparisons(content) if c.measure == "accuracy" and c.estimate is not None]
+    if not found:
+        return None
+    reach = max(1.15 * abs(100 * v) for c in found for v in (c.estimate or 0.0, *(c.interval or ()))) or 1.0
+    primary = plain(content.sweep.primary_arm)
+    x = {
+        "title": {"text": f"Percentage points above {primary}"},
+        "range": [-reach, reach],
+        "nticks": 7,
+    }
+    title = "Difference in test accuracy"
+    return _forest(content, found, x, title, 0.0, ("← less accurate", "more accurate →"))
+
+
+def _comparisons(content: SweepContent) -> list[Comparison]:
+    shown = set(content.shown_budgets)
+    return [c for c in content.verdict.comparisons if c.budget in shown] if content.verdict else []
+
+
+def _forest(
+    content: SweepContent,
+    found: list[Comparison],
+    x: dict[str, Any],
+    title: str,
+    null: float,
+    sides: tuple[str, str],
+) -> Drawing:
+    budgets = [b for b in content.shown_budgets if any(c.budget == b for c in found)]
+    styles = [s for s in content.arms.values() if any(c.arm == s.name for c in found)]
+    rows = len(budgets) * len(styles)
+    names = ["usual width" if b is None else f"{b:,}" for b in budgets]
+    y = {
+        "title": {"text": "Budget, parameters"},
+        "tickvals": list(range(len(budgets))),
+        "ticktext": names,
+        "range": [len(budgets) - 0.5, -0.5],
+        "showgrid": False,
+    }
+    height = min(1400, max(300, 170 + ROW_PIXELS * rows))
+    made = Drawing(title, {**x, "showgrid": True, "gridcolor": GRID}, y, height)
+    made.rule(x=null, color=INK, dash="solid")
+    for text, place, anchor in ((sides[0], 0.0, "left"), (sides[1], 1.0, "right")):
+        made.note(text, x=place, y=1.0, xanchor=anchor, yref="paper", yanchor="bottom", size=11)
+    for k, style in enumerate(styles):
+        shift = 0.7 * ((k + 0.5) / len(styles) - 0.5)
+        mine = [c for c in found if c.arm == style.name]
+        made.data.append(_points(style, mine, [budgets.index(c.budget) + shift for c in mine]))
+    made.layout["margin"]["t"] = 96
+    made.layout["legend"]["y"] = 1.08
+    return made
+
+
+def _points(style: ArmStyle, found: list[Comparison], heights: list[float]) -> dict[str, Any]:
+    scale = 100.0 if found[0].measure == "accuracy" else 1.0
+    values = [scale * (c.estimate or 0.0) for c in found]
+    high = [scale * c.interval.high - v if c.interval else 0.0 for c, v in zip(found, values, strict=True)]
+    low = [v - scale * c.interval.low if c.interval else 0.0 for c, v in zip(found, values, strict=True)]
+    errors = {"type": "data", "symmetric": False, "array": high, "arrayminus": low, "width": 0, "thickness": 2}
+    return style.trace(
+        x=values,
+        y=heights,
+        error_x={**errors, "color": style.colour},
+        mode="markers",
+        marker={
+            "color": style.colour,
+            "size": 11,
+            "symbol": [style.symbol if c.claim != "no claim" else f"{style.symbol}-open" for c in found],
+            "line": {"width": 2, "color": style.colour},
+        },
+        text=[_hover(c) for c in found],
+        hovertemplate="%{text}<extra>%{fullData.name}</extra>",
+    )
+
+
+def _hover(c: Comparison) -> str:
+    show = points if c.measure == "accuracy" else ratio
+    value = f"{points(c.estimate or 0)} points" if c.measure == "accuracy" else f"× {ratio(c.estimate or 1)}"
+    interval = f", interval {show(c.interval.low)} to {show(c.interval.high)}" if c.interval else ", no interval"
+    p = "" if c.p_holm is None else f", p = {p_value(c.p_holm)} (Holm)"
+    cut = f", {c.n_censored} cut off" if c.n_censored else ""
+    reason = plain(c.reason, 200)
+    why = f"<br>{reason}" if reason else ""
+    return f"<b>{value}</b>{interval}<br>n = {c.n_pairs} pairs{cut}{p}<br><b>{c.claim}</b>{why}"

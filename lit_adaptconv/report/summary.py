@@ -1,0 +1,53 @@
+"""The verdict and its tables as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from lit_adaptconv.report.content import SweepContent
+from lit_adaptconv.report.headline import headlines
+from lit_adaptconv.report.page import nothing_yet
+from lit_adaptconv.sweep.summaries import SummaryTable
+
+
+def summary(contents: Sequence[SweepContent], pictures: Sequence[Sequence[str]]) -> str:
+    """Markdown on one or several sweeps.
+
+    Args:
+        contents: The sweeps.
+        pictures: Of each sweep, its pictures: paths relative to the file.
+    """
+    return "\n".join(_sweep(content, files) for content, files in zip(contents, pictures, strict=True))
+
+
+def _sweep(content: SweepContent, pictures: Sequence[str]) -> str:
+    sweep, verdict = content.sweep, content.verdict
+    lines = [f"# {markdown(sweep.name)}", "", markdown(f"{sweep.backbone} on {sweep.data} – {content.state}."), ""]
+    if verdict is None:
+        lines += [markdown(nothing_yet(content)), ""]
+    else:
+        lines += [f"- **{markdown(line.text)}**" for line in headlines(verdict, verdict.main_target)]
+        lines += [f"- {markdown(sentence)}" for sentence in verdict.sentences]
+        lines.append("")
+        lines += [line for file in pictures for line in (f"![{file.rsplit('/')[-1].removesuffix('.png')}]({file})", "")]
+        for table in verdict.tables():
+            lines += [f"## {markdown(table.title)}", "", *_table(table), ""]
+    rows = content.results.select(["trial", "arm", "budget", "seed", "status", "reason"]).to_pylist()
+    unfinished = [row for row in rows if row["status"] != "done"]
+    if unfinished:
+        cells = tuple(tuple("" if v is None else str(v) for v in row.values()) for row in unfinished)
+        columns = ("Trial", "Arm", "Budget", "Seed", "Status", "Reason")
+        lines += ["## Trials that did not finish", "", *_table(SummaryTable("", columns, cells)), ""]
+    conditions = SummaryTable("", ("What", "Value"), tuple(content.conditions))
+    return "\n".join([*lines, "## Versions and device", "", *_table(conditions), ""])
+
+
+def _table(table: SummaryTable) -> list[str]:
+    rows = [table.columns, tuple("---" for _ in table.columns), *table.rows]
+    return ["| " + " | ".join(cell if cell == "---" else markdown(cell) for cell in row) + " |" for row in rows]
+
+
+def markdown(text: str) -> str:
+    """Text of others that Markdown shows as it is, on one line."""
+    return re.sub(r"([\\`*_\[\]<>&|#~$!])", r"\\\1", " ".join(text.split()))

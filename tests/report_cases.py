@@ -1,0 +1,80 @@
+"""Folders of sweeps that nobody had to train: results with the shape of real ones, for the tests of reports."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import sweep_cases
+import yaml
+
+from lit_adaptconv.result import RunResult
+from lit_adaptconv.sweep.folder import SweepFolder
+from lit_adaptconv.sweep.plan import Arm
+from lit_adaptconv.sweep.sizing import NetworkSize
+from lit_adaptconv.sweep.store import Store
+from lit_adaptconv.sweep.trial import Trial, TrialMaker, pairs
+
+
+class Remembered(Store):
+    """A store of results that are in no folder."""
+
+    results_of: dict[str, RunResult]
+
+    def result(self, trial: Trial) -> RunResult | None:
+        return self.results_of.get(trial.id)
+
+
+def made_up_sweep(
+    folder: Path,
+    arms: tuple[str, ...] = ("standard", "low_rank", "adaptive"),
+    budgets: tuple[int, ...] = (300, 600, 1200),
+    seeds: int = 8,
+    evaluations: int = 20,
+    name: str = "made-up",
+    failures: bool = True,
+    targets: tuple[float, ...] = (0.8, 0.9),
+) -> Store:
+    """Write the folder of a sweep whose second arm learns faster than the first and whose others learn more slowly.
+
+    With failures, the last arm's first trial at the first budget has failed, and its second has diverged.
+    """
+    kinds = ["standard", *["adaptive_low_rank"] * (len(arms) - 1)]
+    of = sweep_cases.plan(
+        name=name,
+        arms={arm: Arm(kind, {"rank": k} if k else {}) for k, (arm, kind) in enumerate(zip(arms, kinds, strict=True))},
+        budgets=list(budgets),
+        seeds=seeds,
+        targets=list(targets),
+    )
+    sizes = {
+        pair: NetworkSize(pair[1] - 3 * arms.index(pair[0]) - 1, 100 * pair[1], (3, 4)) for pair in pairs(of) if pair[1]
+    }
+    trials = list(TrialMaker(of, sizes, sweep_cases.CODE).all())
+    sweep = replace(sweep_cases.sweep(of, trials), name=name)
+    place = SweepFolder(folder)
+    place.write(sweep)
+    (folder / "plan.yaml").write_text(yaml.safe_dump({"name": name, "arms": list(arms)}))
+    store = Remembered(place, sweep)
+    store.results_of = {trial.id: _result(trial, arms, evaluations, failures, budgets) for trial in trials}
+    store.write()
+    return store
+
+
+def _result(
+    trial: Trial, arms: tuple[str, ...], evaluations: int, failures: bool, budgets: tuple[int, ...]
+) -> RunResult:
+    arm, random = arms.index(trial.arm), np.random.default_rng([trial.pair, arms.index(trial.arm), trial.budget or 0])
+    best = 0.97 - 8 / (trial.budget or 1000) - (0.004, -0.01, 0.05)[min(arm, 2)] + random.normal(0, 0.006)
+    speed = (0.25, 0.4, 0.15)[min(arm, 2)] * np.exp(random.normal(0, 0.15))
+    steps = np.arange(1, evaluations + 1)
+    accuracy = best * (1 - np.exp(-speed * steps * 20 / evaluations)) + random.normal(0, 0.004, evaluations)
+    curve = [round(float(a), 6) for a in np.clip(accuracy, 0.1, 0.9999)]
+    if failures and trial.arm == arms[-1] and trial.budget == budgets[0] and trial.pair < 2:
+        if trial.pair == 0:
+            return sweep_cases.result(trial, [], "failed", "MemoryError: <b>not enough</b>")
+        return sweep_cases.result(trial, curve[:3], "diverged", "the training loss is nan")
+    made = sweep_cases.result(trial, curve)
+    made.test_accuracy = round(float(best + random.normal(0, 0.004)), 6)
+    return made
