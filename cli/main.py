@@ -25,6 +25,7 @@ TRAINING = ("fit", "validate", "test", "predict")
 COMMANDS = {
     "compare": "adaptconv_cli.compare:compare",
     "kinds": "adaptconv_cli.kinds:kinds",
+    "profile": "adaptconv_cli.profile:profile",
     "status": "adaptconv_cli.status:status",
     "sweep": "adaptconv_cli.sweep:sweep",
 }
@@ -101,11 +102,11 @@ def _command(args: list[str]) -> int:
 def _train(args: list[str]) -> int:
     from .training import TrainingCLI
 
-    TrainingCLI(_with_config_of_run(args), tuple(COMMANDS))
+    TrainingCLI(with_config_of_run(args), tuple(COMMANDS))
     return 0
 
 
-def _with_config_of_run(args: list[str]) -> list[str]:
+def with_config_of_run(args: list[str]) -> list[str]:
     """Take the configuration of the run that `--ckpt_path` names, unless one is given."""
     given = _value(args, "--ckpt_path")
     if given is None or _value(args, "--config") or _value(args, "-c"):
