@@ -24,6 +24,7 @@ TRAINING = ("fit", "validate", "test", "predict")
 
 COMMANDS = {
     "compare": "adaptconv_cli.compare:compare",
+    "export": "adaptconv_cli.export:export",
     "kinds": "adaptconv_cli.kinds:kinds",
     "profile": "adaptconv_cli.profile:profile",
     "status": "adaptconv_cli.status:status",

@@ -37,11 +37,11 @@ class FlopMeter:
 
     def __enter__(self) -> FlopMeter:
         self._hooks = [layer.register_forward_hook(self._add) for layer in self._layers]
-        self._counter.__enter__()
+        self._counter.__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._counter.__exit__(*error)
+        self._counter.__exit__(*error)  # type: ignore[no-untyped-call]
         for hook in self._hooks:
             hook.remove()
 

@@ -112,11 +112,14 @@ def kept_for_training(network: nn.Module, images: Tensor) -> dict[str, int]:
             kept[current[-1]] += storage.nbytes()
         return tensor
 
+    def leave(name: str, output: Tensor) -> None:
+        current.pop()
+
     layers = layers_of(network)
     with (
         torch.enable_grad(),
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-        _between(layers, current.append, lambda *_: current.pop() and None),
+        _between(layers, current.append, leave),
     ):
         output = network(images)
     del output
@@ -145,7 +148,7 @@ def time_shares(network: nn.Module, images: Tensor, calls: int = 10) -> dict[str
 
     def enter(name: str) -> None:
         span = record_function(f"{_LAYER}{name}")
-        span.__enter__()
+        span.__enter__()  # type: ignore[no-untyped-call]
         spans.append(span)
 
     def leave(name: str, output: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -124,9 +125,7 @@ def profile(
         ]
     ]
     with torch.inference_mode():
-        latency = tuple(
-            measure(lambda batch=images[:size]: network(batch), size, device, seconds) for size in (1, batch_size)
-        )
+        latency = tuple(measure(partial(network, images[:size]), size, device, seconds) for size in (1, batch_size))
     return Profile(
         network=type(network).__name__,
         kind=kind,
