@@ -25,6 +25,7 @@ TRAINING = ("fit", "validate", "test", "predict")
 COMMANDS = {
     "compare": "adaptconv_cli.compare:compare",
     "export": "adaptconv_cli.export:export",
+    "kernels": "adaptconv_cli.kernels:kernels",
     "kinds": "adaptconv_cli.kinds:kinds",
     "profile": "adaptconv_cli.profile:profile",
     "status": "adaptconv_cli.status:status",

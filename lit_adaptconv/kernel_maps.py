@@ -40,10 +40,12 @@ class KernelMaps:
     Attributes:
         kernels: `(C_out, C_in / groups, kh, kw, H_out, W_out)`: the kernel of every output pixel.
         output: The layer's output, `(C_out, H_out, W_out)`.
+        input_size: Height and width of the layer's input.
     """
 
     kernels: Tensor
     output: Tensor
+    input_size: tuple[int, int]
 
     @property
     def mean(self) -> Tensor:
@@ -59,7 +61,8 @@ class KernelMaps:
         """
         size = self.kernels.flatten(0, 3).square().sum(0).mean().sqrt()
         distance = (self.kernels - self.mean[..., None, None]).flatten(0, 3).norm(dim=0)
-        return distance / size if size > 0 else distance
+        relative: Tensor = distance / size if size > 0 else distance
+        return relative
 
     def spread_out(self, count: int) -> list[Position]:
         """Choose pixels whose kernels differ most: each next one is farthest from those chosen before it.
@@ -108,7 +111,7 @@ def kernel_maps(network: nn.Module, layer: AdaptiveLayer, image: Tensor) -> Kern
             if not seen:
                 raise UserError("the network does not use this layer")
             given, output = seen[0]
-            return KernelMaps(pixel_kernels(layer, given)[0], output[0])
+            return KernelMaps(pixel_kernels(layer, given)[0], output[0], (given.shape[-2], given.shape[-1]))
     finally:
         hook.remove()
 

@@ -99,7 +99,7 @@ def test_variation_is_the_distance_from_the_mean_kernel_in_units_of_a_typical_ke
     kernels = torch.zeros(1, 1, 1, 2, 1, 2)  # two pixels with kernels (3, 0) and (0, 3): mean (1.5, 1.5)
     kernels[0, 0, 0, :, 0, 0] = torch.tensor([3.0, 0.0])
     kernels[0, 0, 0, :, 0, 1] = torch.tensor([0.0, 3.0])
-    maps = KernelMaps(kernels, torch.zeros(1, 1, 2))
+    maps = KernelMaps(kernels, torch.zeros(1, 1, 2), (1, 2))
     torch.testing.assert_close(maps.variation, torch.full((1, 2), 1.5 * 2**0.5 / 3))
 
 
@@ -107,7 +107,7 @@ def test_the_chosen_pixels_are_the_ones_whose_kernels_differ() -> None:
     kernels = torch.zeros(1, 1, 1, 1, 3, 4)
     kernels[..., 1, 2] = 5.0
     kernels[..., 2, 0] = -2.0
-    maps = KernelMaps(kernels, torch.zeros(1, 3, 4))
+    maps = KernelMaps(kernels, torch.zeros(1, 3, 4), (3, 4))
     assert maps.spread_out(3)[:2] == [(1, 2), (2, 0)]
     assert len(set(maps.spread_out(3))) == 3
     with pytest.raises(UserError, match="3,0 .* 3×4"):
