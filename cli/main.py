@@ -25,7 +25,10 @@ TRAINING = ("fit", "validate", "test", "predict")
 COMMANDS = {
     "bench": "adaptconv_cli.bench:bench",
     "compare": "adaptconv_cli.compare:compare",
+    "export": "adaptconv_cli.export:export",
+    "kernels": "adaptconv_cli.kernels:kernels",
     "kinds": "adaptconv_cli.kinds:kinds",
+    "profile": "adaptconv_cli.profile:profile",
     "report": "adaptconv_cli.report:report",
     "status": "adaptconv_cli.status:status",
     "sweep": "adaptconv_cli.sweep:sweep",
@@ -103,11 +106,11 @@ def _command(args: list[str]) -> int:
 def _train(args: list[str]) -> int:
     from .training import TrainingCLI
 
-    TrainingCLI(_with_config_of_run(args), tuple(COMMANDS))
+    TrainingCLI(with_config_of_run(args), tuple(COMMANDS))
     return 0
 
 
-def _with_config_of_run(args: list[str]) -> list[str]:
+def with_config_of_run(args: list[str]) -> list[str]:
     """Take the configuration of the run that `--ckpt_path` names, unless one is given."""
     given = _value(args, "--ckpt_path")
     if given is None or _value(args, "--config") or _value(args, "-c"):

@@ -36,6 +36,12 @@ from .runs import CHECKPOINTS, CONFIG, RunOptions, newest_run, run_of_checkpoint
 from .tables import result_table, stage_table
 
 PROGRAM = "adaptconv"
+DEFAULTS: dict[str, Any] = {
+    "data": {"class_path": "lit_adaptconv.data.Digits"},
+    "model.backbone": {"class_path": "lit_adaptconv.backbones.LeNet5"},
+}
+SHAPE = ("in_channels", "num_classes", "image_size")
+"""What the data tell the model."""
 
 
 class TrainingCLI(LightningCLI):
@@ -79,13 +85,8 @@ class TrainingCLI(LightningCLI):
         """Add the run's options and the convergence targets; let the data tell the model its shape."""
         parser.add_class_arguments(RunOptions, "run")
         parser.add_lightning_class_args(ConvergenceCallback, "convergence")
-        parser.set_defaults(
-            {
-                "data": {"class_path": "lit_adaptconv.data.Digits"},
-                "model.backbone": {"class_path": "lit_adaptconv.backbones.LeNet5"},
-            }
-        )
-        for name in ("in_channels", "num_classes", "image_size"):
+        parser.set_defaults(DEFAULTS)
+        for name in SHAPE:
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> Any:

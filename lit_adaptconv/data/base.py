@@ -129,6 +129,12 @@ class ImageData(LightningDataModule, ABC):
         """Batches of the training images, in another order every epoch."""
         return self._loader(self._train, training=True)
 
+    def calibration_dataloader(self, images: int) -> BatchLoader:
+        """Batches of so many training images, spread evenly over all of them and not augmented."""
+        split = self._ready(self._train)
+        chosen = torch.linspace(0, len(split.indices) - 1, min(images, len(split.indices))).round().long()
+        return self._loader(Split(split.source, split.indices[chosen]))
+
     def val_dataloader(self) -> BatchLoader:
         """Batches of the validation images."""
         return self._loader(self._val)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lit_adaptconv.activation import Activation, activate
-from lit_adaptconv.kernels.geometry import Padding, Sides, windows
+from lit_adaptconv.kernels.geometry import Padding, Sides, Window, windows
 
 
 def adaptive_conv2d(
@@ -41,7 +41,6 @@ def adaptive_conv2d(
         )
         return out.to(input.dtype)
     out_channels, group_in, taps, *generator_size = generator_weight.shape
-    in_channels, group_out = group_in * groups, out_channels // groups
     rows, columns = windows(
         (input.shape[-2], input.shape[-1]),
         kernel_size,
@@ -50,6 +49,34 @@ def adaptive_conv2d(
         padding,
         dilation,
     )
+    kernels = generate_kernels(
+        input, generator_weight, generator_bias, (rows, columns), stride, dilation, groups, kernel_activation
+    )
+    patches = F.unfold(
+        F.pad(input, (*columns.kernel_pad, *rows.kernel_pad)), kernel_size, dilation=dilation, stride=stride
+    ).view(input.shape[0], groups, group_in, 1, taps, rows.out, columns.out)
+    out = (kernels * patches).sum(dim=(2, 4)).reshape(input.shape[0], out_channels, rows.out, columns.out)
+    return out if bias is None else out + bias.view(1, -1, 1, 1)
+
+
+def generate_kernels(
+    input: Tensor,
+    generator_weight: Tensor,
+    generator_bias: Tensor,
+    windows: tuple[Window, Window],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+    kernel_activation: Activation,
+) -> Tensor:
+    """Generate the kernel of every output pixel.
+
+    Returns:
+        `(N, groups, C_in / groups, C_out / groups, kh * kw, H_out, W_out)`.
+    """
+    out_channels, group_in, taps, *generator_size = generator_weight.shape
+    rows, columns = windows
+    in_channels, group_out = group_in * groups, out_channels // groups
     # One filter per (input channel, output channel, tap), so the generator is a convolution with groups = C_in.
     filters = generator_weight.view(groups, group_out, group_in, taps, *generator_size).transpose(1, 2)
     filter_bias = generator_bias.view(groups, group_out, group_in, taps).transpose(1, 2)
@@ -61,11 +88,6 @@ def adaptive_conv2d(
         dilation=dilation,
         groups=in_channels,
     )
-    kernels = activate(kernels, kernel_activation).view(
+    return activate(kernels, kernel_activation).view(
         input.shape[0], groups, group_in, group_out, taps, rows.out, columns.out
     )
-    patches = F.unfold(
-        F.pad(input, (*columns.kernel_pad, *rows.kernel_pad)), kernel_size, dilation=dilation, stride=stride
-    ).view(input.shape[0], groups, group_in, 1, taps, rows.out, columns.out)
-    out = (kernels * patches).sum(dim=(2, 4)).reshape(input.shape[0], out_channels, rows.out, columns.out)
-    return out if bias is None else out + bias.view(1, -1, 1, 1)

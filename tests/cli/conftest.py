@@ -35,6 +35,17 @@ def fit(folder: Path) -> Command:
     return lambda *args: main(["fit", *FAST, *args])
 
 
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a short training of an adaptive LeNet-5 on digits of 16×16 pixels."""
+    root = tmp_path_factory.mktemp("trained")
+    network = ["--model.kind", "adaptive", "--model.kind_options.generator_size", "3", "--model.width", "0.5"]
+    run = ["--run.root", str(root), "--run.name", "a", "--run.id", "1", "--data.image_size", "16"]
+    assert main(["fit", *FAST, *network, *run, "--trainer.max_epochs", "2", "--data.batch_size", "32"]) == 0
+    os.environ.pop("PL_GLOBAL_SEED", None)
+    return root / "a" / "1" / "checkpoints" / "last.ckpt"
+
+
 def command(folder: Path, *args: str) -> subprocess.Popen[str]:
     """Start the command in a process of its own."""
     return subprocess.Popen(

@@ -1,0 +1,140 @@
+"""`adaptconv export`: a trained network as ONNX, int8, or a program of PyTorch's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.export import onnx, program
+from lit_adaptconv.export.check import Agreement, Run, compare
+from lit_adaptconv.export.metadata import describe
+from lit_adaptconv.export.quantize import quantize_int8
+from lit_adaptconv.files import write_atomically
+from lit_adaptconv.latency import Latency, alternate
+
+from .tables import percent
+from .trained import Trained, check_writable, load_trained, network_parser, set_threads
+
+Format = Literal["onnx", "torch-export"]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A network outside of this package.
+
+    Attributes:
+        name: What it is called in the table.
+        content: What the file will hold.
+        agreement: How it compares with PyTorch.
+        run: What computes it.
+    """
+
+    name: str
+    content: bytes
+    agreement: Agreement
+    run: Run
+
+
+def export(args: list[str]) -> int:
+    """Write a trained network to a file, after comparing it with PyTorch on the test images."""
+    parser = network_parser("export", "Write a trained network to a file that runs without this package.")
+    parser.usage = "adaptconv export CHECKPOINT --format FORMAT --output FILE [options]"
+    parser.add_argument("--format", type=Format, default="onnx", help="What to write.")
+    parser.add_argument("--output", type=str | None, help="File to write.")
+    parser.add_argument("--quantize", type=Literal["int8"] | None, help="Number type of convolutions (ONNX only).")
+    parser.add_argument("--calibration_images", type=int, default=512, help="Training images that tell int8's ranges.")
+    parser.add_argument("--test_images", type=int | None, help="Test images to compare on; by default all of them.")
+    parser.add_argument("--threads", type=int | None, help="CPU threads; by default as many as PyTorch takes.")
+    parser.add_argument("--seconds", type=float, default=1.0, help="How long the latencies are measured.")
+    if args and not args[0].startswith("-"):
+        args = ["--ckpt_path", *args]
+    trained = load_trained(parser, args, needs_checkpoint=True)
+    options = trained.options
+    if options["output"] is None:
+        raise UserError("export needs --output FILE")
+    output = Path(options["output"])
+    check_writable(output)
+    for name in ("calibration_images", "test_images"):
+        if options[name] is not None and options[name] < 1:
+            raise UserError(f"{name} must be at least 1, got {options[name]}")
+    set_threads(options["threads"])
+    trained.data.prepare_data()
+    trained.data.setup("test")
+    if options["format"] == "onnx":
+        exported = _onnx(trained, options["test_images"], options["quantize"], options["calibration_images"])
+    elif options["quantize"] is not None:
+        raise UserError(f"--quantize is for --format onnx, not for {options['format']}")
+    else:
+        exported = [_program(trained, options["test_images"])]
+    write_atomically(output, lambda file: file.write(exported[-1].content))
+    _print(Console(), trained, exported, options["seconds"])
+    Console().print(f"Wrote {output} ({len(exported[-1].content):,} bytes)", soft_wrap=True, highlight=False)
+    return 0
+
+
+def _onnx(trained: Trained, images: int | None, quantize: str | None, calibration_images: int) -> list[Exported]:
+    """Export to ONNX in float32 and, if that is asked for, in int8."""
+    model, data = trained.model, trained.data
+    proto = onnx.to_onnx(model.network, model.image_shape)
+    run = onnx.runtime(proto)
+    agreement = compare(run, model.network, data.test_dataloader(), images)
+    agreement.check("onnxruntime")
+    metadata = describe(model, data, agreement)
+    onnx.add_metadata(proto, metadata)
+    exported = [Exported("onnxruntime", proto.SerializeToString(), agreement, run)]
+    if quantize is not None:
+        data.setup("fit")
+        proto = quantize_int8(proto, data.calibration_dataloader(calibration_images))
+        run = onnx.runtime(proto)
+        agreement = compare(run, model.network, data.test_dataloader(), images)
+        how = f"int8, static, ranges from {calibration_images} images of the training split"
+        float32 = {"float32_test_accuracy": metadata["test_accuracy"], "quantization": how}
+        onnx.add_metadata(proto, {**describe(model, data, agreement), **float32})
+        exported.append(Exported("onnxruntime, int8", proto.SerializeToString(), agreement, run))
+    return exported
+
+
+def _program(trained: Trained, images: int | None) -> Exported:
+    model, data = trained.model, trained.data
+    exported = program.to_program(model.network, model.image_shape)
+    run = program.load(program.save(exported, {}))
+    agreement = compare(run, model.network, data.test_dataloader(), images)
+    agreement.check("the exported program")
+    return Exported("exported program", program.save(exported, describe(model, data, agreement)), agreement, run)
+
+
+def _print(console: Console, trained: Trained, exported: list[Exported], seconds: float) -> None:
+    model = trained.model
+    image = torch.zeros(1, *model.image_shape)
+    with torch.inference_mode():
+        calls = [partial(model.network, image), *(partial(e.run, image) for e in exported)]
+        latencies = alternate(calls, 1, torch.device("cpu"), seconds)
+    first = exported[0].agreement
+    table = Table("", "PyTorch", *(e.name for e in exported), title=f"{type(model.network).__name__}, {model.kind}")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    table.add_row(
+        f"Test accuracy ({first.images:,} images)",
+        percent(first.torch_accuracy),
+        *(percent(e.agreement.accuracy) for e in exported),
+    )
+    table.add_row("Largest difference of a logit", "", *(f"{e.agreement.largest_difference:.1e}" for e in exported))
+    table.add_row("One image, median", *(f"{1000 * latency.seconds:.3g} ms" for latency in latencies))
+    table.add_row("Quartiles", *(_quartiles(latency) for latency in latencies))
+    table.add_row("Ratio to PyTorch", *(f"{latency.seconds / latencies[0].seconds:.2f}" for latency in latencies))
+    console.print(table)
+    console.print(
+        f"Timed in turn, n = {latencies[0].calls}, threads: {torch.get_num_threads()}, torch {torch.__version__}.",
+        highlight=False,
+    )
+
+
+def _quartiles(latency: Latency) -> str:
+    return f"{1000 * latency.lower:.3g}–{1000 * latency.upper:.3g} ms"

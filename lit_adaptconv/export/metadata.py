@@ -1,0 +1,42 @@
+"""What stands in an exported file beside the network: all that one needs to feed it and to read its answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lit_adaptconv.classifier import ImageClassifier
+from lit_adaptconv.data import ImageData
+from lit_adaptconv.export.check import Agreement
+from lit_adaptconv.result import versions
+
+
+def describe(model: ImageClassifier, data: ImageData, agreement: Agreement) -> dict[str, str]:
+    """Describe a network in words and JSON values, which ONNX files and PyTorch programs can hold.
+
+    Args:
+        model: The classifier.
+        data: The data that it was trained on.
+        agreement: What the comparison on test images found.
+    """
+    values: dict[str, Any] = {
+        "classes": data.class_names,
+        "input": "images: float32 (N, C, H, W); (pixel / 255 - mean) / std for every channel, pixel from 0 to 255",
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "image_shape": list(model.image_shape),
+        "output": "logits: float32 (N, classes); softmax gives probabilities",
+        "backbone": type(model.network).__name__,
+        "kind": model.kind,
+        "kind_options": model.kind_options,
+        "widths": list(model.widths),
+        "budget": model.budget,
+        "parameters": model.parameter_count,
+        "flops": model.flops,
+        "data": type(data).__name__,
+        "test_accuracy": agreement.accuracy,
+        "test_images": agreement.images,
+        "largest_difference_from_torch": agreement.largest_difference,
+        "versions": versions(),
+    }
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}

@@ -1,0 +1,123 @@
+"""ONNX: the network as standard operators, for any batch size, and onnxruntime to run it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.export.check import Run
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+OPSET = 20
+"""18 is the oldest that PyTorch exports to; deformable convolutions came with 19."""
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+
+
+def check_installed() -> None:
+    """Check that the extra `onnx` is installed.
+
+    Raises:
+        UserError: It is not.
+    """
+    missing = [package for package in NEEDED if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UserError(f"ONNX needs {', '.join(missing)}: pip install 'lit-adaptconv[onnx]'")
+
+
+def to_onnx(network: nn.Module, image_shape: tuple[int, int, int]) -> ModelProto:
+    """Export a network to ONNX, from `images` `(N, C, H, W)` to `logits` `(N, num_classes)`, for any N.
+
+    Adaptive layers become standard operators: the reference implementation is exported, not the fused kernel.
+
+    Args:
+        network: In evaluation mode, on the CPU.
+        image_shape: Shape `(C, H, W)` of an image.
+
+    Raises:
+        UserError: The extra `onnx` is not installed, or the network cannot be exported; the message says why.
+    """
+    check_installed()
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                network,
+                (torch.zeros(2, *image_shape),),
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=["images"],
+                output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+            )
+        except Exception as error:  # the exporter wraps whatever went wrong in the network
+            raise UserError(f"{type(network).__name__} cannot be exported to ONNX: {reason(error)}") from error
+    assert program is not None
+    model: ModelProto = program.model_proto
+    return model
+
+
+def reason(error: BaseException) -> str:
+    """What was wrong at first, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{lines[0] if lines else 'no reason given'} ({type(error).__name__})"
+
+
+def add_metadata(model: ModelProto, metadata: Mapping[str, str]) -> None:
+    """Write metadata into a model, where `InferenceSession.get_modelmeta().custom_metadata_map` finds them."""
+    import onnx
+
+    onnx.helper.set_model_props(model, dict(metadata))
+
+
+def runtime(model: ModelProto | bytes) -> Run:
+    """Make onnxruntime run a model on the CPU, on as many threads as PyTorch uses.
+
+    Raises:
+        UserError: onnxruntime cannot run it.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors
+    content = model if isinstance(model, bytes) else model.SerializeToString()
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base
+        raise UserError(
+            f"onnxruntime {onnxruntime.__version__} cannot run the exported network: {reason(error)}"
+        ) from error
+
+    def run(images: Tensor) -> Tensor:
+        (logits,) = session.run(None, {"images": images.numpy()})
+        return torch.from_numpy(logits)
+
+    return run
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what PyTorch's exporter tells of itself."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

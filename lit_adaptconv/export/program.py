@@ -1,0 +1,78 @@
+"""`torch.export`: the network as a program that PyTorch loads without this package."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.export.check import Run
+from lit_adaptconv.export.onnx import reason
+from lit_adaptconv.kernels import op, reference
+
+METADATA = "metadata.json"
+"""The extra file in a saved program that holds its metadata."""
+
+
+def to_program(network: nn.Module, image_shape: tuple[int, int, int]) -> ExportedProgram:
+    """Export a network, for any batch size; adaptive layers become PyTorch's own operators.
+
+    Args:
+        network: In evaluation mode, on the CPU.
+        image_shape: Shape `(C, H, W)` of an image.
+
+    Raises:
+        UserError: The network cannot be exported; the message says why.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.export.export(
+                network, (torch.zeros(2, *image_shape),), dynamic_shapes=({0: torch.export.Dim("batch")},)
+            )
+            plain: ExportedProgram = program.run_decompositions({op.FORWARD: _plain})
+        except Exception as error:  # whatever the network does that cannot be traced
+            raise UserError(f"{type(network).__name__} cannot be exported: {reason(error)}") from error
+    return plain
+
+
+def _plain(input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, *call: Any) -> Tensor:
+    """The fused operator in PyTorch's own operators; `call` ends with the name of the kernel."""
+    size, stride, padding, dilation, groups, activation, _ = call
+    return reference.adaptive_conv2d(
+        input,
+        generator_weight,
+        generator_bias,
+        bias,
+        tuple(size),
+        tuple(stride),
+        tuple(padding),
+        tuple(dilation),
+        groups,
+        activation,
+    )
+
+
+def save(program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:
+    """The content of a `.pt2` file."""
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={METADATA: json.dumps(dict(metadata), indent=2)})
+    return content.getvalue()
+
+
+def load(content: bytes) -> Run:
+    """Make what `save` gave computable again."""
+    module = torch.export.load(io.BytesIO(content)).module()
+
+    def run(images: Tensor) -> Tensor:
+        logits: Tensor = module(images)
+        return logits
+
+    return run
