@@ -29,6 +29,8 @@ class Fit:
     parameters: int
 
 
+Size = Callable[[tuple[int, ...]], int]
+"""Counts the parameters of the network with these widths."""
 Build = Callable[[Conv, Width], Backbone]
 """Makes the backbone for a conv kind and a width."""
 
@@ -69,7 +71,9 @@ class Family:
         First the largest common factor on all widths, by bisection; then single layers are widened by one, those
         furthest behind their usual proportion first, until every such widening would exceed the budget. If less than
         98 % of the budget is used, each layer is tried one or two narrower, yet not below half its proportion, with
-        the rest widened again, and the largest network is kept.
+        the rest widened again, and the largest network is kept. Where this leaves layers that are more than 1.25 times
+        as wide, in proportion, as others, the networks around it are searched for one that is as good and has the most
+        even proportions: a layer of one channel between layers of six would be a handicap of its own.
 
         Raises:
             UserError: Even the narrowest network is larger (the message names its size), or widths change nothing.
@@ -103,10 +107,10 @@ class Family:
             # A kind may need more where channel counts differ: narrower is not always smaller.
             filled = [_fill(widths, base, size, budget, last=i) for widths, i in others if size(widths) <= budget]
             best = max([best, *filled], key=size)
-        best = self._most_even(best, budget)
+        best = self._most_even(best, size, budget)
         return Fit(best, size(best))
 
-    def _most_even(self, widths: tuple[int, ...], budget: int) -> tuple[int, ...]:
+    def _most_even(self, widths: tuple[int, ...], size: Size, budget: int) -> tuple[int, ...]:
         """Find the most even network among `widths` and those near it with at least 98 % of the budget."""
 
         def unevenness(widths: tuple[int, ...]) -> float:
@@ -117,14 +121,14 @@ class Family:
             return widths
         step = 2 if len(widths) <= 4 else 1
         near = itertools.product(*(range(max(1, width - step), width + step + 1) for width in widths))
-        good = [other for other in near if CLOSE_ENOUGH * budget <= self.parameters(other) <= budget]
-        return min([widths, *good], key=lambda other: (unevenness(other), -self.parameters(other)))
+        good = [other for other in near if CLOSE_ENOUGH * budget <= size(other) <= budget]
+        return min([widths, *good], key=lambda other: (unevenness(other), -size(other)))
 
 
 def _fill(
     widths: tuple[int, ...],
     base: Sequence[int],
-    size: Callable[[tuple[int, ...]], int],
+    size: Size,
     budget: int,
     last: int | None = None,
 ) -> tuple[int, ...]:

@@ -13,14 +13,14 @@ import lit_adaptconv
 from lit_adaptconv.data import ImageData, ImageFolder
 from lit_adaptconv.data.listing import list_folder
 
-NOT_NUMBERS = ("benchmark", "report", "sweep")
-"""Parts of the package that start trials, read their results or time layers, but do not change a trial."""
+NOT_NUMBERS = ("benchmark", "export", "report", "sweep")
+"""Parts of the package that start trials, read or export their results or time layers, but do not change a trial."""
 
 
 def code_version(class_paths: Iterable[str] = ()) -> str:
     """Name the code that trials run: the package's version and a fingerprint of its source files.
 
-    The fingerprint covers everything in `lit_adaptconv` but `benchmark`, `report` and `sweep`, and the files of the
+    The fingerprint covers everything in `lit_adaptconv` but what `NOT_NUMBERS` names, and the files of the
     user's own classes, such as a backbone.
 
     Args:
