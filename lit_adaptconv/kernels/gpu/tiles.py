@@ -23,7 +23,8 @@ KEY = [
     "window_width",
     "squash",
 ]
-"""What a measurement holds for. `magnitude` is the bits of the number of pixels: seldom other for a smaller last batch."""
+"""What a measurement holds for. `magnitude` is the number of bits of the number of pixels, so that a smaller last batch
+is seldom measured anew."""
 
 WARP = 32
 SUM_BLOCK = 128  # pixels that are added as one tree in the weights' gradients, one a thread: fixed, as is the order
