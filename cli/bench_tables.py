@@ -130,7 +130,8 @@ def _threads(number: int) -> str:
 
 
 def _milliseconds(times: Times) -> str:
-    return f"{1e3 * times.spread.median:.3g}"
+    milliseconds = 1e3 * times.spread.median
+    return f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
 
 
 def _ratio(ratio: Spread) -> str:

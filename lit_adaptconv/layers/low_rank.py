@@ -143,17 +143,14 @@ class LowRankAdaptiveConv2d(WindowedLayer):
             self.dilation,
         )
         gate_weight, weight = (self._by_group(w).flatten(0, 2) for w in (self.gate_weight, self.weight))
-        gate_bias = self._by_group(self.gate_bias).flatten()
         if self._as_one:
-            stacked_bias = torch.cat((gate_bias, gate_bias.new_zeros(len(weight))))
-            both = self._convolve(
-                batch, torch.cat((gate_weight, weight)), stacked_bias, rows.kernel_pad, columns.kernel_pad
-            )
+            both = self._convolve(batch, torch.cat((gate_weight, weight)), rows.kernel_pad, columns.kernel_pad)
             gate, values = torch.split(both, [len(gate_weight), len(weight)], 1)
         else:
-            gate = self._convolve(batch, gate_weight, gate_bias, rows.generator_pad, columns.generator_pad)
-            values = self._convolve(batch, weight, None, rows.kernel_pad, columns.kernel_pad)
-        out = self._mix(activate(gate, self.gate_activation), values)
+            gate = self._convolve(batch, gate_weight, rows.generator_pad, columns.generator_pad)
+            values = self._convolve(batch, weight, rows.kernel_pad, columns.kernel_pad)
+        gate_bias = self._by_group(self.gate_bias).flatten()[:, None, None].to(gate.dtype)
+        out = self._mix(activate(gate + gate_bias, self.gate_activation), values)
         return out if input.dim() == 4 else out.squeeze(0)
 
     @property
@@ -168,27 +165,23 @@ class LowRankAdaptiveConv2d(WindowedLayer):
 
     def _mix(self, gate: Tensor, values: Tensor) -> Tensor:
         """Multiply, sum over the rank, add the bias."""
-        bias = None if self.bias is None else self.bias[:, None, None].to(values.dtype)
-        if self.rank == 1 and gate.shape == values.shape:
-            return gate * values if bias is None else torch.addcmul(bias, gate, values)
         gate, values = (torch.unflatten(t, 1, (self.groups, self.rank, -1)) for t in (gate, values))
-        out = (gate * values).sum(2).flatten(1, 2)
-        return out if bias is None else out + bias
+        out = gate * values  # a gate may be shared by the output channels of its group
+        out = (out.sum(2) if self.rank > 1 else out.squeeze(2)).flatten(1, 2)
+        return out if self.bias is None else out + self.bias[:, None, None].to(out.dtype)
 
     def _by_group(self, parameter: Tensor) -> Tensor:
         """(rank, C_out, ...) as (groups, rank, C_out // groups, ...)."""
         return torch.unflatten(parameter, 1, (self.groups, -1)).transpose(0, 1)
 
-    def _convolve(
-        self, batch: Tensor, weight: Tensor, bias: Tensor | None, rows: tuple[int, int], columns: tuple[int, int]
-    ) -> Tensor:
+    def _convolve(self, batch: Tensor, weight: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
         """Convolve, padded by these (before, after) amounts; negative ones crop."""
         padding: int | tuple[int, int] = 0
         if rows[0] == rows[1] >= 0 and columns[0] == columns[1] >= 0:
             padding = (rows[0], columns[0])
         else:
             batch = F.pad(batch, (*columns, *rows))
-        return F.conv2d(batch, weight, bias, self.stride, padding, self.dilation, self.groups)
+        return F.conv2d(batch, weight, None, self.stride, padding, self.dilation, self.groups)
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
         """FLOPs of the products with the gates, which PyTorch's counter does not see."""
