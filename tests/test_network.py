@@ -198,21 +198,24 @@ def test_every_config_trains_its_first_steps_on_a_few_generated_images(
 
 
 @pytest.mark.parametrize(
-    ("standard", "adaptive"),
+    ("folder", "standard", "adaptive", "num_classes", "size"),
     [
-        ("resnet18_standard", "resnet18_adaptive"),
-        ("resnet20_standard", "resnet20_adaptive"),
-        ("resnet8_standard", "resnet8_adaptive_low_rank"),
+        ("cifar10", "resnet18_standard", "resnet18_adaptive", 10, 32),
+        ("cifar10", "resnet20_standard", "resnet20_adaptive", 10, 32),
+        ("cifar10", "resnet20_standard", "resnet20_adaptive_low_rank", 10, 32),
+        ("cifar10", "resnet8_standard", "resnet8_adaptive_low_rank", 10, 32),
+        ("imagenet", "resnet18_standard", "resnet18_adaptive", 1000, 224),
     ],
 )
-def test_an_adaptive_config_has_its_standard_counterparts_size_as_budget(standard: str, adaptive: str) -> None:
-    first, second = (
-        yaml.safe_load((CONFIGS / "cifar10" / f"{name}.yaml").read_text()) for name in (standard, adaptive)
-    )
+def test_an_adaptive_config_has_its_standard_counterparts_size_as_budget(
+    folder: str, standard: str, adaptive: str, num_classes: int, size: int
+) -> None:
+    first, second = (yaml.safe_load((CONFIGS / folder / f"{name}.yaml").read_text()) for name in (standard, adaptive))
     build = getattr(backbones, first["model"]["backbone"])
-    assert second["model"]["budget"] == count_parameters(build(3, 10, (32, 32)))
+    with torch.device("meta"):
+        assert second["model"]["budget"] == count_parameters(build(3, num_classes, (size, size)))
     for config in (first, second):
-        config["model"] = {"optimizer": config["model"]["optimizer"]}
+        config["model"] = {name: config["model"].get(name) for name in ("optimizer", "scheduler")}
     assert first == second
 
 

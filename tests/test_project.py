@@ -75,3 +75,13 @@ def test_the_readmes_python_runs() -> None:
     assert blocks
     for block in blocks:
         exec(block, {})
+
+
+def test_the_guide_to_conversion_prints_the_table_that_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(
+        r"```(\w*)\n(.*?)```", (ROOT / "docs" / "convert.md").read_text(encoding="utf-8"), flags=re.DOTALL
+    )
+    (language, code), (_, printed) = blocks[:2]
+    assert language == "python"
+    exec(code, {})
+    assert capsys.readouterr().out.strip() == printed.strip()
