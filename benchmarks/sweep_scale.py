@@ -2,9 +2,9 @@
 
     python benchmarks/sweep_scale.py [--plan configs/sweeps/digits.yaml] [--seeds 1667]
 
-The finished trials are simulated, a `result.json` with twenty evaluations each, where the real ones would be; `adaptconv
-status` then reads them all, writes both tables and prints the verdict. Seconds, CPU seconds and memory are those of the
-whole command.
+The finished trials are simulated, a `result.json` with twenty evaluations each, where the real ones would be;
+`adaptconv status` then reads them all, writes both tables and prints the verdict. Seconds, CPU seconds and memory are
+those of the whole command.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
     python benchmarks/sweep_workers.py [--plan configs/sweeps/digits.yaml] [--seeds 3] [--rounds 3]
 
-Sweeps of one-thread trials with one worker and with two run alternately, each from nothing in a folder of its own. Then, in one
-warm worker process, these run alternately: `Trainer.fit` and `.test` of Lightning on the same network and data without logger,
-checkpoints and callbacks; a trial as the sweep runs it, from the engine's `submit` to the settled result; and the same with
-Weights & Biases, offline. Times on the clock mean something where nothing else runs; CPU times nearly always.
+Sweeps of one-thread trials with one worker and with two run alternately, each from nothing in a folder of its own.
+Before that these run alternately in warm worker processes: `Trainer.fit` and `.test` of Lightning on the same network
+and data without logger, checkpoints and callbacks; a trial as the sweep runs it, from the engine's `submit` until it
+has ended; and the same with Weights & Biases, offline. Times on the clock mean something where nothing else runs; CPU
+times nearly always.
 """
 
 from __future__ import annotations
@@ -147,17 +148,14 @@ def run() -> None:
             print(f"{name}: CPU seconds beyond a bare fit, {spread([t[1] - b[1] for b, t in pairs])}", flush=True)
         ratios: list[list[float]] = [[], [], []]
         for turn in range(args.rounds):
-            one, two = (
-                sweep_seconds(args.plan, Path(folder) / f"{turn}-{n}", n, args.seeds)
-                for n in ((1, 2), (2, 1))[turn % 2]
-            )
-            if turn % 2:
-                one, two = two, one
+            took = {}
+            for workers in (2, 1) if turn % 2 else (1, 2):
+                took[workers] = sweep_seconds(args.plan, Path(folder) / f"{turn}-{workers}", workers, args.seeds)
+            one, two = took[1], took[2]
             for found, o, t in zip(ratios, one, two, strict=True):
                 found.append(o / t)
-            print(
-                f"one worker: {one[0]:.1f} s, {one[2]:.1f} CPU s; two: {two[0]:.1f} s, {two[2]:.1f} CPU s", flush=True
-            )
+            for name, (seconds, _, cpu) in (("one worker", one), ("two", two)):
+                print(f"{name}: {seconds:.1f} s, {cpu:.1f} CPU s", flush=True)
         print(f"one worker / two, whole command: {spread(ratios[0])}")
         print(f"one worker / two, first trial's start to last trial's end: {spread(ratios[1])}")
         print(f"one worker / two, CPU time: {spread(ratios[2])}")

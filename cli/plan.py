@@ -116,8 +116,8 @@ def networks(plan: Plan, data: ImageData) -> dict[str, Networks]:
         backbone: BackboneCallable = _instantiate("backbone", {**plan.backbone, "init_args": arguments})
         if isinstance(backbone, nn.Module):
             raise UserError(
-                f"the backbone of a sweep must be a subclass of lit_adaptconv.backbones.Backbone, whose widths are scaled "
-                f"to meet budgets; {plan.backbone['class_path']} is none (docs/sweeps.md shows how to write one)"
+                "the backbone of a sweep must be a subclass of lit_adaptconv.backbones.Backbone, whose widths are "
+                f"scaled to meet budgets; {plan.backbone['class_path']} is none (docs/sweeps.md shows one)"
             )
 
         def build(conv: Conv, width: Width, backbone: BackboneCallable = backbone) -> Backbone:

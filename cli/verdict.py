@@ -33,12 +33,11 @@ def print_verdict(console: Console, results: pa.Table, sweep: Sweep) -> None:
 
 
 def print_failures(console: Console, results: pa.Table, sweep: Sweep, *, busy: bool = False) -> None:
-    """Print why trials did not end well; while the sweep is busy, those that are running or to be continued are well."""
+    """Print why trials did not end well; while the sweep is busy, those that are running are well."""
     titles = {trial.id: trial.title for trial in sweep.trials}
     well = pa.array(["done", "interrupted"] if busy else ["done"])
-    rows = (
-        results.filter(pc.invert(pc.is_in(results["status"], well))).select(["trial", "status", "reason"]).to_pylist()
-    )
+    unwell = results.filter(pc.invert(pc.is_in(results["status"], well)))
+    rows = unwell.select(["trial", "status", "reason"]).to_pylist()
     for row in rows[:MOST_FAILURES]:
         line = f"{titles[row['trial']]}: {row['status']}: {row['reason']}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
