@@ -125,6 +125,8 @@ def test_every_trial_and_the_summary_are_runs_of_weights_and_biases(finished: Fi
     (summary,) = finished.folder.glob("wandb/offline-run-*")
     tables = {path.name.split("_")[0] for path in (summary / "files" / "media" / "table").rglob("*.json")}
     assert {"results", "Test-accuracy"} <= tables
+    figures = {path.name.split("_")[0] for path in (summary / "files" / "media" / "plotly" / "figures").glob("*.json")}
+    assert {"pareto-parameters", "curves-steps-200", "survival-0.02-steps-200", "smallest"} <= figures
 
 
 def test_running_it_again_runs_nothing_and_says_the_same(
@@ -134,7 +136,9 @@ def test_running_it_again_runs_nothing_and_says_the_same(
     assert finished.again() == 0
     assert trials(finished.folder) == before
     assert finished.results().equals(table)
-    assert "no claim" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "no claim" in out
+    assert f"adaptconv report {os.path.relpath(finished.folder)}" in out.splitlines()[-1]
 
 
 def test_status_shows_the_verdict_and_rebuilds_the_tables(
