@@ -55,8 +55,9 @@ def report(args: list[str]) -> int:
     contents = [read_content(folder) for folder in options.sweeps]
     console = Console()
     try:
+        _write_page(options.output, contents)
         pictures = [[] for _ in contents] if options.no_pictures else _pictures(options.output, contents, console)
-        _write(options.output, contents, pictures)
+        write_text(options.output / "summary.md", summary(contents, pictures))
     except OSError as error:
         raise UserError(
             f"can't write to {options.output}: {error.strerror or error}; --output names another folder"
@@ -86,11 +87,10 @@ def _parse(args: list[str]) -> ReportOptions:
     return ReportOptions(sweeps, given.output or default, given.open, given.no_pictures)
 
 
-def _write(output: Path, contents: Sequence[SweepContent], pictures: Sequence[Sequence[str]]) -> None:
+def _write_page(output: Path, contents: Sequence[SweepContent]) -> None:
     for prefix, content in zip(_prefixes(contents), contents, strict=True):
         _write_csv(output / f"{prefix}trials.csv", content.results)
         _write_csv(output / f"{prefix}curves.csv", content.curves)
-    write_text(output / "summary.md", summary(contents, pictures))
     write_text(output / PAGE, page(contents))
 
 

@@ -57,10 +57,13 @@ class SweepContent:
 
     @property
     def shown_budgets(self) -> tuple[int | None, ...]:
-        """The budgets that have figures of their own."""
-        if len(self.budgets) <= MOST_BUDGETS:
-            return self.budgets
-        return tuple(self.budgets[i] for i in np.linspace(0, len(self.budgets) - 1, MOST_BUDGETS).round().astype(int))
+        """The budgets that have figures of their own on the page."""
+        return self.some_budgets(MOST_BUDGETS)
+
+    def some_budgets(self, most: int) -> tuple[int | None, ...]:
+        """All budgets or, where they are more, so many of them, evenly spread."""
+        count = min(most, len(self.budgets))
+        return tuple(self.budgets[i] for i in np.linspace(0, len(self.budgets) - 1, count).round().astype(int))
 
     def observations(self) -> Observations:
         """The trials as arms × budgets × pairs."""

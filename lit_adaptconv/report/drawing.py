@@ -59,7 +59,7 @@ class Drawing:
         if x is not None:
             place = {"x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "y domain"}
         line = {"color": MUTED, "width": 1, "dash": "dot", **line}
-        self.layout["shapes"].append({"type": "line", "name": name, "layer": "below", "line": line, **place})
+        self.layout["shapes"].append({"type": "line", "name": name, "layer": "above", "line": line, **place})
 
     def note(self, text: str, *, colour: str = MUTED, size: int = 12, **place: Any) -> None:
         """Write a text beside the marks; `x` is a share of the width unless `xref` says otherwise."""

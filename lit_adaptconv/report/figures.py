@@ -14,6 +14,9 @@ from lit_adaptconv.report.smallest import smallest_figure
 from lit_adaptconv.report.survival import survival_figure
 from lit_adaptconv.sweep.summaries import MEASURES, Measure
 
+MOST_PICTURED = 6
+"""Budgets whose curves are drawn as pictures; of more, this many, evenly spread."""
+
 
 @dataclass(frozen=True)
 class NamedFigure:
@@ -42,34 +45,40 @@ def page_figures(content: SweepContent) -> Iterator[NamedFigure]:
         content: The sweep.
     """
     if content.verdict is not None:
-        yield from _figures(content, content.verdict.targets, MEASURES, ("parameters", "flops"))
+        sizes: tuple[Size, ...] = ("parameters", "flops")
+        yield from _figures(content, content.verdict.targets, MEASURES, sizes, content.shown_budgets)
 
 
 def main_figures(content: SweepContent) -> tuple[NamedFigure, ...]:
-    """The figures that the page shows first, at every budget: the main target, in steps, by parameters.
+    """The figures for pictures and Weights & Biases: the main target, in steps, by parameters, at up to six budgets.
 
     Args:
         content: The sweep.
     """
     if content.verdict is None:
         return ()
-    return tuple(_figures(content, (content.verdict.main_target,), ("steps",), ("parameters",)))
+    budgets = content.some_budgets(MOST_PICTURED)
+    return tuple(_figures(content, (content.verdict.main_target,), ("steps",), ("parameters",), budgets))
 
 
 def _figures(
-    content: SweepContent, targets: Sequence[float], measures: Sequence[Measure], sizes: Sequence[Size]
+    content: SweepContent,
+    targets: Sequence[float],
+    measures: Sequence[Measure],
+    sizes: Sequence[Size],
+    budgets: Sequence[int | None],
 ) -> Iterator[NamedFigure]:
     observations = content.observations()
     for size in sizes:
         yield from _named("pareto", ("", "", "", size), pareto_figure(content, size))
-    for budget in content.shown_budgets:
+    for budget in budgets:
         medians = median_curves(content, budget)
         for measure in measures:
             made = curves_figure(content, budget, measure, medians)
             yield from _named("curves", ("", measure, budget_key(budget), ""), made)
     for target in targets:
         for measure in measures:
-            for budget in content.shown_budgets:
+            for budget in budgets:
                 made = survival_figure(content, observations, budget, target, measure)
                 yield from _named("survival", (f"{target:g}", measure, budget_key(budget), ""), made)
             yield from _named("ratio", (f"{target:g}", measure, "", ""), ratio_figure(content, target, measure))

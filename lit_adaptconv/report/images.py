@@ -7,6 +7,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from choreographer.errors import ChromeNotFoundError
+
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically
 from lit_adaptconv.report.figures import NamedFigure
@@ -30,16 +32,15 @@ def write_images(folder: Path, figures: Sequence[NamedFigure]) -> list[Path]:
         UserError: No browser was found, or it did not start.
         OSError: A file can't be written.
     """
-    from kaleido.errors import ChromeNotFoundError
-
     for name in ("kaleido", "choreographer"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         drawn = asyncio.run(_draw(figures))
     except ChromeNotFoundError:
         raise UserError("no Chrome or Chromium was found; install one and run it again") from None
-    except (RuntimeError, asyncio.TimeoutError) as error:
-        raise UserError(f"the browser did not draw: {' '.join(str(error).split()) or type(error).__name__}") from None
+    except Exception as error:  # a browser has many ways to fail, and pictures are not worth a report
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"the browser did not draw them: {said}") from None
     for name, content in drawn.items():
         _write(folder / name, content)
     return [folder / name for name in drawn]

@@ -136,7 +136,8 @@ def test_every_trial_and_the_summary_are_runs_of_weights_and_biases(finished: Fi
     (summary,) = finished.folder.glob("wandb/offline-run-*")
     tables = {path.name.split("_")[0] for path in (summary / "files" / "media" / "table").rglob("*.json")}
     assert {"results", "Against-standard", "Test-accuracy", "Convergence"} <= tables
-    assert {"test accuracy by parameters", "learning curves, 200 parameters"} <= tables  # data of the figures
+    figures = {path.name.split("_")[0] for path in (summary / "files" / "media" / "plotly" / "figures").glob("*.json")}
+    assert {"pareto-parameters", "curves-steps-200", "survival-0.02-steps-200", "smallest"} <= figures
     runs = {run["run_id"]: run for run in map(logged_run, finished.folder.rglob("*.wandb"))}
     assert {run["run_group"] for run in runs.values()} == {"tiny"}
     assert {run["project"] for run in runs.values()} == {"lit-adaptconv"}
@@ -153,7 +154,9 @@ def test_running_it_again_runs_nothing_and_says_the_same(
     assert finished.again() == 0
     assert trials(finished.folder) == before
     assert finished.results().equals(table)
-    assert "no claim" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "no claim" in out
+    assert f"adaptconv report {os.path.relpath(finished.folder)}" in out.splitlines()[-1]
 
 
 def test_status_shows_the_verdict_and_rebuilds_the_tables(

@@ -164,6 +164,8 @@ def test_a_sweep_with_many_budgets_shows_some_of_them_and_says_so(tmp_path: Path
     content = read_content(tmp_path)
     assert (len(content.budgets), len(content.shown_budgets)) == (30, 24)
     assert (content.shown_budgets[0], content.shown_budgets[-1]) == (300, 3200)
+    pictured = [figure.choice[2] for figure in main_figures(content) if figure.place == "curves"]
+    assert (len(pictured), pictured[0], pictured[-1]) == (6, "300", "3200")
     assert "Of 30 budgets 24" in " ".join(thinning(content))
 
 
