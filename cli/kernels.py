@@ -97,11 +97,12 @@ def _image(data: ImageData, name: str) -> tuple[Tensor, int]:
     data.prepare_data()
     data.setup("test")
     names = data.predict_names
-    if name not in names:
-        raise UserError(
-            f"there is no test image {name!r}: there are {len(names):,}, from {names[0]!r} to {names[-1]!r}"
-        )
-    index = names.index(name)
+    if name in names:
+        index = names.index(name)
+    elif name.isdecimal() and int(name) < len(names):
+        index = int(name)
+    else:
+        raise UserError(f"no test image is called {name!r}: there are {len(names):,}, {names[0]!r} to {names[-1]!r}")
     for images, labels in data.predict_dataloader():
         if index < len(images):
             return images[index], int(labels[index])

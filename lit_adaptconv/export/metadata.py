@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from lit_adaptconv.classifier import ImageClassifier
@@ -11,15 +10,15 @@ from lit_adaptconv.export.check import Agreement
 from lit_adaptconv.result import versions
 
 
-def describe(model: ImageClassifier, data: ImageData, agreement: Agreement) -> dict[str, str]:
-    """Describe a network in words and JSON values, which ONNX files and PyTorch programs can hold.
+def describe(model: ImageClassifier, data: ImageData, agreement: Agreement) -> dict[str, Any]:
+    """Describe a network in values that JSON knows.
 
     Args:
         model: The classifier.
         data: The data that it was trained on.
         agreement: What the comparison on test images found.
     """
-    values: dict[str, Any] = {
+    return {
         "classes": data.class_names,
         "input": "images: float32 (N, C, H, W); (pixel / 255 - mean) / std for every channel, pixel from 0 to 255",
         "mean": list(data.mean),
@@ -39,4 +38,3 @@ def describe(model: ImageClassifier, data: ImageData, agreement: Agreement) -> d
         "largest_difference_from_torch": agreement.largest_difference,
         "versions": versions(),
     }
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -74,11 +75,11 @@ def reason(error: BaseException) -> str:
     return f"{lines[0] if lines else 'no reason given'} ({type(error).__name__})"
 
 
-def add_metadata(model: ModelProto, metadata: Mapping[str, str]) -> None:
-    """Write metadata into a model, where `InferenceSession.get_modelmeta().custom_metadata_map` finds them."""
+def add_metadata(model: ModelProto, metadata: Mapping[str, Any]) -> None:
+    """Write metadata into a model as JSON, where `InferenceSession.get_modelmeta().custom_metadata_map` finds them."""
     import onnx
 
-    onnx.helper.set_model_props(model, dict(metadata))
+    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in metadata.items()})
 
 
 def runtime(model: ModelProto | bytes) -> Run:

@@ -60,7 +60,7 @@ def _plain(input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias
     )
 
 
-def save(program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:
+def save(program: ExportedProgram, metadata: Mapping[str, Any]) -> bytes:
     """The content of a `.pt2` file."""
     content = io.BytesIO()
     torch.export.save(program, content, extra_files={METADATA: json.dumps(dict(metadata), indent=2)})

@@ -9,60 +9,21 @@ from typing import Any
 
 import pytest
 import torch
+from short_networks import BACKBONES, SHORT
 from torch import Tensor, nn
 
 from lit_adaptconv import backbones
 from lit_adaptconv.backbones import Backbone
 from lit_adaptconv.backbones.base import Width
-from lit_adaptconv.backbones.cifar_resnet import CifarResNet
-from lit_adaptconv.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from lit_adaptconv.budget import CLOSE_ENOUGH, Family, count_parameters, fit_budget
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers import KINDS
 from lit_adaptconv.layers.conv import Conv
 from lit_adaptconv.parameter_formula import on_meta
 
-BACKBONES: list[type[Backbone]] = [
-    value
-    for value in vars(backbones).values()
-    if isinstance(value, type) and issubclass(value, Backbone) and value is not Backbone
-]
 BUDGETS = (2_000, 10_000, 50_000, 250_000)
 WIDTH = 0.1
 
-
-class ShortResNet(ResNet):
-    block = BasicBlock
-    blocks = (1, 1, 1, 1)
-
-
-class ShortBottleneckResNet(ResNet):
-    block = Bottleneck
-    blocks = (1, 1, 1, 1)
-
-
-class ShortCifarResNet(CifarResNet):
-    blocks = 1
-
-
-class ShortMobileNetV2(backbones.MobileNetV2):
-    BASE = (32, 16, 24, 64)
-    EXPANSIONS = (1, 6)
-    BLOCKS = (1, 2)
-    STRIDES = (1, 2)
-
-
-SHORT: list[type[Backbone]] = [
-    ShortResNet,
-    ShortBottleneckResNet,
-    ShortCifarResNet,
-    ShortMobileNetV2,
-    backbones.SqueezeNet,
-    backbones.LeNet5,
-    backbones.CaffeLeNet,
-    backbones.ConvNet,
-]
-"""The shortest network of each family: a deeper one repeats its blocks."""
 
 QUICK = {("ResNet8", kind) for kind in KINDS} | {(network.__name__, "adaptive_low_rank") for network in BACKBONES}
 """What runs by default: every kind once, and every network once; the rest is slow."""

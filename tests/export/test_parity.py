@@ -1,0 +1,96 @@
+"""Every backbone with every conv kind exports to ONNX, and onnxruntime computes what PyTorch does on real images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from short_networks import BACKBONES, SHORT
+from torch import Tensor
+
+from lit_adaptconv import backbones
+from lit_adaptconv.backbones import Backbone
+from lit_adaptconv.data import Digits
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.export import onnx
+from lit_adaptconv.export.check import TOLERANCE, compare
+from lit_adaptconv.layers import KINDS
+
+SIDE = 16
+NARROW = 0.1
+
+# PyTorch's exporter warns about itself; its warnings are not the package's.
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("unchecked")]
+
+
+def first_digits(count: int) -> tuple[Tensor, Tensor]:
+    data = Digits(image_size=SIDE, eval_batch_size=count)
+    data.setup("test")
+    batch: tuple[Tensor, Tensor] = next(iter(data.test_dataloader()))
+    return batch
+
+
+def families() -> Sequence[object]:
+    networks = [*SHORT, backbones.CaffeLeNet, backbones.ResNet8]
+    return [pytest.param(network, kind, id=f"{network.__name__}-{kind}") for network in networks for kind in KINDS]
+
+
+def check(network: type[Backbone], kind: str) -> None:
+    pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    images, labels = first_digits(6)
+    model = network(1, 10, (SIDE, SIDE), KINDS[kind], 0.5 if network.__name__.endswith("Net5") else NARROW)
+    for _ in range(3):  # statistics that BatchNorm could not leave out
+        model(images)
+    model.eval()
+    proto = onnx.to_onnx(model, (1, SIDE, SIDE))
+    assert {node.domain for node in proto.graph.node} <= {"", "ai.onnx"}
+    agreement = compare(onnx.runtime(proto), model, [(images, labels)])
+    assert agreement.images == 6
+    scale = model(images).abs().max().item()
+    assert agreement.largest_difference <= TOLERANCE * min(1.0, scale)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("network", "kind"), families())
+def test_onnxruntime_computes_every_family_with_every_kind(network: type[Backbone], kind: str) -> None:
+    check(network, kind)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", BACKBONES, ids=lambda network: network.__name__)
+def test_onnxruntime_computes_every_backbone_at_its_full_depth(network: type[Backbone]) -> None:
+    check(network, "adaptive_low_rank")
+
+
+def test_a_comparison_tells_the_largest_difference_and_both_accuracies() -> None:
+    network = torch.nn.Flatten()
+    images = torch.eye(3).view(3, 3, 1)  # the logits are the images: classes 0, 1, 2
+    agreement = compare(lambda x: x.flatten(1).roll(1, dims=1), network, [(images, torch.tensor([0, 1, 0]))])
+    assert (agreement.images, agreement.largest_difference) == (3, 1.0)
+    assert agreement.torch_accuracy == pytest.approx(2 / 3)
+    assert agreement.accuracy == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("value", [2e-4, float("nan"), float("inf")])
+def test_a_difference_that_is_not_rounding_is_an_error(value: float) -> None:
+    network = torch.nn.Flatten()
+    batches = [(torch.zeros(2, 3, 1), torch.zeros(2, dtype=torch.int64))] * 2
+    agreement = compare(lambda x: x.flatten(1) + value, network, batches)
+    with pytest.raises(UserError, match="differ from PyTorch"):
+        agreement.check("onnxruntime")
+
+
+def test_as_many_images_are_compared_as_was_asked_for() -> None:
+    seen: list[int] = []
+
+    def run(images: Tensor) -> Tensor:
+        seen.append(len(images))
+        return images.flatten(1)
+
+    batches = [(torch.zeros(4, 3, 1), torch.zeros(4, dtype=torch.int64))] * 3
+    assert compare(run, torch.nn.Flatten(), batches, images=6).images == 6
+    assert seen == [1, 3, 2]
+    with pytest.raises(UserError, match="no test images"):
+        compare(run, torch.nn.Flatten(), [])

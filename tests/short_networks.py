@@ -1,0 +1,47 @@
+"""Every backbone, and the shortest network of each family: a deeper one repeats its blocks, which takes minutes."""
+
+from __future__ import annotations
+
+from lit_adaptconv import backbones
+from lit_adaptconv.backbones import Backbone
+from lit_adaptconv.backbones.cifar_resnet import CifarResNet
+from lit_adaptconv.backbones.resnet import BasicBlock, Bottleneck, ResNet
+
+BACKBONES: list[type[Backbone]] = [
+    value
+    for value in vars(backbones).values()
+    if isinstance(value, type) and issubclass(value, Backbone) and value is not Backbone
+]
+
+
+class ShortResNet(ResNet):
+    block = BasicBlock
+    blocks = (1, 1, 1, 1)
+
+
+class ShortBottleneckResNet(ResNet):
+    block = Bottleneck
+    blocks = (1, 1, 1, 1)
+
+
+class ShortCifarResNet(CifarResNet):
+    blocks = 1
+
+
+class ShortMobileNetV2(backbones.MobileNetV2):
+    BASE = (32, 16, 24, 64)
+    EXPANSIONS = (1, 6)
+    BLOCKS = (1, 2)
+    STRIDES = (1, 2)
+
+
+SHORT: list[type[Backbone]] = [
+    ShortResNet,
+    ShortBottleneckResNet,
+    ShortCifarResNet,
+    ShortMobileNetV2,
+    backbones.SqueezeNet,
+    backbones.LeNet5,
+    backbones.CaffeLeNet,
+    backbones.ConvNet,
+]
