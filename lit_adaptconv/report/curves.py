@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 from lit_adaptconv.report.axes import SPENT, percent_axis, spent_axis
 from lit_adaptconv.report.content import SweepContent, budget_name
 from lit_adaptconv.report.drawing import Drawing
-from lit_adaptconv.report.style import label_ends, rounded
+from lit_adaptconv.report.style import label_ends, rounded, spread_apart
 from lit_adaptconv.sweep.sentences import percent
 from lit_adaptconv.sweep.statistics import Array
 from lit_adaptconv.sweep.summaries import MEASURES, Measure
 
+_LABEL_HEIGHT = 0.045  # of a figure's height
 MOST_POINTS = 120
 """Evaluations of a curve that are drawn; of more, this many, evenly spread."""
 
@@ -131,16 +132,17 @@ def curves_figure(
     low = min(float(np.percentile(curve.low, 5)) for curve in lines.values())
     high = max([*(float(curve.high.max()) for curve in lines.values()), *(100 * t for t in content.sweep.targets)])
     pad = 0.05 * max(high - low, 1.0)
-    _targets(made, content)
+    _targets(made, content, _LABEL_HEIGHT * (high - low + 2 * pad))
     ends = [(content.arms[arm], float(curve.median[-1])) for arm, curve in lines.items()]
     label_ends(made, ends, low - pad, high + pad)
     return made
 
 
-def _targets(made: Drawing, content: SweepContent) -> None:
-    for target in content.sweep.targets:
+def _targets(made: Drawing, content: SweepContent, gap: float) -> None:
+    targets = content.sweep.targets
+    for target, place in zip(targets, spread_apart([100 * t for t in targets], gap), strict=True):
         made.rule(y=100 * target, name=f"target {target:g}")
-        made.note(f"target {percent(target)}", x=0.006, y=100 * target, xanchor="left", yanchor="bottom", size=11)
+        made.note(f"target {percent(target)}", x=0.006, y=place, xanchor="left", yanchor="bottom", size=11)
 
 
 def _numbers(table: pa.Table, name: str) -> Array:

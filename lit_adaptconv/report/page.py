@@ -32,7 +32,8 @@ CARDS = {
     "smallest": "Of the budgets tried, the fewest parameters with which the mean test accuracy is at least the target.",
 }
 """The places of the figures, in order, and how to read each."""
-MOST_SENTENCES = 60
+MOST_SENTENCES, MOST_OPEN = 60, 12
+"""Sentences of the verdict that are on the page, and that are to be seen at once."""
 MOST_ROWS = 300
 """Rows of a table of the verdict that are on the page; `summary.md` has all."""
 
@@ -104,7 +105,8 @@ def _verdict(verdict: Verdict) -> str:
         items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in full[:MOST_SENTENCES])
         if len(full) > MOST_SENTENCES:
             items += f"<li>and {len(full) - MOST_SENTENCES:,} more.</li>"
-        said = f"<details open><summary>In full</summary><ul class=sentences>{items}</ul></details>"
+        open_ = " open" if len(full) <= MOST_OPEN else ""
+        said = f"<details{open_}><summary>In full</summary><ul class=sentences>{items}</ul></details>"
         hidden = "" if target == verdict.main_target else " hidden"
         parts.append(f'<div data-target="{target:g}"{hidden}>{"".join(lines)}{said}</div>')
     return "\n".join(parts)
