@@ -112,14 +112,24 @@ def places(network: type[Backbone]) -> set[Place]:
 PLACES = sorted(set().union(*map(places, BACKBONES)))
 
 
+class Everywhere(nn.Module):
+    """A kind in every place of every backbone, side by side: one graph is quicker than one for each."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(place.layer(kind) for place in PLACES)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [layer(images) for layer in self.layers]
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "kind", [kind if kind == "adaptive" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
 )
 def test_every_kind_compiles_in_every_place_of_every_backbone(kind: str) -> None:
     assert_compiles(backbones.ResNet8(3, 10, (32, 32), KINDS[kind], WIDTH).eval(), torch.randn(2, 3, 32, 32))
-    for place in PLACES:
-        assert_compiles(place.layer(kind).eval(), torch.randn(2, 4, 9, 10))
+    assert_compiles(Everywhere(kind).eval(), torch.randn(2, 4, 9, 10))
 
 
 def assert_compiles(model: nn.Module, images: Tensor) -> None:
