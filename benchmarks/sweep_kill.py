@@ -26,6 +26,7 @@ from lit_adaptconv.sweep.store import read_results
 
 TIMES = ("training_seconds", "started")
 LONGEST_MINUTES = 30
+"""From the last kill to the end."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,6 @@ def disturbed(
     """
     killed: list[str] = []
     driver = sweep.start()
-    deadline = time.monotonic() + 60 * LONGEST_MINUTES
     try:
         while len(killed) < kills:
             if in_training:
@@ -128,6 +128,7 @@ def disturbed(
                 killed.append("the driver")
                 driver = sweep.start()
             print(f"killed {killed[-1]}", flush=True)
+        deadline = time.monotonic() + 60 * LONGEST_MINUTES
         while (status := driver.wait(max(0.0, deadline - time.monotonic()))) != 0:
             # A trial whose worker was killed more often than the plan retries has failed; running again repeats it.
             if status != 3:

@@ -44,6 +44,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         pytest.importorskip("ray")
         from ray.cluster_utils import Cluster
 
+        monkeypatch.setenv("RAY_worker_niceness", "0")  # its own 15 starves the trials on a machine that others use too
         monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parents[2]}:{Path(__file__).parents[1]}")
         made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         yield made

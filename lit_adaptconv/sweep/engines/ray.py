@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import tempfile
@@ -65,7 +66,7 @@ class RayEngine:
         options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
         try:
             _reach(address)
-            ray.init(log_to_driver=False, logging_level="ERROR", **options)
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         except OSError as error:
             raise UserError(f"no Ray cluster answers at {address}: {error}") from None
         self._workers = workers
