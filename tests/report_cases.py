@@ -48,9 +48,10 @@ def made_up_sweep(
         seeds=seeds,
         targets=list(targets),
     )
-    sizes = {
-        pair: NetworkSize(pair[1] - 3 * arms.index(pair[0]) - 1, 100 * pair[1], (3, 4)) for pair in pairs(of) if pair[1]
-    }
+    sizes = {}
+    for arm, budget in pairs(of):
+        size = budget or 700
+        sizes[arm, budget] = NetworkSize(size - 3 * arms.index(arm) - 1, 100 * size, (3, 4))
     trials = list(TrialMaker(of, sizes, sweep_cases.CODE).all())
     sweep = replace(sweep_cases.sweep(of, trials), name=name)
     place = SweepFolder(folder)
@@ -71,7 +72,7 @@ def _result(
     steps = np.arange(1, evaluations + 1)
     accuracy = best * (1 - np.exp(-speed * steps * 20 / evaluations)) + random.normal(0, 0.004, evaluations)
     curve = [round(float(a), 6) for a in np.clip(accuracy, 0.1, 0.9999)]
-    if failures and trial.arm == arms[-1] and trial.budget == budgets[0] and trial.pair < 2:
+    if failures and trial.arm == arms[-1] and trial.budget in budgets[:1] and trial.pair < 2:
         if trial.pair == 0:
             return sweep_cases.result(trial, [], "failed", "MemoryError: <b>not enough</b>")
         return sweep_cases.result(trial, curve[:3], "diverged", "the training loss is nan")

@@ -78,7 +78,8 @@ class SweepContent:
     def state(self) -> str:
         """How far it is, in words."""
         done = self.statuses.get("done", 0)
-        others = "".join(f", {n:,} {status}" for status, n in self.statuses.items() if status != "done")
+        under_way = {"interrupted": "running or interrupted"} if self.busy else {}
+        others = "".join(f", {n:,} {under_way.get(s, s)}" for s, n in self.statuses.items() if s != "done")
         now = "running" if self.busy else "finished" if done == self.sweep.expected else "not finished"
         return f"{now}: {done:,} of {self.sweep.expected:,} trials done{others}"
 

@@ -125,8 +125,9 @@ def curves_figure(
                 customdata=np.stack([curve.low, curve.high, curve.n], 1).round(2).tolist(),
                 mode="lines",
                 line={"color": style.colour, "width": 2.2, "dash": style.dash},
-                hovertemplate="<b>%{y:.2f} %</b> (quartiles %{customdata[0]:.2f} to %{customdata[1]:.2f} %)"
-                "<br>at %{x}, n = %{customdata[2]}<extra>%{fullData.name}</extra>",
+                hovertemplate="%{fullData.name}<br>"
+                "<b>%{y:.2f} %</b> (quartiles %{customdata[0]:.2f} to %{customdata[1]:.2f} %)"
+                "<br>at %{x}, n = %{customdata[2]}<extra></extra>",
             )
         )
     low = min(float(np.percentile(curve.low, 5)) for curve in lines.values())

@@ -75,7 +75,7 @@ def pareto_figure(content: SweepContent, size: Size = "parameters") -> Drawing |
                 line={"color": style.colour, "width": 2, "dash": style.dash},
                 marker={"color": style.colour, "size": 9, "symbol": style.symbol},
                 text=[_hover(a, verdict.confidence) for a in line],
-                hovertemplate="%{text}<extra>%{fullData.name}</extra>",
+                hovertemplate="%{fullData.name}<br>%{text}<extra></extra>",
             )
         )
         ends.append((style, means[mine[-1]]))

@@ -105,7 +105,7 @@ def _points(style: ArmStyle, found: list[Comparison], heights: list[float]) -> d
             "line": {"width": 2, "color": style.colour},
         },
         text=[_hover(c) for c in found],
-        hovertemplate="%{text}<extra>%{fullData.name}</extra>",
+        hovertemplate="%{fullData.name}<br>%{text}<extra></extra>",
     )
 
 

@@ -68,7 +68,7 @@ def smallest_figure(content: SweepContent) -> Drawing | None:
                     "line": {"width": 2, "color": style.colour},
                 },
                 text=text,
-                hovertemplate="%{text}<extra>%{fullData.name}</extra>",
+                hovertemplate="%{fullData.name}<br>%{text}<extra></extra>",
             )
         )
     return made

@@ -100,8 +100,9 @@ def survival_figure(
                 customdata=[[int(reached[a].sum()), n]] * (len(shown) + len(held)),
                 mode="lines",
                 line={"color": style.colour, "width": 2.2, "dash": style.dash, "shape": "hv"},
-                hovertemplate="<b>%{y:.0f} %</b> by %{x}<br>%{customdata[0]} of %{customdata[1]} trials reached it"
-                "<extra>%{fullData.name}</extra>",
+                hovertemplate="%{fullData.name}<br><b>%{y:.0f} %</b> by %{x}<br>"
+                "%{customdata[0]} of %{customdata[1]} trials reached it"
+                "<extra></extra>",
             )
         )
         marked = np.flatnonzero(curve.censored)
@@ -114,8 +115,8 @@ def survival_figure(
                     customdata=curve.censored[marked].astype(int).tolist(),
                     mode="markers",
                     marker={"color": style.colour, "symbol": "line-ns-open", "size": 11, "line": {"width": 2}},
-                    hovertemplate="training ended at %{x} without it: %{customdata} trials"
-                    "<extra>%{fullData.name}</extra>",
+                    hovertemplate="%{fullData.name}<br>training ended at %{x} without it: %{customdata} trials"
+                    "<extra></extra>",
                     showlegend=False,
                 )
             )

@@ -15,7 +15,7 @@ from sweep_cases import maker, plan, sweep
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.report.content import read_content
 from lit_adaptconv.report.figures import main_figures, page_figures
-from lit_adaptconv.report.model import model, packed, script_json
+from lit_adaptconv.report.model import PLACES, model, packed, script_json
 from lit_adaptconv.report.page import page
 from lit_adaptconv.report.summary import markdown, summary
 from lit_adaptconv.report.thinning import page_curves, thinning
@@ -114,11 +114,25 @@ def test_a_sweep_in_which_nothing_has_begun_has_a_page_too(tmp_path: Path) -> No
     assert "No trial of standard has begun" in summary([content], [[]])
 
 
+def test_a_sweep_without_budgets_has_every_figure_at_the_usual_width(tmp_path: Path) -> None:
+    made_up_sweep(tmp_path, budgets=(), failures=False)
+    content = read_content(tmp_path)
+    made = main_figures(content)
+    assert [figure.name for figure in made][:3] == [
+        "pareto-parameters",
+        "curves-steps-usual",
+        "survival-0.9-steps-usual",
+    ]
+    assert {figure.place for figure in made} == set(PLACES)
+    assert made[1].drawing.title == "Learning curves, usual width"
+
+
 def test_a_running_sweep_is_said_to_be_running(tmp_path: Path) -> None:
     made_up_sweep(tmp_path)
     with SweepFolder(tmp_path).locked():
         content = read_content(tmp_path)
     assert content.busy
+    assert content.state.startswith("running: 70 of 72 trials done")
     assert "The sweep is running." in page([content])
 
 
