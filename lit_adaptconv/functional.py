@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lit_adaptconv.activation import Activation, check_activation
-from lit_adaptconv.kernels import op, reference
+from lit_adaptconv.kernels import convolutions, op, reference
 from lit_adaptconv.kernels.choice import Kernel, choose
 from lit_adaptconv.kernels.geometry import Padding, check_input, pair, sides
 
@@ -81,7 +81,9 @@ def adaptive_conv2d(
     tensors = (batch, generator_weight, generator_bias, bias)
     implementation = choose(kernel, device, input.dtype)
     with torch.autocast(device, enabled=False) if autocast else nullcontext():
-        if implementation == "reference":
+        if implementation == "reference" and torch.onnx.is_in_onnx_export():
+            out = convolutions.adaptive_conv2d(*tensors, size, step, padding, spread, groups, kernel_activation)
+        elif implementation == "reference":
             out = reference.adaptive_conv2d(*tensors, size, step, padding, spread, groups, kernel_activation)
         else:
             around = sides(padding, size, step, spread)

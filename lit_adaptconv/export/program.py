@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.export.check import Run
 from lit_adaptconv.export.onnx import reason
-from lit_adaptconv.kernels import op, reference
+from lit_adaptconv.kernels import convolutions, op
 
 METADATA = "metadata.json"
 """The extra file in a saved program that holds its metadata."""
@@ -46,7 +46,7 @@ def to_program(network: nn.Module, image_shape: tuple[int, int, int]) -> Exporte
 def _plain(input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, *call: Any) -> Tensor:
     """The fused operator in PyTorch's own operators; `call` ends with the name of the kernel."""
     size, stride, padding, dilation, groups, activation, _ = call
-    return reference.adaptive_conv2d(
+    return convolutions.adaptive_conv2d(
         input,
         generator_weight,
         generator_bias,
