@@ -56,8 +56,21 @@ def quantize_int8(model: ModelProto, batches: Iterable[tuple[Tensor, Tensor]]) -
             per_channel=True,
             reduce_range=True,
             op_types_to_quantize=list(QUANTIZED),
+            nodes_to_exclude=copies_and_sums(onnx.load(prepared)),
         )
         return onnx.load(quantized)
+
+
+def copies_and_sums(model: ModelProto) -> list[str]:
+    """Names of the convolutions with weights of 0 and 1: those in which an adaptive layer copies pixels and adds up."""
+    from onnx import numpy_helper
+
+    constants = {constant.name: numpy_helper.to_array(constant) for constant in model.graph.initializer}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Conv" and node.input[1] in constants and np.isin(constants[node.input[1]], (0, 1)).all()
+    ]
 
 
 @contextlib.contextmanager

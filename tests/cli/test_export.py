@@ -75,6 +75,13 @@ def test_int8_is_smaller_and_told_beside_float(checkpoint: Path, capsys: pytest.
     assert main(["export", str(checkpoint), "--output", "int8.onnx", "--quantize", "int8", *QUICK]) == 0
     assert "int8" in capsys.readouterr().out
     assert Path("int8.onnx").stat().st_size < Path("float.onnx").stat().st_size
+    quantised = pytest.importorskip("onnx").load("int8.onnx").graph
+    products = [node for node in quantised.node if node.op_type == "Mul"]
+    assert len(products) == 2  # one in each adaptive layer, and neither reads 8-bit numbers
+    dequantised = {name for node in quantised.node if node.op_type == "DequantizeLinear" for name in node.output}
+    assert not {name for node in products for name in node.input} & dequantised
+    int8 = [tensor for tensor in quantised.initializer if tensor.data_type == 3 and tensor.name.endswith("_quantized")]
+    assert len(int8) == 5  # two generators, three linear layers
     told = runtime.InferenceSession("int8.onnx").get_modelmeta().custom_metadata_map
     assert "training split" in told["quantization"]
     assert abs(json.loads(told["test_accuracy"]) - json.loads(told["float32_test_accuracy"])) < 0.05
