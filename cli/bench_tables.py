@@ -19,12 +19,14 @@ def print_benchmark(console: Console, found: Benchmark) -> None:
     console.print(f"{machine.device}, {machine.cores} cores{load}; {machine.system}", highlight=False)
     names = ("lit-adaptconv", "python", "torch", "numba", "numpy")
     console.print(", ".join(f"{name} {versions[name]}" for name in names if name in versions), highlight=False)
-    console.print(_costs(found))
-    for index, limit in enumerate(found.limits):
-        console.print(_times(found, index, limit))
+    tables = [_costs(found), *(_times(found, index, limit) for index, limit in enumerate(found.limits))]
     for split in found.splits:
         limit = next(limit for limit in found.limits if limit.threads == split.threads)
-        console.print(_parts(split, limit))
+        tables.append(_parts(split, limit))
+    for table in tables:
+        console.print()
+        console.print(table)
+    console.print()
     console.print(
         f"Training: forward and backward. Times are medians of n = {found.rounds} rounds, all taken in turns, with the "
         "ratio to nn.Conv2d's in the same round and its quartiles. Peak: the most that a training step holds, with the "
@@ -35,10 +37,13 @@ def print_benchmark(console: Console, found: Benchmark) -> None:
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
-    table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    """A table that folds its numbers where the screen is narrow, and keeps the names of layers whole."""
+    table = Table(
+        *columns, title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False
+    )
+    table.columns[0].no_wrap = columns[0] == "Layer"
     for column in table.columns[1:]:
-        column.justify = "right"
-        column.no_wrap = True
+        column.justify, column.overflow = "right", "fold"
     return table
 
 
@@ -63,7 +68,7 @@ def _describe(shape: Shape) -> str:
 
 
 def _costs(found: Benchmark) -> Table:
-    table = _table("Layer", "Parameters", "MFLOPs", "Kept, MiB", "input", "params", "other", "Peak, MiB", "ratio")
+    table = _table("Layer", "Parameters", "MFLOPs", "Kept,\nMiB", "input", "params", "other", "Peak,\nMiB", "ratio")
     base = found.layers[0].peak
     for layer in found.layers:
         kept = layer.kept
@@ -83,12 +88,12 @@ def _times(found: Benchmark, index: int, limit: Limit) -> Table:
     several = index > 0
     table = _table(
         "Layer",
-        "Forward, ms",
+        "Forward,\nms",
         "ratio",
-        "Training, ms",
+        "Training,\nms",
         "ratio",
-        "× limit",
-        *((f"{found.limits[0].threads}→{number} threads",) if several else ()),
+        "×\nlimit",
+        *((f"{found.limits[0].threads}→{number}\nthreads",) if several else ()),
         title=f"{_threads(number)}, {limit.flops_per_second / 1e9:.0f} GFLOP/s in a matrix product",
     )
     base = found.layers[0].timed[index]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import importlib
 import inspect
 import logging
@@ -90,6 +91,8 @@ def _command(args: list[str]) -> int:
 
     module, _, name = COMMANDS[args[0]].partition(":")
     function: Callable[..., int] = getattr(importlib.import_module(module), name)
+    if not gc.get_freeze_count():  # else the collector looks through all that was imported again and again
+        gc.freeze()
     if list(inspect.signature(function).parameters) == ["args"]:  # it has a parser of its own
         return function(args[1:])
     text = docstring_parser.parse(function.__doc__ or "")

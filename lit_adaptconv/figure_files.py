@@ -17,12 +17,12 @@ def write_page(figure: go.Figure, path: Path) -> None:
 def write_picture(figure: go.Figure, path: Path) -> str | None:
     """Write a figure as PNG, SVG or PDF, as the suffix says; return why that was not possible, in one line.
 
-    plotly draws pictures with kaleido and a Chromium browser; neither is required.
+    plotly draws pictures with kaleido and a Chromium browser, which need not be there.
     """
     try:
         content = figure.to_image(format=path.suffix[1:], scale=2)
     except Exception as error:  # kaleido's exceptions, and those of whatever it starts, have no common base
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        return f"no {path.suffix[1:].upper()}: it needs `pip install kaleido` and Chromium or Chrome ({reason.strip()})"
+        return f"no {path.suffix[1:].upper()}: it needs Chromium or Chrome ({reason.strip()})"
     write_atomically(path, lambda file: file.write(content))
     return None

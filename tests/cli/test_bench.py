@@ -83,6 +83,16 @@ def test_a_file_that_cannot_be_written_leaves_the_tables_on_the_screen(
     (folder / "file").write_text("")
     assert main(["bench", "standard", *SMALL, "--output", "file/b.json"]) == 1
     printed = capsys.readouterr()
-    assert "Training, ms" in printed.out
+    assert "Training" in printed.out
     assert len(printed.err.splitlines()) == 1
     assert "file" in printed.err
+
+
+def test_on_a_narrow_screen_no_layer_loses_its_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["bench", "adaptive_low_rank:rank=2", *SMALL]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(line.startswith("adaptive_low_rank:rank=2 ") for line in lines) == 2
