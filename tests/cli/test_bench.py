@@ -37,7 +37,7 @@ def test_the_tables_hold_every_layer_and_the_file_the_same(folder: Path, capsys:
         assert rows[0][1] == f"{layer['parameters']:,}"
     assert "batch 2, 2→2 channels, 6×6 pixels, kernel 3×3, padding 1×1, float32, cpu" in printed
     assert "n = 2 rounds" in printed
-    assert "1→2 threads" in printed
+    assert "1→2" in printed
     assert "gradients of the weights" in printed
     assert list(folder.iterdir()) == [folder / "b.json"]  # no temporary file
 
