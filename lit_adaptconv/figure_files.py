@@ -1,12 +1,21 @@
-"""Write plotly figures: a page that needs no network, and a picture where a browser can draw it."""
+"""Write plotly figures: a page that needs no network, and pictures where a browser can draw them."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
+from choreographer.errors import ChromeNotFoundError
 
+from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically, write_text
+
+SCALE = 2
+SECONDS = 60.0
 
 
 def write_page(figure: go.Figure, path: Path) -> None:
@@ -15,14 +24,45 @@ def write_page(figure: go.Figure, path: Path) -> None:
 
 
 def write_picture(figure: go.Figure, path: Path) -> str | None:
-    """Write a figure as PNG, SVG or PDF, as the suffix says; return why that was not possible, in one line.
-
-    plotly draws pictures with kaleido and a Chromium browser, which need not be there.
-    """
+    """Write a figure as PNG, SVG or PDF, as the suffix says; return why that was not possible, in one line."""
     try:
-        content = figure.to_image(format=path.suffix[1:], scale=2)
-    except Exception as error:  # kaleido's exceptions, and those of whatever it starts, have no common base
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        return f"no {path.suffix[1:].upper()}: it needs Chromium or Chrome ({reason.strip()})"
+        content = draw({path.name: figure})[path.name]
+    except UserError as error:
+        return f"no {path.suffix[1:].upper()}: {error}"
     write_atomically(path, lambda file: file.write(content))
     return None
+
+
+def draw(figures: Mapping[str, Any], width: int | None = None) -> dict[str, bytes]:
+    """Draw figures with one browser that is there.
+
+    Args:
+        figures: Figures by the names of their files; the suffix says whether it becomes PNG, SVG or PDF.
+        width: Width in pixels; None leaves it to the figure.
+
+    Returns:
+        The files' contents, by name.
+
+    Raises:
+        UserError: No browser was found, or it did not draw.
+    """
+    for name in ("kaleido", "choreographer"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        return asyncio.run(_draw(figures, {"scale": SCALE} if width is None else {"scale": SCALE, "width": width}))
+    except ChromeNotFoundError:
+        raise UserError("no Google Chrome or Chromium was found; install one and run it again") from None
+    except Exception as error:  # a browser has many ways to fail, and pictures are not worth a report
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"the browser did not draw them: {said}") from None
+
+
+async def _draw(figures: Mapping[str, Any], options: Mapping[str, int]) -> dict[str, bytes]:
+    import kaleido
+
+    drawn = {}
+    async with kaleido.Kaleido(n=1, timeout=SECONDS, mathjax=False) as browser:  # else it is fetched from a network
+        for name, figure in figures.items():
+            format = Path(name).suffix[1:]
+            drawn[name] = await browser.calc_fig(figure, opts={"format": format, **options})
+    return drawn

@@ -5,6 +5,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 import pytest
 from adaptconv_cli.main import main
+from choreographer.errors import ChromeNotFoundError
 
 from lit_adaptconv.figure_files import write_picture
 
@@ -13,10 +14,10 @@ pytestmark = pytest.mark.usefixtures("folder")
 
 @pytest.fixture
 def no_browser(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*args: object, **kwargs: object) -> bytes:
-        raise RuntimeError("\nKaleido requires Google Chrome\nto be installed.")
+    def fail(*args: object, **kwargs: object) -> None:
+        raise ChromeNotFoundError
 
-    monkeypatch.setattr(go.Figure, "to_image", fail)
+    monkeypatch.setattr("kaleido.Kaleido", fail)
 
 
 @pytest.mark.usefixtures("no_browser")
