@@ -21,8 +21,8 @@ class ConvNet(Backbone):
     """Blocks of convolution, where told 2×2 max pooling, BatchNorm and activation; global pooling; one linear layer.
 
     Pooling comes right after the convolution, since BatchNorm and activation then cost a quarter: a training step takes
-    about half the time. The convolutions have no bias, since BatchNorm has one. On adaptive layers, which are not linear themselves,
-    `activation="identity"` may do better than ReLU.
+    about half the time. The convolutions have no bias, since BatchNorm has one. On adaptive layers, which are not
+    linear themselves, `activation="identity"` may do better than ReLU.
 
     Args:
         in_channels: Channels of the images.
