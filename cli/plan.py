@@ -22,6 +22,7 @@ from lit_adaptconv.network import BackboneCallable
 from lit_adaptconv.sweep.plan import Arm, Plan, Search, Tuning
 from lit_adaptconv.sweep.sizing import Networks
 
+from .class_defaults import parse_args
 from .parser import OneLineParser
 
 DEFAULTS: dict[str, Any] = {
@@ -80,7 +81,7 @@ def parse_plan(args: list[str]) -> tuple[Plan, SweepOptions]:
     parser.add_argument("--dry-run", action="store_true", help="Print the trials, their sizes and the estimated time.")
     parser.add_argument("--accept-old", action="store_true", help="Keep trials that other code of the package ran.")
     parser.add_argument("--export-wandb", type=str | None, help="Write the plan as a Weights & Biases sweep.")
-    given = parser.parse_args(args).as_dict()
+    given = parse_args(parser, args, tuple(DEFAULTS)).as_dict()
     del given["config"]
     content: dict[str, Any] = json.loads(json.dumps(given, default=str))  # plain data: lists for tuples, text for paths
     options = {name: content.pop(name) for name in SweepOptions.__dataclass_fields__}

@@ -28,6 +28,7 @@ from lit_adaptconv.result import RunResult
 from lit_adaptconv.resume import RandomStateCallback
 from lit_adaptconv.tracking import wandb_logger, wandb_sync_hint
 
+from .class_defaults import parse_args
 from .completion import PrintCompletion
 from .parser import OneLineParser
 from .predictions import check_output, write_predictions
@@ -40,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "data": {"class_path": "lit_adaptconv.data.Digits"},
     "model.backbone": {"class_path": "lit_adaptconv.backbones.LeNet5"},
 }
+CLASSES = ("data", "model.backbone", "model.optimizer", "model.scheduler")
 SHAPE = ("in_channels", "num_classes", "image_size")
 """What the data tell the model."""
 
@@ -101,7 +103,10 @@ class TrainingCLI(LightningCLI):
 
         Those stay in `sys.argv`: Lightning starts the other processes of a distributed training with them.
         """
-        self.config = parser.parse_object(args) if isinstance(args, dict) else parser.parse_args(args)
+        if isinstance(args, dict):
+            self.config = parser.parse_object(args)
+        else:
+            self.config = parse_args(parser, args, CLASSES, self._subcommand_parsers)
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: the configuration comes from the run's `config.yaml`, which is complete."""

@@ -1,0 +1,43 @@
+"""A class that is chosen instead of the default one starts from its own defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch.cli import LightningArgumentParser
+
+
+def parse_args(
+    parser: LightningArgumentParser,
+    args: Sequence[str],
+    names: Sequence[str],
+    subcommands: dict[str, LightningArgumentParser] | None = None,
+) -> Namespace:
+    """Parse twice: what the first time names as a class is the default of the second.
+
+    jsonargparse alone would give the chosen class what the default one has for arguments of the same name
+    (https://github.com/mauvilsa/jsonargparse/issues/460): SGD the weight decay of AdamW, MNIST the validation split of
+    the bundled digits.
+
+    Args:
+        parser: The parser.
+        args: The command line.
+        names: Options that take a class.
+        subcommands: The parsers that have these options, where `parser` has subcommands.
+
+    Raises:
+        SystemExit: A bad argument; one line has said which.
+    """
+    given: Any = parser.parse_args([arg for arg in args if not arg.startswith("--print_config")])
+    inner, given = (parser, given) if subcommands is None else (subcommands[given.subcommand], given[given.subcommand])
+    changed = {}
+    for name in names:
+        default, chosen = inner.get_default(name), given.get(name)
+        before = default.get("class_path") if hasattr(default, "get") else None
+        after = chosen.get("class_path") if hasattr(chosen, "get") else None
+        if before is not None and after is not None and before != after:
+            changed[name] = {"class_path": after}
+    inner.set_defaults(changed)
+    return parser.parse_args(list(args))

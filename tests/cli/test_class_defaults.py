@@ -1,0 +1,59 @@
+"""A class named on the command line or in a config starts from its own defaults, not from the default class's."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from adaptconv_cli.main import main
+from adaptconv_cli.plan import parse_plan
+
+from lit_adaptconv.data import MNIST
+
+pytestmark = pytest.mark.usefixtures("folder")
+
+
+def printed(capsys: pytest.CaptureFixture[str], *args: str) -> Any:
+    assert main(["fit", *args, "--print_config"]) == 0
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+def defaults(of: type) -> dict[str, Any]:
+    parameters = inspect.signature(of).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+
+
+def test_other_data_have_their_own_validation_split(capsys: pytest.CaptureFixture[str]) -> None:
+    config = printed(capsys, "--data", "MNIST", "--data.shift", "1")
+    assert config["data"]["init_args"] == {**defaults(MNIST), "shift": 1}
+
+
+def test_another_optimizer_has_its_own_weight_decay(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = printed(capsys, "--model.optimizer", "SGD", "--model.optimizer.momentum", "0.9")["model"]["optimizer"]
+    expected = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 0.0}
+    assert {name: arguments["init_args"][name] for name in expected} == expected
+    made = torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+    assert made.defaults["weight_decay"] == 0.0  # PyTorch agrees
+
+
+def test_the_default_class_keeps_what_the_project_set(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = printed(capsys, "--model.optimizer.weight_decay", "0.1")["model"]["optimizer"]["init_args"]
+    assert (arguments["lr"], arguments["weight_decay"]) == (0.003, 0.1)
+
+
+@pytest.mark.parametrize("given", ["option", "file"])
+def test_a_plan_too(given: str, tmp_path: Path) -> None:
+    plan: dict[str, Any] = {"name": "small", "arms": {"standard": {}}, "budgets": [500]}
+    options = []
+    if given == "file":
+        plan |= {"data": {"class_path": "MNIST"}, "optimizer": {"class_path": "SGD", "init_args": {"lr": 0.5}}}
+    else:
+        options = ["--data", "MNIST", "--optimizer", "SGD", "--optimizer.lr", "0.5"]
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    parsed, _ = parse_plan(["--config", str(tmp_path / "plan.yaml"), *options])
+    assert parsed.data["init_args"]["val_size"] == defaults(MNIST)["val_size"]
+    assert (parsed.optimizer["init_args"]["lr"], parsed.optimizer["init_args"]["weight_decay"]) == (0.5, 0.0)
