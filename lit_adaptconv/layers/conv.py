@@ -36,6 +36,7 @@ KINDS: dict[str, Conv] = {
     "adaptive_separable": partial(SeparableConv2d, depthwise=AdaptiveConv2d),
     "adaptive_low_rank": LowRankAdaptiveConv2d,
     "adaptive_low_rank_separable": partial(SeparableConv2d, depthwise=LowRankAdaptiveConv2d),
+    "adaptive_bilinear": partial(LowRankAdaptiveConv2d, gate_activation="identity"),
     "adaptive_residual": ResidualAdaptiveConv2d,
     "dynamic_filter": DynamicFilter2d,
     "dynamic_filter_local": LocalDynamicFilter2d,
@@ -71,4 +72,4 @@ def _options(conv: Conv) -> list[str]:
     preset = conv.keywords if isinstance(conv, partial) else {}
     layer = preset.get("depthwise", conv.func if isinstance(conv, partial) else conv)
     names = [p.name for p in inspect.signature(layer).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    return [name for name in names if name not in ("device", "dtype", "depthwise")]
+    return [name for name in names if name not in ("device", "dtype", "depthwise", *preset)]

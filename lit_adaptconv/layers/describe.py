@@ -53,6 +53,7 @@ DESCRIPTIONS: dict[str, KindDescription] = {
     "adaptive_low_rank_separable": KindDescription(
         "y = P ⋆ low_rank(x), depthwise, P 1×1", "per pixel", "this project"
     ),
+    "adaptive_bilinear": KindDescription("y = Σ_r (a_r + G_r ⋆ x) ⊙ (W_r ⋆ x)", "per pixel", "this project"),
     "adaptive_residual": KindDescription(
         "y = W ⋆ x + Σ_r tanh(a_r + G_r ⋆ x) ⊙ (V_r ⋆ x)", "per pixel", "this project"
     ),

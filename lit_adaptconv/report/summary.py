@@ -32,18 +32,19 @@ def _sweep(content: SweepContent, pictures: Sequence[str]) -> str:
         lines.append("")
         lines += [line for file in pictures for line in (f"![{file.rsplit('/')[-1].removesuffix('.png')}]({file})", "")]
         for table in verdict.tables():
-            lines += [f"## {markdown(table.title)}", "", *_table(table), ""]
+            lines += [f"## {markdown(table.title)}", "", *markdown_table(table), ""]
     rows = content.results.select(["trial", "arm", "budget", "seed", "status", "reason"]).to_pylist()
     unfinished = [row for row in rows if row["status"] != "done"]
     if unfinished:
         cells = tuple(tuple("" if v is None else str(v) for v in row.values()) for row in unfinished)
         columns = ("Trial", "Arm", "Budget", "Seed", "Status", "Reason")
-        lines += ["## Trials that did not finish", "", *_table(SummaryTable("", columns, cells)), ""]
+        lines += ["## Trials that did not finish", "", *markdown_table(SummaryTable("", columns, cells)), ""]
     conditions = SummaryTable("", ("What", "Value"), tuple(content.conditions))
-    return "\n".join([*lines, "## Versions and device", "", *_table(conditions), ""])
+    return "\n".join([*lines, "## Versions and device", "", *markdown_table(conditions), ""])
 
 
-def _table(table: SummaryTable) -> list[str]:
+def markdown_table(table: SummaryTable) -> list[str]:
+    """A table as the lines of a Markdown table."""
     rows = [table.columns, tuple("---" for _ in table.columns), *table.rows]
     return ["| " + " | ".join(cell if cell == "---" else markdown(cell) for cell in row) + " |" for row in rows]
 

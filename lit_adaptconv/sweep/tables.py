@@ -53,7 +53,7 @@ def convergence_table(convergence: tuple[ArmSummary, ...], confidence: float) ->
     for s in convergence:
         by_row.setdefault((s.at, s.target), {})[s.measure] = s
     rows = [
-        (*_arm(at), percent(target), f"{each['steps'].n_reached}/{at.n}", *(_median(each[m]) for m in MEASURES))
+        (*_arm(at), percent(target), f"{each['steps'].n_reached}/{at.n}", *(median_text(each[m]) for m in MEASURES))
         for (at, target), each in by_row.items()
     ]
     return SummaryTable("Convergence", columns + medians, tuple(rows))
@@ -107,7 +107,8 @@ def _evidence(c: Comparison) -> tuple[str, str, str]:
     return interval, p, NONE if c.probability is None else f"{c.probability:.2f}"
 
 
-def _median(s: ArmSummary) -> str:
+def median_text(s: ArmSummary) -> str:
+    """A median with its interval, "–" for what is not known."""
     if s.median is None:
         return NONE
     low, high = (NONE if end is None else _amount(end, s.measure) for end in s.interval)
