@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from cases import Case, cases
 from hypothesis import given, settings
 from torch import nn
@@ -24,6 +25,9 @@ def test_the_known_kinds_include_both_arms_and_their_separable_forms() -> None:
     assert type(conv_kind("standard")(1, 1, 1)) is nn.Conv2d
     assert type(conv_kind("adaptive")(1, 1, 1)) is AdaptiveConv2d
     assert type(conv_kind("adaptive_low_rank")(1, 1, 1)) is LowRankAdaptiveConv2d
+    bilinear = conv_kind("adaptive_bilinear")(1, 1, 1)
+    assert isinstance(bilinear, LowRankAdaptiveConv2d)
+    assert bilinear.gate_activation == "identity"
     for kind, depthwise in (
         ("separable", nn.Conv2d),
         ("adaptive_separable", AdaptiveConv2d),
@@ -123,3 +127,19 @@ def test_an_unknown_kind_is_answered_with_the_known_ones() -> None:
 def test_an_unknown_option_is_answered_with_the_known_ones(kind: str, message: str) -> None:
     with pytest.raises(UserError, match="^" + re.escape(message) + "$"):
         conv_kind(kind, {"ranks": 2})
+
+
+def test_what_a_kind_has_settled_is_no_option_of_it() -> None:
+    with pytest.raises(UserError, match="has no option 'gate_activation'; its options: rank"):
+        conv_kind("adaptive_bilinear", {"gate_activation": "tanh"})
+
+
+def test_the_bilinear_layer_is_a_product_of_two_convolutions() -> None:
+    torch.manual_seed(0)
+    layer = conv_kind("adaptive_bilinear")(3, 4, 3, padding=1).double()
+    x = torch.randn(2, 3, 6, 5, dtype=torch.float64)
+    gate = F.conv2d(x, layer.gate_weight[0], layer.gate_bias[0], padding=1)
+    expected = gate * F.conv2d(x, layer.weight[0], padding=1) + layer.bias[:, None, None]
+    torch.testing.assert_close(layer(x), expected)
+    degree_two = layer(2 * x) - 2 * layer(x) + layer(0 * x)  # second difference of a polynomial of degree 2 along x
+    torch.testing.assert_close(layer(3 * x) - 2 * layer(2 * x) + layer(x), degree_two)

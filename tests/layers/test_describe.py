@@ -82,6 +82,7 @@ FLOPS = {
     "adaptive_separable": 2 * PIXELS * (16 * 9 * 9 + 16 * 9 + 16 * 16),
     "adaptive_low_rank": 2 * PIXELS * (2 * CONV + 16),
     "adaptive_low_rank_separable": 2 * PIXELS * (2 * 16 * 9 + 16 + 16 * 16),
+    "adaptive_bilinear": 2 * PIXELS * (2 * CONV + 16),
     "adaptive_residual": 2 * PIXELS * (3 * CONV + 16),
     "dynamic_filter": 2 * PIXELS * CONV + 2 * (16 * 4 + 4 * CONV),
     "dynamic_filter_local": 2 * PIXELS * (16 * 9 * 4 + 5 * CONV + 4 * 16),
