@@ -8,7 +8,7 @@ WORKERS ?= auto
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lenet5 test test-all lint types unit slow format clean
+.PHONY: help demo lenet5 results test test-all lint types unit slow format clean
 
 help:  ## Show this list
 	@awk -F ':.*  ## ' '/^[a-z0-9-]+:.*  ## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -21,6 +21,9 @@ lenet5: .venv/installed  ## Train the standard and the adaptive LeNet-5 on bundl
 	WANDB_MODE=$${WANDB_MODE:-offline} $(BIN)/adaptconv fit --config configs/digits/lenet5_standard.yaml
 	WANDB_MODE=$${WANDB_MODE:-offline} $(BIN)/adaptconv fit --config configs/digits/lenet5_adaptive.yaml
 	$(BIN)/adaptconv compare runs/digits-lenet5-standard runs/digits-lenet5-adaptive
+
+results: .venv/installed-dev  ## Write the numbers in README.md and docs/results/ anew, from the tables there
+	$(BIN)/python -m benchmarks.results
 
 test: lint types unit  ## Check style and types, and run the tests
 

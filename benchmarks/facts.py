@@ -43,7 +43,7 @@ class Facts:
         """
         name, *words = question.split()
         method: Callable[..., str] | None = getattr(self, name, None)
-        if name.startswith("_") or name == "ask" or method is None:
+        if name.startswith("_") or method is None or method.__annotations__["return"] != "str":
             raise KeyError(f"no fact is called {name!r}")
         return method(*words)
 
@@ -165,12 +165,22 @@ class Facts:
 
     def conditions(self) -> str:
         """Versions, device and code of the trials, on one line each."""
-        return "\n" + "\n".join(f"- {markdown(name)}: {markdown(value)}" for name, value in self._content.conditions) + "\n"
+        return (
+            "\n"
+            + "\n".join(f"- {markdown(name)}: {markdown(value)}" for name, value in self._content.conditions)
+            + "\n"
+        )
 
-    # What a verdict is decided by.
+    # What a claim is decided by.
 
-    def _mean(self, arm: str, budget: str) -> float:
+    def mean(self, arm: str, budget: str) -> float:
+        """Mean test accuracy; 0 without any."""
         return self._accuracy(arm, budget).mean or 0.0
+
+    def claims_ratio(self, arm: str, budget: str, target: float, most: float) -> bool:
+        """Whether an arm needs at most this share of the primary arm's steps to a target, and fewer for certain."""
+        found = self._comparison(arm, budget, "steps", target)
+        return found.claim == "better" and found.estimate is not None and found.estimate <= most
 
     @cached_property
     def _budgets(self) -> list[str]:

@@ -12,6 +12,8 @@ from lit_adaptconv.sweep.sentences import p_value, percent, points, ratio
 from lit_adaptconv.sweep.summaries import Comparison, Measure
 
 ROW_PIXELS = 26
+MOST_IN_LEGEND = 7
+"""Arms that a legend explains; the rows of more, or of a single budget, bear the arms' names."""
 
 
 def ratio_figure(content: SweepContent, target: float, measure: Measure) -> Drawing | None:
@@ -65,11 +67,18 @@ def _forest(
     budgets = [b for b in content.shown_budgets if any(c.budget == b for c in found)]
     styles = [s for s in content.arms.values() if any(c.arm == s.name for c in found)]
     rows = len(budgets) * len(styles)
+    shifts = {style.name: 0.7 * ((k + 0.5) / len(styles) - 0.5) for k, style in enumerate(styles)}
     names = ["usual width" if b is None else f"{b:,}" for b in budgets]
+    alone = "Arm" if None in budgets else f"Arm, at {names[0]} parameters"
+    by_name = len(budgets) == 1 or len(styles) > MOST_IN_LEGEND
+    before = [""] if len(budgets) == 1 else [f"{name} · " for name in names]
     y = {
-        "title": {"text": "Budget, parameters"},
-        "tickvals": list(range(len(budgets))),
-        "ticktext": names,
+        "title": {"text": alone if len(budgets) == 1 else "Budget, parameters"},
+        "tickvals": [b + s for b in range(len(budgets)) for s in shifts.values()]
+        if by_name
+        else [*range(len(budgets))],
+        "ticktext": [head + plain(s.name, 32) for head in before for s in styles] if by_name else names,
+        "automargin": True,
         "range": [len(budgets) - 0.5, -0.5],
         "showgrid": False,
     }
@@ -78,12 +87,12 @@ def _forest(
     made.rule(x=null, color=INK, dash="solid")
     for text, place, anchor in ((sides[0], 0.0, "left"), (sides[1], 1.0, "right")):
         made.note(text, x=place, y=1.0, xanchor=anchor, yref="paper", yanchor="bottom", size=11)
-    for k, style in enumerate(styles):
-        shift = 0.7 * ((k + 0.5) / len(styles) - 0.5)
+    for style in styles:
         mine = [c for c in found if c.arm == style.name]
-        made.data.append(_points(style, mine, [budgets.index(c.budget) + shift for c in mine]))
+        made.data.append(_points(style, mine, [budgets.index(c.budget) + shifts[style.name] for c in mine]))
     made.layout["margin"]["t"] = 96
     made.layout["legend"]["y"] = 1.08
+    made.layout["showlegend"] = not by_name
     return made
 
 

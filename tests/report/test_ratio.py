@@ -76,3 +76,17 @@ def test_one_arm_alone_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
     assert ratio_figure(alone, 0.8, "steps") is None
     assert difference_figure(alone) is None
     assert smallest_figure(alone) is not None
+
+
+def test_where_a_legend_would_not_do_every_row_bears_its_arm_s_name(tmp_path: Path, content: SweepContent) -> None:
+    arms = ("standard", *(f"arm_{i}" for i in range(9)))
+    made_up_sweep(tmp_path, arms=arms, failures=False)
+    many = difference_figure(read_content(tmp_path))
+    few = difference_figure(content)
+    assert many is not None
+    assert few is not None
+    assert few.layout["showlegend"]
+    assert not many.layout["showlegend"]
+    labels = dict(zip(many.layout["yaxis"]["tickvals"], many.layout["yaxis"]["ticktext"], strict=True))
+    for trace in many.data:
+        assert all(labels[y].endswith(f"· {trace['name']}") for y in trace["y"])

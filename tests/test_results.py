@@ -1,0 +1,91 @@
+"""The numbers that the documentation quotes are those of the tables beside it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from benchmarks import results
+from benchmarks.facts import Facts
+from report_cases import made_up_sweep
+
+ROOT = Path(__file__).parent.parent
+PAGES = list(results.pages())
+KEPT = sorted(path.parent for path in results.FOLDER.glob("*/sweep.json"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_text_agrees_with_the_tables(page: Path) -> None:
+    assert results.regenerated(page.read_text()) == page.read_text(), "run `make results`"
+
+
+@pytest.mark.parametrize("page", sorted(results.FOLDER.glob("*.md")), ids=lambda page: page.stem)
+def test_every_percentage_on_a_page_of_results_is_a_quotation(page: Path) -> None:
+    own = results.QUOTE.sub("", page.read_text())
+    assert not re.findall(r"\d+\.\d+ %", own)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_quotation_within_a_sentence_does_not_begin_a_line(page: Path) -> None:
+    # There Markdown would take it for a block of HTML and end the sentence.
+    for found in results.QUOTE.finditer(page.read_text()):
+        begins = re.search(r"(^|\n) *$", page.read_text()[: found.start()]) is not None
+        assert begins == found["answer"].startswith("\n"), found["question"]
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)
+def test_what_is_kept_is_a_complete_sweep_that_a_plan_repeats(folder: Path) -> None:
+    rows = pq.read_table(folder / "results.parquet").to_pylist()
+    assert {row["status"] for row in rows} == {"done"}
+    assert len({(row["arm"], row["budget"], row["seed"]) for row in rows}) == len(rows)
+    assert all(row["parameters"] <= row["budget"] for row in rows)
+    assert (ROOT / "configs" / "sweeps" / f"{folder.name}.yaml").exists()
+    curves = pq.read_table(folder / "curves.parquet").to_pandas()
+    last = curves.sort_values("step").groupby("trial")["val_accuracy"].last()
+    assert all(abs(last[row["trial"]] - row["val_accuracy"]) < 1e-6 for row in rows)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sweep")
+    made_up_sweep(path, seeds=8, targets=(0.8,), failures=False)
+    return path
+
+
+def test_facts_are_those_of_the_rows(folder: Path) -> None:
+    facts = Facts(folder)
+    content = facts._content
+    budgets = [str(b) for b in content.budgets]
+    frame = content.results.to_pandas()
+
+    def accuracies(arm: str, budget: str) -> np.ndarray:
+        mine = frame[(frame["arm"] == arm) & (frame["budget"] == int(budget))].sort_values("pair")
+        return mine["test_accuracy"].to_numpy()
+
+    arm, budget = "low_rank", budgets[0]
+    values = accuracies(arm, budget)
+    assert facts.ask(f"accuracy {arm} {budget}") == f"{100 * values.mean():.2f} % ± {100 * values.std(ddof=1):.2f}"
+    middle = float(np.sort(values)[3])
+    assert facts.ask(f"share {arm} {budget} {middle}") == f"{(values >= middle).sum()} of 8"
+    gap = values - accuracies("standard", budgets[1])
+    assert facts.ask(f"across {arm} {budget} standard {budgets[1]}").startswith(f"{100 * gap.mean():+.2f} points (")
+    forth, back = (facts.ask(f"difference {a} {budget} {b}") for a, b in ((arm, "adaptive"), ("adaptive", arm)))
+    assert forth.split()[0].lstrip("+-") == back.split()[0].lstrip("+-")
+    assert (forth[0], back[0]) in {("+", "-"), ("-", "+")}
+
+
+def test_an_unknown_question_is_an_error(folder: Path) -> None:
+    for question in ("accuracies_of x", "mean low_rank 500", "_mean low_rank 500"):
+        with pytest.raises(KeyError, match="no fact is called"):
+            Facts(folder).ask(question)
+
+
+def test_a_changed_number_is_put_right() -> None:
+    page = next(page for page in PAGES if "=mnist_ablation accuracy" in page.read_text())
+    text = page.read_text()
+    wrong = re.sub(r"(accuracy standard 2500 -->)\d", r"\g<1>5", text)
+    assert wrong != text
+    assert results.regenerated(wrong) == text
