@@ -142,7 +142,8 @@ class Facts:
             else:
                 c = self._comparison(arm, budget, "accuracy", None)
                 interval = f"{points(c.interval.low)} to {points(c.interval.high)}" if c.interval else tables.NONE
-                assert c.estimate is not None and c.p_holm is not None
+                assert c.estimate is not None
+                assert c.p_holm is not None
                 rows.append((*cells, points(c.estimate), interval, p_value(c.p_holm), c.claim))
         heads = ("Arm", "parameters", "FLOPs", "test accuracy", "points", "95 % interval", "p", "claim")
         return _markdown(SummaryTable("", heads, tuple(rows)))

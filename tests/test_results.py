@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from report_cases import made_up_sweep
+
 from benchmarks import results
 from benchmarks.facts import Facts
-from report_cases import made_up_sweep
 
 ROOT = Path(__file__).parent.parent
 PAGES = list(results.pages())
