@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
+from lit_adaptconv.backbones.activations import BLOCK_ACTIVATIONS, BlockActivation
 from lit_adaptconv.backbones.base import Backbone, Width, resolve_widths
 from lit_adaptconv.backbones.resnet import start_as_torchvision
 from lit_adaptconv.layers.conv import Conv
@@ -45,6 +46,8 @@ class CifarResNet(Backbone):
         image_size: Height and width of the images; any will do.
         conv: The convolution to build with.
         width: A factor on the widths (16, 32, 64) of the stages, or three widths; the stem has the first stage's.
+        activation: After every BatchNorm and every sum, "relu", "leaky_relu" or "identity"; the last leaves all that is
+            not linear to the convolutions, as an adaptive one is.
         standard_first: Whether the stem keeps an ordinary convolution.
 
     Attributes:
@@ -64,6 +67,7 @@ class CifarResNet(Backbone):
         conv: Conv = nn.Conv2d,
         width: Width = 1.0,
         *,
+        activation: BlockActivation = "relu",
         standard_first: bool = False,
     ) -> None:
         super().__init__()
@@ -80,6 +84,10 @@ class CifarResNet(Backbone):
         start_as_torchvision(self)
         stem = self.conv1
         swap_convolutions(self, conv, keep=lambda layer: standard_first and layer is stem)
+        if activation != "relu":
+            for module in list(self.modules()):
+                if isinstance(getattr(module, "relu", None), nn.ReLU):
+                    module.relu = BLOCK_ACTIVATIONS[activation]()
 
     def _stage(self, before: int, after: int, stride: int) -> nn.Sequential:
         shortcut = None if stride == 1 else self.shortcut(before, after, stride)

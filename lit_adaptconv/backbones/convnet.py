@@ -8,13 +8,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from lit_adaptconv.backbones.activations import BLOCK_ACTIVATIONS, BlockActivation
 from lit_adaptconv.backbones.base import Backbone, Width, resolve_widths
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.conv import Conv
-
-BlockActivation = Literal["relu", "leaky_relu", "identity"]
-
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "identity": nn.Identity}
 
 
 class ConvNet(Backbone):
@@ -75,7 +72,7 @@ class ConvNet(Backbone):
                 block["pool"] = nn.MaxPool2d(2)
                 side //= 2
             block["norm"] = nn.BatchNorm2d(after)
-            block["activation"] = _ACTIVATIONS[activation]()
+            block["activation"] = BLOCK_ACTIVATIONS[activation]()
             if side < 1:
                 raise UserError(
                     f"images of {image_size[0]}×{image_size[1]} are too small: block {index} has no pixel left"
