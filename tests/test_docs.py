@@ -19,7 +19,7 @@ from lit_adaptconv.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 SWEEPS = ROOT / "docs" / "sweeps.md"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 WITHOUT_SETTINGS = ("compare", "kinds", "report", "status")
 """Commands that have no configuration to print."""
 
