@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from lit_adaptconv.sweep.plan import Arm, Plan, Search, Tuning
 from lit_adaptconv.sweep.sizing import Networks
 
 from .class_defaults import parse_args
-from .parser import OneLineParser
+from .parser import OneLineParser, known_classes
 
 DEFAULTS: dict[str, Any] = {
     "data": {"class_path": "lit_adaptconv.data.Digits"},
@@ -85,11 +85,31 @@ def parse_plan(args: list[str]) -> tuple[Plan, SweepOptions]:
     del given["config"]
     content: dict[str, Any] = json.loads(json.dumps(given, default=str))  # plain data: lists for tuples, text for paths
     options = {name: content.pop(name) for name in SweepOptions.__dataclass_fields__}
-    content["arms"] = {name: Arm(**arm) for name, arm in content["arms"].items()}
+    arms = {name: Arm(**arm) for name, arm in content["arms"].items()}
+    content["arms"] = {name: replace(arm, backbone=_dotted(arm.backbone)) for name, arm in arms.items()}
     if content["tuning"] is not None:
         tuning = content["tuning"]
         content["tuning"] = Tuning(**{**tuning, "space": {n: Search(**s) for n, s in tuning["space"].items()}})
     return Plan(**content), SweepOptions(**options)
+
+
+def _dotted(backbone: str | None) -> str | None:
+    """The dotted name of a network's class, which may be given by its short name.
+
+    Raises:
+        UserError: There is no such class.
+    """
+    if backbone is None:
+        return None
+    known = known_classes("backbone")
+    if backbone in known:
+        return f"{known[backbone].__module__}.{backbone}"
+    module, _, name = backbone.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ValueError, ImportError, AttributeError):
+        raise UserError(f"unknown class {backbone!r} for the backbone of an arm; known: {', '.join(known)}") from None
+    return f"{found.__module__}.{found.__qualname__}"
 
 
 def plan_text(plan: Plan) -> str:
@@ -112,13 +132,15 @@ def networks(plan: Plan, data: ImageData) -> dict[str, Networks]:
     """
     made: dict[str, Networks] = {}
     for name, arm in plan.arms.items():
-        _check_options(name, arm, plan.backbone["class_path"])
-        arguments = {**(plan.backbone.get("init_args") or {}), **arm.backbone_options}
-        backbone: BackboneCallable = _instantiate("backbone", {**plan.backbone, "init_args": arguments})
+        class_path = arm.backbone or plan.backbone["class_path"]
+        shared = {} if arm.backbone else plan.backbone.get("init_args") or {}
+        _check_options(name, arm, class_path)
+        config = {"class_path": class_path, "init_args": {**shared, **arm.backbone_options}}
+        backbone: BackboneCallable = _instantiate("backbone", config)
         if isinstance(backbone, nn.Module):
             raise UserError(
                 "the backbone of a sweep must be a subclass of lit_adaptconv.backbones.Backbone, whose widths are "
-                f"scaled to meet budgets; {plan.backbone['class_path']} is none (docs/sweeps.md shows one)"
+                f"scaled to meet budgets; {class_path} is none (docs/sweeps.md shows one)"
             )
 
         def build(conv: Conv, width: Width, backbone: BackboneCallable = backbone) -> Backbone:

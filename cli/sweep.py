@@ -92,8 +92,7 @@ def prepare(plan: Plan) -> Prepared:
     data = build_data(plan)
     arms = networks(plan, data)
     sizes = {(arm, budget): arms[arm].size(budget) for arm, budget in pairs(plan)}
-    classes = [plan.data["class_path"], plan.backbone["class_path"]]
-    maker = TrialMaker(plan, sizes, code_version(classes), data_fingerprint(data))
+    maker = TrialMaker(plan, sizes, code_version([plan.data["class_path"], *plan.backbones]), data_fingerprint(data))
     first = maker.comparison(pairs(plan)[0])[0]
     complete = resolve(fit_config(plan, first, "runs", plan.name, "sweep"))
     maker = replace(maker, plan=replace(plan, trainer=complete["trainer"]))
@@ -204,7 +203,7 @@ class _Run:
             name=plan.name,
             uid=before.uid if before else uuid.uuid4().hex[:8],
             data=plan.data["class_path"].rpartition(".")[2],
-            backbone=plan.backbone["class_path"].rpartition(".")[2],
+            backbone=", ".join(path.rpartition(".")[2] for path in plan.backbones),
             targets=tuple(plan.targets),
             primary_arm=plan.reference,
             trials=(),

@@ -26,7 +26,7 @@ class Sweep:
         name: Name of the sweep.
         uid: A name that no other sweep has, not even another of this name.
         data: Class of the data module.
-        backbone: Class of the network.
+        backbone: Class of the network; several, with commas, where arms have networks of other classes.
         targets: Validation accuracies to reach.
         primary_arm: The arm that the others are compared with.
         trials: The trials of the comparison, in the order in which they run.

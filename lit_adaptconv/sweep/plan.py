@@ -22,11 +22,13 @@ class Arm:
         kind: Conv kind, one of `lit_adaptconv.layers.KINDS`.
         kind_options: Further arguments of that convolution, such as `rank`.
         backbone_options: Arguments of the backbone that differ in this arm, such as `activation`.
+        backbone: Class of this arm's network, if it is not the plan's; it has no arguments but `backbone_options`.
     """
 
     kind: str = "standard"
     kind_options: dict[str, Any] = field(default_factory=dict)
     backbone_options: dict[str, Any] = field(default_factory=dict)
+    backbone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -177,3 +179,8 @@ class Plan:
     def reference(self) -> str:
         """Name of the arm that the others are compared with."""
         return self.primary_arm or next(iter(self.arms))
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """Dotted names of the classes of the arms' networks."""
+        return tuple(dict.fromkeys(arm.backbone or self.backbone["class_path"] for arm in self.arms.values()))

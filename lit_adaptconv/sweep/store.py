@@ -78,7 +78,7 @@ class Store:
             name=self.sweep.name,
             id=trial.id,
             data=self.sweep.data,
-            backbone=self.sweep.backbone,
+            backbone=trial.backbone or self.sweep.backbone,
             kind=trial.kind,
             kind_options=trial.kind_options,
             widths=list(trial.widths),

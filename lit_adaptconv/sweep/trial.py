@@ -44,6 +44,7 @@ class Trial:
         tuned: The hyperparameters that were tuned, or None.
         code: Version of the code.
         tuning: Number of the tuning trial; None for a trial of the comparison.
+        backbone: Class of the network.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Trial:
     tuned: dict[str, Any] | None
     code: str
     tuning: int | None = None
+    backbone: str = ""
 
     @property
     def title(self) -> str:
@@ -143,6 +145,7 @@ class TrialMaker:
             tuned=None if tuned is None else dict(tuned),
             code=self.code,
             tuning=tuning,
+            backbone=(arm.backbone or self.plan.backbone.get("class_path", "")).rpartition(".")[2],
         )
 
 
@@ -159,6 +162,8 @@ def shared_settings(plan: Plan, arm: Arm, budget: int | None, tuned: Mapping[str
             "label_smoothing": plan.label_smoothing,
         }
     )
+    if arm.backbone is not None:
+        shared["backbone"] = {"class_path": arm.backbone, "init_args": {}}
     for name, value in (tuned or {}).items():
         _set(shared, name, value)
     backbone = shared["backbone"]

@@ -8,9 +8,12 @@ import pytest
 import yaml
 from adaptconv_cli.plan import build_data, networks, parse_plan, plan_text
 from sweep_cases import plan
+from torch import nn
 
+from lit_adaptconv import LowRankAdaptiveConv2d
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.sweep.plan import Search, Tuning
+from lit_adaptconv.sweep.trial import shared_settings
 
 MINIMAL = {"name": "mine", "arms": {"standard": {"kind": "standard"}}}
 
@@ -134,3 +137,33 @@ def test_every_sweep_config_that_ships_is_a_plan() -> None:
     for file in files:
         read, _ = parse_plan(["--config", str(file)])
         assert len(read.arms) > 1
+
+
+def test_an_arm_may_have_a_network_of_another_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # as the command does
+    arms = {
+        "deep": {"kind": "standard"},
+        "shallow": {"kind": "adaptive_low_rank", "backbone": "ResNet8", "backbone_options": {"activation": "identity"}},
+    }
+    written = {"name": "depth", "arms": arms, "budgets": [3000], "backbone": {"class_path": "ResNet20"}}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(written))
+    read, _ = parse_plan(["--config", str(tmp_path / "plan.yaml")])
+    made = networks(read, build_data(read))
+    for arm, depth in (("deep", 20), ("shallow", 8)):
+        network = made[arm].build(made[arm].conv, 0.25)
+        layer = LowRankAdaptiveConv2d if arm == "shallow" else nn.Conv2d
+        found = [m for m in network.modules() if isinstance(m, layer) and tuple(m.kernel_size) == (3, 3)]
+        assert len(found) == depth - 1  # and the linear layer
+    settings = shared_settings(read, read.arms["shallow"], 3000, None)["model"]["backbone"]
+    assert settings["class_path"].endswith(".ResNet8")
+    assert settings["init_args"] == {"activation": "identity"}
+    assert [path.rpartition(".")[2] for path in read.backbones] == ["ResNet20", "ResNet8"]
+    (tmp_path / "complete.yaml").write_text(plan_text(read))
+    assert parse_plan(["--config", str(tmp_path / "complete.yaml")])[0] == read
+
+
+def test_an_unknown_network_of_an_arm_is_an_error_that_names_the_known(tmp_path: Path) -> None:
+    written = {"name": "depth", "arms": {"shallow": {"backbone": "ResNet9"}}}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(written))
+    with pytest.raises(UserError, match="unknown class 'ResNet9' for the backbone of an arm; known: .*ResNet8"):
+        parse_plan(["--config", str(tmp_path / "plan.yaml")])
