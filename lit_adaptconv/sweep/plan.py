@@ -23,12 +23,14 @@ class Arm:
         kind_options: Further arguments of that convolution, such as `rank`.
         backbone_options: Arguments of the backbone that differ in this arm, such as `activation`.
         backbone: Class of this arm's network, if it is not the plan's; it has no arguments but `backbone_options`.
+        budgets: Those of the plan's budgets at which this arm is trained; None for all.
     """
 
     kind: str = "standard"
     kind_options: dict[str, Any] = field(default_factory=dict)
     backbone_options: dict[str, Any] = field(default_factory=dict)
     backbone: str | None = None
+    budgets: list[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,9 @@ class Plan:
             raise UserError(f"primary_arm {self.primary_arm!r} is not among the arms: {', '.join(self.arms)}")
         if len(set(self.budgets)) < len(self.budgets) or min(self.budgets, default=1) < 1:
             raise UserError(f"budgets must be different positive numbers of parameters, got {self.budgets}")
+        for name, arm in self.arms.items():
+            if arm.budgets is not None and not set(arm.budgets) <= set(self.budgets):
+                raise UserError(f"budgets of the arm {name!r} must be among the plan's, {self.budgets}")
         if not self.targets or len(set(self.targets)) < len(self.targets):
             raise UserError(f"targets must be one or more different accuracies, got {self.targets}")
         if any(not 0 < target <= 1 for target in self.targets):

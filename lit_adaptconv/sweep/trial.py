@@ -71,8 +71,13 @@ class Trial:
 
 
 def pairs(plan: Plan) -> list[Pair]:
-    """Every arm at every budget."""
-    return [(arm, budget) for budget in (plan.budgets or (None,)) for arm in plan.arms]
+    """Every arm at every budget of its own, or of the plan."""
+    return [
+        (name, budget)
+        for budget in (plan.budgets or (None,))
+        for name, arm in plan.arms.items()
+        if arm.budgets is None or budget in arm.budgets
+    ]
 
 
 @dataclass(frozen=True)

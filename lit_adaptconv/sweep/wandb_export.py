@@ -28,8 +28,10 @@ def export_wandb(plan: Plan, file: Path) -> list[Path]:
         The files that were written.
 
     Raises:
-        UserError: Another suffix.
+        UserError: Another suffix, or an arm with budgets of its own, which a grid does not have.
     """
+    if any(arm.budgets is not None for arm in plan.arms.values()):
+        raise UserError("an arm has budgets of its own, which a Weights & Biases grid can't have: export it without")
     if file.suffix not in (".yaml", ".yml"):
         raise UserError(f"a Weights & Biases sweep is written as .yaml, not as {file.name!r}")
     folder = file.with_suffix("")

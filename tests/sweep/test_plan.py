@@ -12,8 +12,9 @@ from torch import nn
 
 from lit_adaptconv import LowRankAdaptiveConv2d
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.sweep.plan import Search, Tuning
-from lit_adaptconv.sweep.trial import shared_settings
+from lit_adaptconv.sweep.plan import Arm, Search, Tuning
+from lit_adaptconv.sweep.trial import pairs, shared_settings
+from lit_adaptconv.sweep.wandb_export import export_wandb
 
 MINIMAL = {"name": "mine", "arms": {"standard": {"kind": "standard"}}}
 
@@ -167,3 +168,12 @@ def test_an_unknown_network_of_an_arm_is_an_error_that_names_the_known(tmp_path:
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(written))
     with pytest.raises(UserError, match="unknown class 'ResNet9' for the backbone of an arm; known: .*ResNet8"):
         parse_plan(["--config", str(tmp_path / "plan.yaml")])
+
+
+def test_an_arm_may_be_trained_at_some_of_the_budgets() -> None:
+    arms = {"standard": Arm(), "reference": Arm(budgets=[900])}
+    assert pairs(plan(arms=arms, budgets=[500, 900])) == [("standard", 500), ("standard", 900), ("reference", 900)]
+    with pytest.raises(UserError, match=r"budgets of the arm 'reference' must be among the plan's, \[500, 700\]"):
+        plan(arms=arms, budgets=[500, 700])
+    with pytest.raises(UserError, match="budgets of its own"):
+        export_wandb(plan(arms=arms, budgets=[500, 900]), Path("sweep.yaml"))
