@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import pkgutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +40,17 @@ def parse_args(
         before = default.get("class_path") if hasattr(default, "get") else None
         after = chosen.get("class_path") if hasattr(chosen, "get") else None
         if before is not None and after is not None and before != after:
-            changed[name] = {"class_path": after}
+            changed[name] = {"class_path": after, "init_args": _required(chosen)}
     inner.set_defaults(changed)
     return parser.parse_args(list(args))
+
+
+def _required(chosen: Namespace) -> dict[str, Any]:
+    """The given arguments that the class itself has no value for: without them it can be no default."""
+    parameters = inspect.signature(pkgutil.resolve_name(chosen.class_path)).parameters
+    given: Any = chosen.get("init_args") or {}
+    return {
+        name: given[name]
+        for name, parameter in parameters.items()
+        if parameter.default is inspect.Parameter.empty and name in given
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import pkgutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -104,9 +105,8 @@ def _dotted(backbone: str | None) -> str | None:
     known = known_classes("backbone")
     if backbone in known:
         return f"{known[backbone].__module__}.{backbone}"
-    module, _, name = backbone.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = pkgutil.resolve_name(backbone)
     except (ValueError, ImportError, AttributeError):
         raise UserError(f"unknown class {backbone!r} for the backbone of an arm; known: {', '.join(known)}") from None
     return f"{found.__module__}.{found.__qualname__}"

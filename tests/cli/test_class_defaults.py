@@ -57,3 +57,8 @@ def test_a_plan_too(given: str, tmp_path: Path) -> None:
     parsed, _ = parse_plan(["--config", str(tmp_path / "plan.yaml"), *options])
     assert parsed.data["init_args"]["val_size"] == defaults(MNIST)["val_size"]
     assert (parsed.optimizer["init_args"]["lr"], parsed.optimizer["init_args"]["weight_decay"]) == (0.5, 0.0)
+
+
+def test_a_class_may_have_arguments_without_a_default(capsys: pytest.CaptureFixture[str]) -> None:
+    config = printed(capsys, "--model.scheduler", "StepLR", "--model.scheduler.step_size", "7")
+    assert config["model"]["scheduler"]["init_args"] == {"step_size": 7, "gamma": 0.1, "last_epoch": -1}
