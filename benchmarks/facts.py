@@ -106,7 +106,7 @@ class Facts:
         for arm in self._arms:
             row = [arm]
             for budget in self._budgets:
-                if self._accuracy(arm, budget).n:
+                if (arm, budget) in self._trained:
                     row += [self.parameters(arm, budget), self.accuracy(arm, budget), self.share(arm, budget, target)]
                 else:
                     row += [tables.NONE] * 3
@@ -116,7 +116,7 @@ class Facts:
     def medians(self, target: str, budget: str) -> str:
         """Arms as rows: how many seeds reached a validation accuracy, and the medians in every measure."""
         rows = []
-        for arm in self._arms:
+        for arm in (arm for arm in self._arms if (arm, budget) in self._trained):
             found = {m: self._convergence(arm, budget, target, m) for m in get_args(Measure)}
             reached = f"{found['steps'].n_reached} of {found['steps'].at.n}"
             rows.append((arm, reached, *(_median(found[m]) for m in get_args(Measure))))
@@ -133,7 +133,8 @@ class Facts:
 
     def differences(self, budget: str) -> str:
         """Arms as rows, the most accurate first: accuracy, and difference to the primary arm with its evidence."""
-        arms = sorted(self._arms, key=lambda arm: -(self._accuracy(arm, budget).mean or 0.0))
+        trained = [arm for arm in self._arms if (arm, budget) in self._trained]
+        arms = sorted(trained, key=lambda arm: -self.mean(arm, budget))
         rows = []
         for arm in arms:
             cells = [arm, self.parameters(arm, budget), self.flops(arm, budget), self.accuracy(arm, budget)]
@@ -182,6 +183,10 @@ class Facts:
         """Whether an arm needs at most this share of the primary arm's steps to a target, and fewer for certain."""
         found = self._comparison(arm, budget, "steps", target)
         return found.claim == "better" and found.estimate is not None and found.estimate <= most
+
+    @cached_property
+    def _trained(self) -> set[tuple[str, str]]:
+        return {(a.at.arm, str(a.at.budget)) for a in self._verdict().accuracy if a.n}
 
     @cached_property
     def _budgets(self) -> list[str]:

@@ -90,3 +90,16 @@ def test_a_changed_number_is_put_right() -> None:
     wrong = re.sub(r"(accuracy standard 2500 -->)\d", r"\g<1>5", text)
     assert wrong != text
     assert results.regenerated(wrong) == text
+
+
+def test_an_arm_that_was_not_trained_at_a_budget_is_a_dash_in_tables(tmp_path: Path) -> None:
+    made_up_sweep(tmp_path, seeds=6, targets=(0.8,), failures=False)
+    table = pq.read_table(tmp_path / "results.parquet")
+    gone = [row["arm"] == "adaptive" and row["budget"] == 300 for row in table.to_pylist()]
+    pq.write_table(table.filter([not g for g in gone]), tmp_path / "results.parquet")
+    facts = Facts(tmp_path)
+    (line,) = [line for line in facts.ask("accuracies 0.8").splitlines() if line.startswith("| adaptive")]
+    assert line.startswith("| adaptive | – | – | – | ")
+    assert "adaptive |" not in facts.ask("differences 300")
+    assert "adaptive |" not in facts.ask("medians 0.8 300")
+    assert "adaptive |" in facts.ask("differences 600")
