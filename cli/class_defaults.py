@@ -17,7 +17,7 @@ def parse_args(
     names: Sequence[str],
     subcommands: dict[str, LightningArgumentParser] | None = None,
 ) -> Namespace:
-    """Parse twice: what the first time names as a class is the default of the second.
+    """Parse and, where a class is not the default one, parse again with it as the default.
 
     jsonargparse alone would give the chosen class what the default one has for arguments of the same name
     (https://github.com/mauvilsa/jsonargparse/issues/460): SGD the weight decay of AdamW, MNIST the validation split of
@@ -32,8 +32,11 @@ def parse_args(
     Raises:
         SystemExit: A bad argument; one line has said which.
     """
-    given: Any = parser.parse_args([arg for arg in args if not arg.startswith("--print_config")])
-    inner, given = (parser, given) if subcommands is None else (subcommands[given.subcommand], given[given.subcommand])
+    unprinted = [arg for arg in args if not arg.startswith("--print_config")]
+    first: Namespace = parser.parse_args(unprinted)
+    inner, given = parser, first
+    if subcommands is not None:
+        inner, given = subcommands[first["subcommand"]], first[first["subcommand"]]
     changed = {}
     for name in names:
         default, chosen = inner.get_default(name), given.get(name)
@@ -41,6 +44,8 @@ def parse_args(
         after = chosen.get("class_path") if hasattr(chosen, "get") else None
         if before is not None and after is not None and before != after:
             changed[name] = {"class_path": after, "init_args": _required(chosen)}
+    if not changed and len(unprinted) == len(args):
+        return first
     inner.set_defaults(changed)
     return parser.parse_args(list(args))
 

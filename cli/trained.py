@@ -16,10 +16,11 @@ from lit_adaptconv.data import ImageData
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import AtomicCheckpointIO
 
+from .class_defaults import parse_args
 from .main import with_config_of_run
 from .parser import OneLineParser
 from .runs import CHECKPOINTS, newest_run
-from .training import DEFAULTS, SHAPE
+from .training import CLASSES, DEFAULTS, SHAPE
 
 OF_TRAINING = ("trainer", "convergence", "weights_only")
 """Further settings in a run's `config.yaml`, which are of no use here."""
@@ -71,7 +72,7 @@ def load_trained(parser: OneLineParser, args: list[str], needs_checkpoint: bool 
         SystemExit: The arguments are not valid; the error has been printed in one line.
         UserError: The network cannot be built, or the checkpoint is missing, damaged or of another network.
     """
-    given = parser.parse_args(with_config_of_run([parser.prog, *args])[1:])
+    given = parse_args(parser, with_config_of_run([parser.prog, *args])[1:], CLASSES)
     if needs_checkpoint and given.ckpt_path is None:
         raise UserError(f"{parser.prog.split()[-1]} needs a trained network: give a checkpoint, last or best")
     seed_everything(given.seed_everything, verbose=False)

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from adaptconv_cli.main import main
+from adaptconv_cli.parser import OneLineParser
 from adaptconv_cli.plan import parse_plan
 
 from lit_adaptconv.data import MNIST
@@ -62,3 +63,19 @@ def test_a_plan_too(given: str, tmp_path: Path) -> None:
 def test_a_class_may_have_arguments_without_a_default(capsys: pytest.CaptureFixture[str]) -> None:
     config = printed(capsys, "--model.scheduler", "StepLR", "--model.scheduler.step_size", "7")
     assert config["model"]["scheduler"]["init_args"] == {"step_size": 7, "gamma": 0.1, "last_epoch": -1}
+
+
+def test_a_command_on_one_network_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profile", "--data", "MNIST", "--print_config"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["data"]["init_args"]["val_size"] == defaults(MNIST)["val_size"]
+
+
+def test_a_command_line_without_another_class_is_parsed_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    parsed = []
+    parse = OneLineParser.parse_args
+    monkeypatch.setattr(OneLineParser, "parse_args", lambda self, args: parsed.append(args) or parse(self, args))
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump({"name": "small", "arms": {"standard": {}}}))
+    parse_plan(["--config", str(tmp_path / "plan.yaml")])
+    assert len(parsed) == 1
+    parse_plan(["--config", str(tmp_path / "plan.yaml"), "--data", "MNIST"])
+    assert len(parsed) == 3
