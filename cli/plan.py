@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 import pkgutil
@@ -132,15 +131,14 @@ def networks(plan: Plan, data: ImageData) -> dict[str, Networks]:
     """
     made: dict[str, Networks] = {}
     for name, arm in plan.arms.items():
-        class_path = arm.backbone or plan.backbone["class_path"]
-        shared = {} if arm.backbone else plan.backbone.get("init_args") or {}
-        _check_options(name, arm, class_path)
-        config = {"class_path": class_path, "init_args": {**shared, **arm.backbone_options}}
-        backbone: BackboneCallable = _instantiate("backbone", config)
+        config = plan.backbone_of(arm)
+        _check_options(name, arm, config["class_path"])
+        arguments = {**(config.get("init_args") or {}), **arm.backbone_options}
+        backbone: BackboneCallable = _instantiate("backbone", {**config, "init_args": arguments})
         if isinstance(backbone, nn.Module):
             raise UserError(
                 "the backbone of a sweep must be a subclass of lit_adaptconv.backbones.Backbone, whose widths are "
-                f"scaled to meet budgets; {class_path} is none (docs/sweeps.md shows one)"
+                f"scaled to meet budgets; {config['class_path']} is none (docs/sweeps.md shows one)"
             )
 
         def build(conv: Conv, width: Width, backbone: BackboneCallable = backbone) -> Backbone:
@@ -151,13 +149,13 @@ def networks(plan: Plan, data: ImageData) -> dict[str, Networks]:
 
 
 def _check_options(name: str, arm: Arm, class_path: str) -> None:
-    module, _, backbone = class_path.rpartition(".")
-    parameters = inspect.signature(getattr(importlib.import_module(module), backbone)).parameters
+    backbone = pkgutil.resolve_name(class_path)
+    parameters = inspect.signature(backbone).parameters
     options = [option for option, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
     unknown = [option for option in arm.backbone_options if option not in parameters]
     if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         raise UserError(
-            f"backbone_options of the arm {name!r}: {backbone} has no option {unknown[0]!r}; it has "
+            f"backbone_options of the arm {name!r}: {backbone.__name__} has no option {unknown[0]!r}; it has "
             + (", ".join(options) or "none")
         )
 

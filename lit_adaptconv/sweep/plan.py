@@ -150,7 +150,7 @@ class Plan:
         if len(set(self.budgets)) < len(self.budgets) or min(self.budgets, default=1) < 1:
             raise UserError(f"budgets must be different positive numbers of parameters, got {self.budgets}")
         for name, arm in self.arms.items():
-            if arm.budgets is not None and not set(arm.budgets) <= set(self.budgets):
+            if arm.budgets is not None and not (arm.budgets and set(arm.budgets) <= set(self.budgets)):
                 raise UserError(f"budgets of the arm {name!r} must be among the plan's, {self.budgets}")
         if not self.targets or len(set(self.targets)) < len(self.targets):
             raise UserError(f"targets must be one or more different accuracies, got {self.targets}")
@@ -185,7 +185,11 @@ class Plan:
         """Name of the arm that the others are compared with."""
         return self.primary_arm or next(iter(self.arms))
 
+    def backbone_of(self, arm: Arm) -> ClassConfig:
+        """The class of an arm's network, and its arguments before `backbone_options`."""
+        return self.backbone if arm.backbone is None else {"class_path": arm.backbone, "init_args": {}}
+
     @property
     def backbones(self) -> tuple[str, ...]:
         """Dotted names of the classes of the arms' networks."""
-        return tuple(dict.fromkeys(arm.backbone or self.backbone["class_path"] for arm in self.arms.values()))
+        return tuple(dict.fromkeys(self.backbone_of(arm)["class_path"] for arm in self.arms.values()))

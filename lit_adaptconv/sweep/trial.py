@@ -150,7 +150,7 @@ class TrialMaker:
             tuned=None if tuned is None else dict(tuned),
             code=self.code,
             tuning=tuning,
-            backbone=(arm.backbone or self.plan.backbone.get("class_path", "")).rpartition(".")[2],
+            backbone=self.plan.backbone_of(arm).get("class_path", "").rpartition(".")[2],
         )
 
 
@@ -163,12 +163,11 @@ def shared_settings(plan: Plan, arm: Arm, budget: int | None, tuned: Mapping[str
     shared: dict[str, Any] = deepcopy(
         {
             **{name: getattr(plan, name) for name in CLASSES},
+            "backbone": plan.backbone_of(arm),
             "trainer": plan.trainer,
             "label_smoothing": plan.label_smoothing,
         }
     )
-    if arm.backbone is not None:
-        shared["backbone"] = {"class_path": arm.backbone, "init_args": {}}
     for name, value in (tuned or {}).items():
         _set(shared, name, value)
     backbone = shared["backbone"]

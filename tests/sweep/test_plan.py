@@ -175,5 +175,7 @@ def test_an_arm_may_be_trained_at_some_of_the_budgets() -> None:
     assert pairs(plan(arms=arms, budgets=[500, 900])) == [("standard", 500), ("standard", 900), ("reference", 900)]
     with pytest.raises(UserError, match=r"budgets of the arm 'reference' must be among the plan's, \[500, 700\]"):
         plan(arms=arms, budgets=[500, 700])
+    with pytest.raises(UserError, match="budgets of the arm 'reference' must be among the plan's"):
+        plan(arms={"reference": Arm(budgets=[])}, budgets=[500, 700])
     with pytest.raises(UserError, match="budgets of its own"):
         export_wandb(plan(arms=arms, budgets=[500, 900]), Path("sweep.yaml"))
