@@ -71,13 +71,14 @@ def _forest(
     names = ["usual width" if b is None else f"{b:,}" for b in budgets]
     alone = "Arm" if None in budgets else f"Arm, at {names[0]} parameters"
     by_name = len(budgets) == 1 or len(styles) > MOST_IN_LEGEND
-    before = [""] if len(budgets) == 1 else [f"{name} · " for name in names]
+    ticks: dict[float, str] = dict(enumerate(names))
+    if by_name:
+        before = [""] if len(budgets) == 1 else [f"{name} · " for name in names]
+        ticks = {b + shifts[s.name]: head + plain(s.name, 32) for b, head in enumerate(before) for s in styles}
     y = {
         "title": {"text": alone if len(budgets) == 1 else "Budget, parameters"},
-        "tickvals": [b + s for b in range(len(budgets)) for s in shifts.values()]
-        if by_name
-        else [*range(len(budgets))],
-        "ticktext": [head + plain(s.name, 32) for head in before for s in styles] if by_name else names,
+        "tickvals": list(ticks),
+        "ticktext": list(ticks.values()),
         "automargin": True,
         "range": [len(budgets) - 0.5, -0.5],
         "showgrid": False,
