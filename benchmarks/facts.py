@@ -13,13 +13,10 @@ import numpy as np
 from lit_adaptconv.report.content import SweepContent, read_content
 from lit_adaptconv.report.summary import markdown, markdown_table
 from lit_adaptconv.sweep import tables
-from lit_adaptconv.sweep.sentences import p_value, percent, points, ratio
+from lit_adaptconv.sweep.sentences import p_value, percent, points
 from lit_adaptconv.sweep.statistics import mean_interval, sign_flip_test
 from lit_adaptconv.sweep.summaries import AccuracySummary, ArmSummary, Comparison, Measure, SummaryTable
 from lit_adaptconv.sweep.verdict import Verdict, summarise
-
-Claim = Literal["better", "worse", "no claim"]
-ALPHA = 0.05
 
 
 class Facts:
@@ -63,23 +60,11 @@ class Facts:
         """FLOPs of a forward pass of one image."""
         return f"{self._accuracy(arm, budget).at.flops:,}"
 
-    def n(self, arm: str, budget: str) -> str:
-        """Number of finished trials."""
-        return str(self._accuracy(arm, budget).n)
-
     def share(self, arm: str, budget: str, target: str) -> str:
         """How many of the seeds have at least this test accuracy."""
         values = self._test_accuracies(arm, budget)
         values = values[np.isfinite(values)]
         return f"{int((values >= float(target) - 1e-9).sum())} of {len(values)}"
-
-    def best(self, arm: str, budget: str) -> str:
-        """Highest test accuracy of a seed."""
-        return f"{100 * np.nanmax(self._test_accuracies(arm, budget)):.2f} %"
-
-    def median(self, arm: str, budget: str, target: str, measure: Measure) -> str:
-        """Kaplan–Meier median of what it took to reach a target."""
-        return _median(self._convergence(arm, budget, target, measure))
 
     def speed(self, arm: str, budget: str, target: str, measure: Measure, against: str = "") -> str:
         """Ratio to the primary arm's, or that of the arm `against`, with its evidence."""
@@ -91,7 +76,10 @@ class Facts:
 
     def across(self, arm: str, budget: str, other: str, other_budget: str) -> str:
         """Paired difference of test accuracy between two arms at two budgets, with interval, n and p."""
-        differences, low, high, p = self._across(arm, budget, other, other_budget)
+        differences = self._test_accuracies(arm, budget) - self._test_accuracies(other, other_budget)
+        differences = differences[np.isfinite(differences)]
+        low, high = (float(end[0]) for end in mean_interval(differences[None]))
+        p = float(sign_flip_test(differences[None])[0])
         interval = f"{points(low)} to {points(high)}, " if np.isfinite(low) else ""
         return f"{points(float(differences.mean()))} points ({interval}n = {len(differences)}, p = {p_value(p)})"
 
@@ -134,7 +122,7 @@ class Facts:
     def differences(self, budget: str) -> str:
         """Arms as rows, the most accurate first: accuracy, and difference to the primary arm with its evidence."""
         trained = [arm for arm in self._arms if (arm, budget) in self._trained]
-        arms = sorted(trained, key=lambda arm: -self.mean(arm, budget))
+        arms = sorted(trained, key=lambda arm: -(self._accuracy(arm, budget).mean or 0.0))
         rows = []
         for arm in arms:
             cells = [arm, self.parameters(arm, budget), self.flops(arm, budget), self.accuracy(arm, budget)]
@@ -142,10 +130,8 @@ class Facts:
                 rows.append((*cells, *[tables.NONE] * 4))
             else:
                 c = self._comparison(arm, budget, "accuracy", None)
-                interval = f"{points(c.interval.low)} to {points(c.interval.high)}" if c.interval else tables.NONE
-                assert c.estimate is not None
-                assert c.p_holm is not None
-                rows.append((*cells, points(c.estimate), interval, p_value(c.p_holm), c.claim))
+                interval, p, _ = tables.evidence_texts(c)
+                rows.append((*cells, tables.estimate_text(c), interval, p, c.claim))
         heads = ("Arm", "parameters", "FLOPs", "test accuracy", "points", "95 % interval", "p", "claim")
         return _markdown(SummaryTable("", heads, tuple(rows)))
 
@@ -172,17 +158,6 @@ class Facts:
             + "\n".join(f"- {markdown(name)}: {markdown(value)}" for name, value in self._content.conditions)
             + "\n"
         )
-
-    # What a claim is decided by.
-
-    def mean(self, arm: str, budget: str) -> float:
-        """Mean test accuracy; 0 without any."""
-        return self._accuracy(arm, budget).mean or 0.0
-
-    def claims_ratio(self, arm: str, budget: str, target: float, most: float) -> bool:
-        """Whether an arm needs at most this share of the primary arm's steps to a target, and fewer for certain."""
-        found = self._comparison(arm, budget, "steps", target)
-        return found.claim == "better" and found.estimate is not None and found.estimate <= most
 
     @cached_property
     def _trained(self) -> set[tuple[str, str]]:
@@ -226,20 +201,14 @@ class Facts:
                 values[row["pair"]] = row["test_accuracy"]
         return values
 
-    def _across(self, arm: str, budget: str, other: str, other_budget: str) -> tuple[np.ndarray, float, float, float]:
-        differences = self._test_accuracies(arm, budget) - self._test_accuracies(other, other_budget)
-        differences = differences[np.isfinite(differences)]
-        low, high = mean_interval(differences[None])
-        return differences, float(low[0]), float(high[0]), float(sign_flip_test(differences[None])[0])
-
 
 def _evidence(c: Comparison) -> str:
-    if c.estimate is None or c.p_holm is None:
+    if c.estimate is None:
         return tables.NONE
-    show = points if c.measure == "accuracy" else ratio
-    estimate = f"{points(c.estimate)} points" if c.measure == "accuracy" else f"× {ratio(c.estimate)}"
-    interval = f"{show(c.interval.low)} to {show(c.interval.high)}, " if c.interval else ""
-    return f"{estimate} ({interval}n = {c.n_pairs}, p = {p_value(c.p_holm)}; {c.claim})"
+    interval, p, _ = tables.evidence_texts(c)
+    unit = " points" if c.measure == "accuracy" else ""
+    known = "" if interval == tables.NONE else f"{interval}, "
+    return f"{tables.estimate_text(c)}{unit} ({known}n = {c.n_pairs}, p = {p}; {c.claim})"
 
 
 def _median(found: ArmSummary) -> str:

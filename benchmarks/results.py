@@ -7,27 +7,29 @@ A page quotes a number between two comments, which a reader does not see:
 
     <!-- =mnist_small accuracy low_rank 934 -->97.32 % ± 0.12<!-- / -->
 
-The first word is the sweep, the rest a question to `Facts`; `claim` in place of a sweep asks `benchmarks/claims.py`.
+The first word is the sweep, the rest a question to `Facts`.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from benchmarks.claims import CLAIMS
 from benchmarks.facts import Facts
-from lit_adaptconv.files import write_text
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.figure_files import draw
+from lit_adaptconv.files import write_atomically, write_text
 from lit_adaptconv.report.content import read_content
 from lit_adaptconv.report.figures import main_figures
-from lit_adaptconv.report.images import write_images
+from lit_adaptconv.report.images import WIDTH
 from lit_adaptconv.sweep.store import CURVES, RESULTS
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "results"
+PICTURED = ("pareto", "curves", "ratio", "difference")
 QUOTE = re.compile(r"(<!-- =(?P<question>[^>]+?) -->)(?P<answer>.*?)(<!-- / -->)", flags=re.DOTALL)
 
 
@@ -47,10 +49,10 @@ def answer(question: str) -> str:
     """Answer the question of a quotation.
 
     Raises:
-        KeyError: There is no such claim or fact.
+        KeyError: There is no such fact.
     """
-    about, _, rest = question.partition(" ")
-    return CLAIMS[rest](facts) if about == "claim" else facts(about).ask(rest)
+    sweep, _, rest = question.partition(" ")
+    return facts(sweep).ask(rest)
 
 
 @cache
@@ -60,23 +62,33 @@ def facts(sweep: str) -> Facts:
 
 
 def keep(source: Path) -> Path:
-    """Copy a finished sweep's tables, and draw its pictures."""
+    """Copy a finished sweep's tables, and draw its pictures.
+
+    Raises:
+        UserError: It is no sweep's folder, the sweep is not finished, or no browser can draw.
+    """
     content = read_content(source)
+    if content.statuses != {"done": content.sweep.expected}:
+        raise UserError(f"{source}: {content.state}; only a finished sweep is kept")
     target = FOLDER / content.sweep.name
-    target.mkdir(parents=True, exist_ok=True)
-    for name in ("sweep.json", RESULTS, CURVES):
-        (target / name).write_bytes((source / name).read_bytes())
-    wanted = [figure for figure in main_figures(content) if figure.place in ("pareto", "difference", "ratio", "curves")]
-    for file in write_images(target, wanted):
-        if file.suffix == ".svg":
-            file.unlink()
+    wanted = [figure for figure in main_figures(content) if figure.place in PICTURED]
+    files = draw({f"{figure.name}.png": figure.drawing.plotly() for figure in wanted}, WIDTH)
+    files |= {name: (source / name).read_bytes() for name in ("sweep.json", RESULTS, CURVES)}
+    for name, data in files.items():
+        write_atomically(target / name, lambda file, data=data: file.write(data))
     return target
 
 
-def main(args: list[str]) -> None:
+def main() -> None:
     """Run the command."""
-    for folder in args[1:] if args[:1] == ["keep"] else []:
-        print(keep(Path(folder)))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.results", description="Write the quoted numbers anew.")
+    keeping = parser.add_subparsers(metavar="keep").add_parser("keep", help="take finished sweeps first")
+    keeping.add_argument("sweeps", type=Path, nargs="+", help="their folders")
+    try:
+        for folder in getattr(parser.parse_args(), "sweeps", []):
+            print(keep(folder))
+    except UserError as error:
+        parser.exit(1, f"{parser.prog}: error: {error}\n")
     for page in pages():
         text = page.read_text()
         if (now := regenerated(text)) != text:
@@ -85,4 +97,4 @@ def main(args: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -12,6 +12,7 @@ from report_cases import made_up_sweep
 
 from benchmarks import results
 from benchmarks.facts import Facts
+from lit_adaptconv.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 PAGES = list(results.pages())
@@ -103,3 +104,11 @@ def test_an_arm_that_was_not_trained_at_a_budget_is_a_dash_in_tables(tmp_path: P
     assert "adaptive |" not in facts.ask("differences 300")
     assert "adaptive |" not in facts.ask("medians 0.8 300")
     assert "adaptive |" in facts.ask("differences 600")
+
+
+def test_only_a_finished_sweep_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "FOLDER", tmp_path / "kept")
+    made_up_sweep(tmp_path / "failed", seeds=6, targets=(0.8,))
+    with pytest.raises(UserError, match="only a finished sweep is kept"):
+        results.keep(tmp_path / "failed")
+    assert not (tmp_path / "kept").exists()

@@ -28,7 +28,7 @@ def verdict_table(comparisons: tuple[Comparison, ...], main_target: float, confi
     rows = []
     for s in speed:
         a = accuracy[s.arm, s.budget]
-        cells = [_estimate(s), *_evidence(s), s.claim, _estimate(a), *_evidence(a), a.claim]
+        cells = [estimate_text(s), *evidence_texts(s), s.claim, estimate_text(a), *evidence_texts(a), a.claim]
         rows.append((_budget(s.budget), s.arm, str(max(s.n_pairs, a.n_pairs)), *cells))
     title = f"Against {speed[0].primary}" if speed else "Nothing to compare: one arm"
     return SummaryTable(title, tuple(columns), tuple(rows))
@@ -65,9 +65,9 @@ def comparison_table(comparisons: tuple[Comparison, ...], confidence: float) -> 
     evidence = (f"{percent(confidence)} interval", "p", "p (Holm)", "P(beats primary)", "Claim", "Reason")
     rows = []
     for c in comparisons:
-        interval, p_holm, probability = _evidence(c)
+        interval, p_holm, probability = evidence_texts(c)
         head = (_budget(c.budget), c.arm, c.primary, _NAMES[c.measure], NONE if c.target is None else percent(c.target))
-        counts = (str(c.n_pairs), str(c.n_censored) if c.target is not None else NONE, _estimate(c))
+        counts = (str(c.n_pairs), str(c.n_censored) if c.target is not None else NONE, estimate_text(c))
         p = NONE if c.p is None else p_value(c.p)
         rows.append((*head, *counts, interval, p, p_holm, probability, c.claim, c.reason or NONE))
     return SummaryTable("All comparisons", columns + evidence, tuple(rows))
@@ -94,13 +94,15 @@ def _budget(budget: int | None) -> str:
     return NONE if budget is None else f"{budget:,}"
 
 
-def _estimate(c: Comparison) -> str:
+def estimate_text(c: Comparison) -> str:
+    """A ratio or a difference in points, "–" for what is not known."""
     if c.estimate is None:
         return NONE
     return points(c.estimate) if c.measure == "accuracy" else f"× {ratio(c.estimate)}"
 
 
-def _evidence(c: Comparison) -> tuple[str, str, str]:
+def evidence_texts(c: Comparison) -> tuple[str, str, str]:
+    """Interval, corrected p and share of pairs won, "–" for what is not known."""
     show = points if c.measure == "accuracy" else ratio
     interval = f"{show(c.interval.low)} to {show(c.interval.high)}" if c.interval else NONE
     p = NONE if c.p_holm is None else p_value(c.p_holm)
