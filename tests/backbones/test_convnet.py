@@ -41,6 +41,34 @@ def test_pooling_halves_the_image_where_told() -> None:
     assert network.blocks(torch.randn(1, 1, 28, 28)).shape == (1, 2, 14, 14)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_memory_layout_changes_speed_and_nothing_else(kind: str) -> None:
+    networks = []
+    for channels_last in (False, True):
+        torch.manual_seed(0)
+        networks.append(ConvNet(3, 5, (12, 13), KINDS[kind], channels=(4, 6), channels_last=channels_last).double())
+    usual, last = networks
+    assert last.state_dict().keys() == usual.state_dict().keys()
+    images = torch.randn(3, 3, 12, 13, dtype=torch.float64)
+    gradients = []
+    for network in networks:
+        logits = network(images)
+        logits.square().sum().backward()
+        gradients.append([logits, *(parameter.grad for parameter in network.parameters())])
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+def test_pixels_are_neighbours_in_memory_where_asked() -> None:
+    for channels_last in (False, True):
+        network = ConvNet(3, channels=(4, 6), channels_last=channels_last)
+        seen: list[bool] = []
+        network.pool.register_forward_pre_hook(
+            lambda _, inputs, seen=seen: seen.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+        )
+        network(torch.randn(2, 3, 12, 12))
+        assert seen == [channels_last]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
