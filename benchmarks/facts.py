@@ -193,12 +193,18 @@ class Facts:
         return next(c for c in found if (c.arm, str(c.budget), c.measure, c.target) == wanted)
 
     def _test_accuracies(self, arm: str, budget: str) -> np.ndarray:
-        """By pair; NaN where there is none."""
+        """By pair; NaN where there is none.
+
+        Raises:
+            KeyError: There is none at all.
+        """
         rows = self._content.results.select(["arm", "budget", "pair", "status", "test_accuracy"]).to_pylist()
         values = np.full(1 + max(row["pair"] for row in rows), np.nan)
         for row in rows:
             if (row["arm"], str(row["budget"]), row["status"]) == (arm, budget, "done"):
                 values[row["pair"]] = row["test_accuracy"]
+        if not np.isfinite(values).any():
+            raise KeyError(f"{arm} has no finished trial at {budget}")
         return values
 
 

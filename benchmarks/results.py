@@ -49,10 +49,13 @@ def answer(question: str) -> str:
     """Answer the question of a quotation.
 
     Raises:
-        KeyError: There is no such fact.
+        UserError: There is no such sweep or fact, or none of such an arm, budget or target.
     """
     sweep, _, rest = question.partition(" ")
-    return facts(sweep).ask(rest)
+    try:
+        return facts(sweep).ask(rest)
+    except (KeyError, StopIteration, TypeError, ValueError) as error:  # no such fact, arm, number of words, number
+        raise UserError(f"a page asks {question!r}, which has no answer; benchmarks/facts.py says what has") from error
 
 
 @cache
@@ -87,13 +90,13 @@ def main() -> None:
     try:
         for folder in getattr(parser.parse_args(), "sweeps", []):
             print(keep(folder))
+        for page in pages():
+            text = page.read_text()
+            if (now := regenerated(text)) != text:
+                write_text(page, now)
+                print(f"{page.relative_to(ROOT)}: numbers written anew")
     except UserError as error:
         parser.exit(1, f"{parser.prog}: error: {error}\n")
-    for page in pages():
-        text = page.read_text()
-        if (now := regenerated(text)) != text:
-            write_text(page, now)
-            print(f"{page.relative_to(ROOT)}: numbers written anew")
 
 
 if __name__ == "__main__":

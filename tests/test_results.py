@@ -85,6 +85,25 @@ def test_an_unknown_question_is_an_error(folder: Path) -> None:
             Facts(folder).ask(question)
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        "mnist_ablation nothing low_rank 2500",
+        "mnist_ablation accuracy no_such_arm 2500",
+        "mnist_ablation accuracy low_rank 2501",
+        "mnist_ablation accuracy low_rank",
+        "mnist_ablation share low_rank 2500 many",
+        "mnist_ablation speed low_rank 2500 0.5 steps",
+        "mnist_ablation difference low_rank 2500 no_such_arm",
+        "mnist_ablation across no_such_arm 2500 standard 2500",
+        "no_such_sweep accuracy low_rank 2500",
+    ],
+)
+def test_a_page_that_asks_what_no_table_knows_is_told_so(question: str) -> None:
+    with pytest.raises(UserError):
+        results.answer(question)
+
+
 def test_a_changed_number_is_put_right() -> None:
     page = next(page for page in PAGES if "=mnist_ablation accuracy" in page.read_text())
     text = page.read_text()
