@@ -211,6 +211,8 @@ class Facts:
 def _evidence(c: Comparison) -> str:
     if c.estimate is None:
         return tables.NONE
+    if c.n_censored == c.ties == c.n_pairs:
+        return "none arrived"
     interval, p, _ = tables.evidence_texts(c)
     unit = " points" if c.measure == "accuracy" else ""
     known = "" if interval == tables.NONE else f"{interval}, "

@@ -79,6 +79,11 @@ def test_facts_are_those_of_the_rows(folder: Path) -> None:
     assert (forth[0], back[0]) in {("+", "-"), ("-", "+")}
 
 
+def test_a_target_that_no_trial_of_a_pair_reached_has_no_ratio(tmp_path: Path) -> None:
+    made_up_sweep(tmp_path, seeds=6, targets=(0.9999,), failures=False)
+    assert "none arrived" in Facts(tmp_path).ask("speeds 0.9999")
+
+
 def test_an_unknown_question_is_an_error(folder: Path) -> None:
     for question in ("accuracies_of x", "mean low_rank 500", "_mean low_rank 500"):
         with pytest.raises(KeyError, match="no fact is called"):

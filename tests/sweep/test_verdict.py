@@ -182,6 +182,20 @@ def test_there_is_no_ratio_of_networks_where_trials_are_unfinished_or_none_is_en
     assert (smallest.ratio, smallest.reason) == (None, "1 of adaptive's trials did not finish")
 
 
+def test_there_is_no_ratio_of_networks_where_one_was_not_tried_at_a_smaller_budget() -> None:
+    def rows(arm: str, *budgets: int) -> list[dict[str, Any]]:
+        return [trial(arm, i, 100, 0.97 + 0.01 * (b >= 100), budget=b) for b in budgets for i in range(3)]
+
+    def ratio_and_reason(standard: tuple[int, ...], adaptive: tuple[int, ...]) -> tuple[float | None, str]:
+        found = verdict(rows("standard", *standard) + rows("adaptive", *adaptive)).smallest_budgets[1]
+        return found.ratio, found.reason
+
+    assert ratio_and_reason((10, 100, 660), (10, 660)) == (None, "adaptive was not tried at 100 parameters")
+    assert ratio_and_reason((10, 660), (10, 100, 660)) == (None, "standard was not tried at 100 parameters")
+    ratio, reason = ratio_and_reason((10, 100, 660), (10, 100))
+    assert (ratio, reason) == (1.0, "")  # a larger one would change nothing
+
+
 FAILED = {"status": "failed", "steps": 50} | {f"{m}_to_0.98": None for m in ("steps", "epochs", "flops", "seconds")}
 DEGENERATE = {
     "one seed": (pairs(SLOW[:1], FAST[:1]), "with 1 pair p cannot be below 1; run more seeds"),
