@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from lit_adaptconv.report.drawing import Drawing
@@ -74,7 +75,7 @@ def plain(text: str, longest: int = LONGEST_NAME) -> str:
 
 
 def label_ends(made: Drawing, ends: Sequence[tuple[ArmStyle, float]], low: float, high: float) -> None:
-    """Write each arm's name to the right of where its line ends, moved apart where they would touch.
+    """Write each arm's name to the right of where its line ends, moved apart where they would touch or leave the axis.
 
     Args:
         made: The figure; its y axis shall go from `low` to `high`.
@@ -82,7 +83,7 @@ def label_ends(made: Drawing, ends: Sequence[tuple[ArmStyle, float]], low: float
         low: Lower end of the y axis.
         high: Upper end of the y axis.
     """
-    places = spread_apart([y for _, y in ends], _LABEL_HEIGHT * (high - low))
+    places = spread_apart([y for _, y in ends], _LABEL_HEIGHT * (high - low), low, high)
     for (style, _), y in zip(ends, places, strict=True):
         made.note(style.label, name=f"arm {style.number}", x=1.01, y=round(y, 4), xanchor="left", colour=style.colour)
     longest = max((len(style.name[:LONGEST_NAME]) for style, _ in ends), default=0)
@@ -91,8 +92,13 @@ def label_ends(made: Drawing, ends: Sequence[tuple[ArmStyle, float]], low: float
     made.layout["yaxis"]["range"] = [low, high]
 
 
-def spread_apart(values: Sequence[float], gap: float) -> list[float]:
-    """The values in the same order, moved as little as makes neighbours at least `gap` apart."""
+def spread_apart(values: Sequence[float], gap: float, low: float = -inf, high: float = inf) -> list[float]:
+    """The values in the same order, moved as little as makes neighbours at least `gap` apart, between `low` and `high`.
+
+    Where they do not all fit, they are as far apart as they can be.
+    """
+    last = len(values) - 1
+    gap = min(gap, (high - low) / max(last, 1))
     order = sorted(range(len(values)), key=lambda i: values[i])
     groups: list[list[float]] = []  # sum of what its members want for its lowest, and how many they are
     for i in order:
@@ -102,6 +108,7 @@ def spread_apart(values: Sequence[float], gap: float) -> list[float]:
             groups[-1][0] += total - n * groups[-1][1] * gap
             groups[-1][1] += n
     placed = [total / n + k * gap for total, n in groups for k in range(int(n))]
+    placed = [max(low + k * gap, min(place, high - (last - k) * gap)) for k, place in enumerate(placed)]
     moved = [0.0] * len(values)
     for i, place in zip(order, placed, strict=True):
         moved[i] = place

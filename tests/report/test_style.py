@@ -40,6 +40,17 @@ def test_labels_are_moved_apart_and_keep_their_order(values: list[float], gap: f
     assert sum(moved) == pytest.approx(sum(values))  # what is pushed up is pushed down elsewhere
 
 
+@given(VALUES, st.sampled_from([0.5, 1.0, 3.0]))
+def test_labels_stay_on_the_axis(values: list[float], gap: float) -> None:
+    low, high = 2.0, 7.0
+    moved = spread_apart(values, gap, low, high)
+    order = sorted(range(len(values)), key=lambda i: moved[i])
+    assert [values[i] for i in order] == sorted(values)
+    assert all(low - 1e-9 <= place <= high + 1e-9 for place in moved)
+    room = (high - low) / max(len(values) - 1, 1)
+    assert all(moved[b] - moved[a] >= min(gap, room) - 1e-9 for a, b in pairwise(order))
+
+
 def test_labels_with_room_stay_where_they_are() -> None:
     assert spread_apart([5.0, 1.0, 9.0], 2.0) == [5, 1, 9]
 
