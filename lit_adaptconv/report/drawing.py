@@ -36,7 +36,7 @@ class Drawing:
                 "xref": "paper",
                 "xanchor": "left",
                 "yanchor": "top",
-                "y": 0.97,
+                "y": 1 - 13 / height,
                 "font": {"size": 16},
             },
             "font": {"family": FONT, "size": 13, "color": INK},

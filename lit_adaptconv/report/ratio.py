@@ -91,8 +91,9 @@ def _forest(
     for style in styles:
         mine = [c for c in found if c.arm == style.name]
         made.data.append(_points(style, mine, [budgets.index(c.budget) + shifts[style.name] for c in mine]))
-    made.layout["margin"]["t"] = 96
-    made.layout["legend"]["y"] = 1.08
+    margin = made.layout["margin"]
+    margin["t"] = 96
+    made.layout["legend"]["y"] = 1 + 20 / (height - margin["t"] - margin["b"])  # pixels: between title and notes
     made.layout["showlegend"] = not by_name
     return made
 
