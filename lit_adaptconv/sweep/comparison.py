@@ -93,7 +93,8 @@ def _judge(
     lacking: Array,
     confidence: float,
 ) -> Iterator[Comparison]:
-    budgets = [b for b in range(len(observations.budgets)) if (observations.rows[[0, arm], b] >= 0).any()]
+    tried = [(observations.rows[a] >= 0).any(-1) for a in (0, arm)]
+    budgets = [b for b in range(len(observations.budgets)) if tried[0][b] or tried[1][b]]
     family = [b for b in budgets if np.isfinite(tested.p[b])]
     adjusted = dict(zip(family, holm([float(tested.p[b]) for b in family]), strict=True))
     for b in budgets:
@@ -119,6 +120,9 @@ def _judge(
             reason="",
         )
         claim, reason = _claim(result, scores, len(family), int(lacking[arm, b]), int(lacking[0, b]), 1 - confidence)
+        for name, there in zip((result.primary, result.arm), tried, strict=True):
+            if not there[b]:
+                reason = f"there is no trial of {name} at this budget"
         yield replace(result, claim=claim, reason=reason)
 
 

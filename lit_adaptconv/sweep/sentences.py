@@ -23,11 +23,7 @@ def sentences(
     """
     speed = [c for c in comparisons if c.measure == "steps" and c.target == main_target]
     accuracy = {(c.arm, c.budget): c for c in comparisons if c.measure == "accuracy"}
-    spoken = [
-        f"{_at(c.budget)}, {c.arm + ': ' if c.claim == 'no claim' else ''}{_speed(c, confidence)}; "
-        f"{_accuracy(accuracy[c.arm, c.budget], confidence)}."
-        for c in speed
-    ]
+    spoken = [_comparison(c, accuracy[c.arm, c.budget], confidence) for c in speed]
     if not speed:
         spoken.append(f"No claim: {primary_arm} is the only arm, so there is nothing to compare it with.")
     primary = next((s for s in smallest if s.arm == primary_arm and s.target == main_target), None)
@@ -75,6 +71,14 @@ def _evidence(c: Comparison, confidence: float) -> str:
     return f"{interval}n = {c.n_pairs} pair{'s' if c.n_pairs != 1 else ''}{cut}{p}"
 
 
+def _comparison(steps: Comparison, accuracy: Comparison, confidence: float) -> str:
+    subject = f"{steps.arm}: " if steps.claim == "no claim" else ""
+    evidence = f"{_speed(steps, confidence)}; {_accuracy(accuracy, confidence)}"
+    if steps.estimate is None and steps.reason == accuracy.reason:
+        evidence = f"no claim: {steps.reason}"
+    return f"{_at(steps.budget)}, {subject}{evidence}."
+
+
 def _speed(c: Comparison, confidence: float) -> str:
     target = percent(c.target or 0.0)
     if c.estimate is None or (c.claim == "no claim" and c.ties == c.n_pairs):
@@ -100,9 +104,11 @@ def _smallest(s: SmallestBudget, primary: SmallestBudget) -> str:
     goal = f"a mean test accuracy of {percent(s.target)}"
     if s.ratio is None or s.at is None or primary.at is None:
         return f"No claim on the parameters that {s.arm} needs for {goal}: {s.reason}."
-    times = "as many" if s.ratio == 1 else f"{ratio(s.ratio)} times as many"
-    if s.ratio < 1:
-        times = f"{ratio(1 / s.ratio)} times fewer"
+    times = ratio(max(s.ratio, 1 / s.ratio))
+    if times == "1.00":
+        times = "as many" if s.ratio == 1 else "about as many"
+    else:
+        times += " times as many" if s.ratio > 1 else " times fewer"
     return (
         f"Of the budgets tried, {s.arm} needs {s.at.parameters:,} parameters for {goal}, "
         f"{primary.arm} {primary.at.parameters:,}: {times}."

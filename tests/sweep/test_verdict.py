@@ -1,6 +1,6 @@
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.sweep.sentences import sentences
 from lit_adaptconv.sweep.summaries import Comparison
 from lit_adaptconv.sweep.verdict import Verdict, summarise
 
@@ -173,6 +174,23 @@ def test_the_ratio_of_the_smallest_networks_is_that_of_their_parameters() -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("ratio", "times"),
+    [
+        (1.0, "as many"),
+        (0.996, "about as many"),
+        (1.004, "about as many"),
+        (0.5, "2.00 times fewer"),
+        (3.0, "3.00 times as many"),
+    ],
+)
+def test_a_ratio_of_networks_in_words(ratio: float, times: str) -> None:
+    rows = [trial(arm, i, 100, 0.99) for arm in ("standard", "adaptive") for i in range(3)]
+    standard, adaptive = verdict(rows).smallest_budgets
+    spoken = sentences((), (standard, replace(adaptive, ratio=ratio)), "standard", 0.98, 0.95)
+    assert spoken[-1].endswith(f": {times}.")
+
+
 def test_there_is_no_ratio_of_networks_where_trials_are_unfinished_or_none_is_enough() -> None:
     rows = [trial("standard", i, 100, 0.97) for i in range(3)] + [trial("adaptive", i, 100, 0.99) for i in range(3)]
     assert verdict(rows).smallest_budgets[1].reason == "standard reaches it at no budget that was tried"
@@ -281,8 +299,14 @@ def test_arms_without_a_budget_are_compared_as_well() -> None:
 
 def test_an_arm_at_a_budget_of_its_own_is_named_and_compared_with_nothing() -> None:
     result = verdict(pairs(SLOW, FAST) + [trial("adaptive", i, 100, budget=5000) for i in range(6)])
-    assert found(result, budget=5000).reason == "no pair of trials of adaptive and standard to compare"
+    assert found(result, budget=5000).reason == "there is no trial of standard at this budget"
+    assert "At 5,000 parameters, adaptive: no claim: there is no trial of standard at this budget." in result.sentences
     assert found(result).p_holm == found(result).p  # a budget without a test is none to correct for
+
+
+def test_an_arm_that_was_not_tried_at_a_budget_is_said_to_lack() -> None:
+    result = verdict(pairs(SLOW, FAST) + [trial("standard", i, 100, budget=5000) for i in range(6)])
+    assert found(result, budget=5000).reason == "there is no trial of adaptive at this budget"
 
 
 def test_the_main_target_is_the_highest_that_half_of_all_trials_reach() -> None:
