@@ -47,10 +47,12 @@ class Facts:
     # Single numbers.
 
     def accuracy(self, arm: str, budget: str) -> str:
-        """Mean test accuracy ± standard deviation."""
+        """Mean test accuracy ± standard deviation of the finished networks, and how many diverged."""
         found = self._accuracy(arm, budget)
         assert found.mean is not None
-        return f"{100 * found.mean:.2f} %" + ("" if found.sd is None else f" ± {100 * found.sd:.2f}")
+        spread = "" if found.sd is None else f" ± {100 * found.sd:.2f}"
+        diverged = f" ({found.at.n - found.n} of {found.at.n} diverged)" if found.n < found.at.n else ""
+        return f"{100 * found.mean:.2f} %{spread}{diverged}"
 
     def parameters(self, arm: str, budget: str) -> str:
         """Trainable parameters."""
@@ -61,10 +63,9 @@ class Facts:
         return f"{self._accuracy(arm, budget).at.flops:,}"
 
     def share(self, arm: str, budget: str, target: str) -> str:
-        """How many of the seeds have at least this test accuracy."""
+        """How many of the seeds have at least this test accuracy; one that diverged has not."""
         values = self._test_accuracies(arm, budget)
-        values = values[np.isfinite(values)]
-        return f"{int((values >= float(target) - 1e-9).sum())} of {len(values)}"
+        return f"{int((values >= float(target) - 1e-9).sum())} of {self._accuracy(arm, budget).at.n}"
 
     def speed(self, arm: str, budget: str, target: str, measure: Measure, against: str = "") -> str:
         """Ratio to the primary arm's, or that of the arm `against`, with its evidence."""
@@ -89,7 +90,7 @@ class Facts:
         """Arms as rows, and for each budget parameters, test accuracy and share of seeds at the target."""
         columns = ["Arm"]
         for budget in self._budgets:
-            columns += [f"≤ {int(budget):,}: parameters", "test accuracy", f"seeds ≥ {percent(float(target))}"]
+            columns += [f"≤ {int(budget):,}: parameters", "test accuracy", f"≥ {percent(float(target))}"]
         rows = []
         for arm in self._arms:
             row = [arm]
@@ -109,7 +110,7 @@ class Facts:
             reached = f"{found['steps'].n_reached} of {found['steps'].at.n}"
             rows.append((arm, reached, *(_median(found[m]) for m in get_args(Measure))))
         heads = tuple(f"median {name}" for name in ("steps", "epochs", "training FLOPs", "seconds"))
-        return _markdown(SummaryTable("", ("Arm", f"seeds that reached {percent(float(target))}", *heads), tuple(rows)))
+        return _markdown(SummaryTable("", ("Arm", f"validation ≥ {percent(float(target))}", *heads), tuple(rows)))
 
     def speeds(self, target: str, measure: Measure = "steps") -> str:
         """Arms as rows, budgets as columns: what it takes to reach a target, as a ratio to the primary arm's."""
@@ -211,12 +212,13 @@ class Facts:
 def _evidence(c: Comparison) -> str:
     if c.estimate is None:
         return tables.NONE
-    if c.n_censored == c.ties == c.n_pairs:
+    if c.undecided:
         return "none arrived"
     interval, p, _ = tables.evidence_texts(c)
     unit = " points" if c.measure == "accuracy" else ""
     known = "" if interval == tables.NONE else f"{interval}, "
-    return f"{tables.estimate_text(c)}{unit} ({known}n = {c.n_pairs}, p = {p}; {c.claim})"
+    cut = f", {c.n_cut} cut off" if c.n_cut else ""
+    return f"{tables.estimate_text(c)}{unit} ({known}n = {c.n_pairs}{cut}, p = {p}; {c.claim})"
 
 
 def _median(found: ArmSummary) -> str:

@@ -30,6 +30,8 @@ from lit_adaptconv.sweep.store import CURVES, RESULTS
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "results"
 PICTURED = ("pareto", "curves", "ratio", "difference")
+ENDED = ("done", "diverged")
+"""Statuses of trials that would end so again."""
 QUOTE = re.compile(r"(<!-- =(?P<question>[^>]+?) -->)(?P<answer>.*?)(<!-- / -->)", flags=re.DOTALL)
 
 
@@ -71,7 +73,7 @@ def keep(source: Path) -> Path:
         UserError: It is no sweep's folder, the sweep is not finished, or no browser can draw.
     """
     content = read_content(source)
-    if content.statuses != {"done": content.sweep.expected}:
+    if sum(content.statuses.get(status, 0) for status in ENDED) < content.sweep.expected:
         raise UserError(f"{source}: {content.state}; only a finished sweep is kept")
     target = FOLDER / content.sweep.name
     wanted = [figure for figure in main_figures(content) if figure.place in PICTURED]

@@ -41,7 +41,7 @@ def test_a_quotation_within_a_sentence_does_not_begin_a_line(page: Path) -> None
 @pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)
 def test_what_is_kept_is_a_complete_sweep_that_a_plan_repeats(folder: Path) -> None:
     rows = pq.read_table(folder / "results.parquet").to_pylist()
-    assert {row["status"] for row in rows} == {"done"}
+    assert {row["status"] for row in rows} <= {"done", "diverged"}
     assert len({(row["arm"], row["budget"], row["seed"]) for row in rows}) == len(rows)
     assert all(row["parameters"] <= row["budget"] for row in rows)
     assert (ROOT / "configs" / "sweeps" / f"{folder.name}.yaml").exists()
@@ -82,6 +82,20 @@ def test_facts_are_those_of_the_rows(folder: Path) -> None:
 def test_a_target_that_no_trial_of_a_pair_reached_has_no_ratio(tmp_path: Path) -> None:
     made_up_sweep(tmp_path, seeds=6, targets=(0.9999,), failures=False)
     assert "none arrived" in Facts(tmp_path).ask("speeds 0.9999")
+
+
+def test_a_ratio_names_the_pairs_that_are_cut_off(tmp_path: Path) -> None:
+    made_up_sweep(tmp_path, seeds=8, targets=(0.8, 0.95), failures=False)
+    facts = Facts(tmp_path)
+    frame = facts._content.results.to_pandas().set_index(["arm", "budget", "pair"])["steps_to_0.95"].sort_index()
+    seen = set()
+    for budget in (300, 600, 1200):
+        late = int((frame["low_rank", budget].isna() | frame["standard", budget].isna()).sum())
+        answer = facts.ask(f"speed low_rank {budget} 0.95 steps")
+        assert answer == "none arrived" or f"n = 8{f', {late} cut off' if late else ''}, p" in answer
+        assert "cut off" not in facts.ask(f"speed low_rank {budget} 0.8 steps")
+        seen.add(late)
+    assert len(seen) > 1
 
 
 def test_an_unknown_question_is_an_error(folder: Path) -> None:
@@ -136,3 +150,23 @@ def test_only_a_finished_sweep_is_kept(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(UserError, match="only a finished sweep is kept"):
         results.keep(tmp_path / "failed")
     assert not (tmp_path / "kept").exists()
+
+
+def test_a_trial_that_diverged_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "FOLDER", tmp_path / "kept")
+    monkeypatch.setattr(results, "draw", lambda figures, width: {})
+    made_up_sweep(tmp_path / "sweep", seeds=6, targets=(0.8,))
+    table = pq.read_table(tmp_path / "sweep" / "results.parquet")
+    statuses = ["diverged" if status == "failed" else status for status in table["status"].to_pylist()]
+    assert statuses.count("diverged") == 2
+    place = table.schema.get_field_index("status")
+    pq.write_table(
+        table.set_column(place, table.schema.field(place), [statuses]), tmp_path / "sweep" / "results.parquet"
+    )
+    facts = Facts(results.keep(tmp_path / "sweep"))
+    values = [row["test_accuracy"] for row in table.to_pylist() if (row["arm"], row["budget"]) == ("adaptive", 300)]
+    left = [100 * value for value in values if value is not None and np.isfinite(value)]
+    assert len(left) == 4
+    expected = f"{np.mean(left):.2f} % ± {np.std(left, ddof=1):.2f} (2 of 6 diverged)"
+    assert facts.ask("accuracy adaptive 300") == expected
+    assert facts.ask("share adaptive 300 0") == "4 of 6"

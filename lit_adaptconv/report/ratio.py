@@ -19,12 +19,15 @@ MOST_IN_LEGEND = 7
 def ratio_figure(content: SweepContent, target: float, measure: Measure) -> Drawing | None:
     """Time to a target / the primary arm's, a point and an interval an arm and budget; None without a comparison.
 
+    Where no trial of either arm reached the target there is no point: the ratio of two cut-off times says nothing.
+
     Args:
         content: The sweep.
         target: The target.
         measure: What the time is counted in.
     """
-    found = [c for c in _comparisons(content) if c.measure == measure and c.target == target and c.estimate]
+    found = [c for c in _comparisons(content) if (c.measure, c.target) == (measure, target)]
+    found = [c for c in found if c.estimate and not c.undecided]
     if not found:
         return None
     ends = [v for c in found for v in (c.estimate or 1.0, *(c.interval or ()))]
@@ -125,7 +128,7 @@ def _hover(c: Comparison) -> str:
     value = f"{points(c.estimate or 0)} points" if c.measure == "accuracy" else f"× {ratio(c.estimate or 1)}"
     interval = f", interval {show(c.interval.low)} to {show(c.interval.high)}" if c.interval else ", no interval"
     p = "" if c.p_holm is None else f", p = {p_value(c.p_holm)} (Holm)"
-    cut = f", {c.n_censored} cut off" if c.n_censored else ""
+    cut = f", {c.n_cut} cut off" if c.n_cut else ""
     reason = plain(c.reason, 200)
     why = f"<br>{reason}" if reason else ""
     return f"<b>{value}</b>{interval}<br>n = {c.n_pairs} pairs{cut}{p}<br><b>{c.claim}</b>{why}"

@@ -26,7 +26,7 @@ class _Tested:
     """Paired differences of one arm and measure at all budgets, and what was computed from them; a row a budget."""
 
     differences: Array
-    n_censored: Array
+    n_cut: Array
     low: Array
     high: Array
     p: Array
@@ -107,7 +107,7 @@ def _judge(
             measure=measure or "accuracy",
             target=target,
             n_pairs=len(d),
-            n_censored=int(tested.n_censored[b]),
+            n_cut=int(tested.n_cut[b]),
             estimate=_scale(measure, float(d.mean())) if len(d) else None,
             interval=Interval(_scale(measure, float(tested.low[b])), _scale(measure, float(tested.high[b])))
             if np.isfinite(tested.low[b])
@@ -135,7 +135,7 @@ def _claim(
     pairs = f"{n} pair{'s' if n != 1 else ''}"
     if n == 0 or c.p is None or c.p_holm is None:
         return "no claim", f"no pair of trials of {c.arm} and {c.primary} to compare"
-    if n == c.n_censored == c.ties:
+    if c.undecided:
         return "no claim", f"in none of {pairs} is it known which arm reaches the target first"
     if different == 0:
         return "no claim", f"{pairs}, all tied"

@@ -62,11 +62,7 @@ def _evidence(c: Comparison, confidence: float) -> str:
     interval = (
         f"{percent(confidence)} interval {show(c.interval.low)} to {show(c.interval.high)}, " if c.interval else ""
     )
-    cut = (
-        f", {c.n_censored} of them cut off where training ended, which pulls the ratio towards 1"
-        if c.n_censored
-        else ""
-    )
+    cut = f", {c.n_cut} of them cut off where training ended, which pulls the ratio towards 1" if c.n_cut else ""
     p = f", p = {p_value(c.p_holm)}" if c.p_holm is not None else ""
     return f"{interval}n = {c.n_pairs} pair{'s' if c.n_pairs != 1 else ''}{cut}{p}"
 

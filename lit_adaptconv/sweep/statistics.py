@@ -84,8 +84,8 @@ def log_ratios(times: Array, ends: Array, other_times: Array, other_ends: Array)
         other_ends: The same for the other trial of each pair.
 
     Returns:
-        Log-ratios, NaN where a trial of the pair is missing; and which pairs have a trial that did not reach the
-        target. Both of shape `(samples, n)`.
+        Log-ratios, NaN where a trial of the pair is missing; and which pairs have a time that was cut off.
+        Both of shape `(samples, n)`.
     """
     known = ~np.isnan(times) & ~np.isnan(other_times) & ~np.isnan(ends) & ~np.isnan(other_ends)
     censored = known & (np.isinf(times) | np.isinf(other_times))
@@ -93,7 +93,8 @@ def log_ratios(times: Array, ends: Array, other_times: Array, other_ends: Array)
     a, b = np.minimum(times, horizon), np.minimum(other_times, horizon)
     tied = ~known | (a == b)  # two that would never reach it are tied as well
     a, b = np.where(tied, 1.0, a), np.where(tied, 1.0, b)
-    return np.where(known, np.log(a / b), np.nan), censored
+    cut = censored | (known & (np.maximum(times, other_times) > horizon))
+    return np.where(known, np.log(a / b), np.nan), cut
 
 
 def sign_flip_test(differences: Array) -> Array:

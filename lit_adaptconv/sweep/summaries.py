@@ -94,10 +94,9 @@ class Comparison:
         measure: A measure of speed, or "accuracy" for the test accuracy.
         target: The target, or None for the accuracy.
         n_pairs: Pairs in which both trials can be compared.
-        n_censored: Of these, pairs in which a trial did not reach the target.
+        n_cut: Of these, pairs of which a time is cut off where the shorter of its trials ended.
         estimate: Geometric mean of arm's time / primary's time (below 1: the arm needs less), or mean difference of
-            the accuracies arm − primary (above 0: the arm is more accurate); None without pairs. With `n_censored`
-            above zero each pair's times are cut off where the shorter of its trials ended.
+            the accuracies arm − primary (above 0: the arm is more accurate); None without pairs.
         interval: Interval of the estimate, or None where there is none.
         p: Two-sided p of the sign-flip test, or None without pairs.
         p_holm: The same after Holm's correction over the budgets, or None without pairs.
@@ -113,7 +112,7 @@ class Comparison:
     measure: Measure | Literal["accuracy"]
     target: float | None
     n_pairs: int
-    n_censored: int
+    n_cut: int
     estimate: float | None
     interval: Interval | None
     p: float | None
@@ -127,6 +126,11 @@ class Comparison:
     def probability(self) -> float | None:
         """Share of the pairs that the arm wins, ties counted as half: P(arm beats primary)."""
         return (self.wins + self.ties / 2) / self.n_pairs if self.n_pairs else None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether there are pairs, but in none of them it is known which trial reached the target first."""
+        return 0 < self.n_pairs == self.n_cut == self.ties
 
 
 @dataclass(frozen=True)

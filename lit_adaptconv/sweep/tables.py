@@ -67,7 +67,7 @@ def comparison_table(comparisons: tuple[Comparison, ...], confidence: float) -> 
     for c in comparisons:
         interval, p_holm, probability = evidence_texts(c)
         head = (_budget(c.budget), c.arm, c.primary, _NAMES[c.measure], NONE if c.target is None else percent(c.target))
-        counts = (str(c.n_pairs), str(c.n_censored) if c.target is not None else NONE, estimate_text(c))
+        counts = (str(c.n_pairs), str(c.n_cut) if c.target is not None else NONE, estimate_text(c))
         p = NONE if c.p is None else p_value(c.p)
         rows.append((*head, *counts, interval, p, p_holm, probability, c.claim, c.reason or NONE))
     return SummaryTable("All comparisons", columns + evidence, tuple(rows))

@@ -41,6 +41,20 @@ def test_the_faster_arm_stands_left_of_one_and_the_slower_right(content: SweepCo
     assert drawing.layout["shapes"][0]["x0"] == 1
 
 
+def test_there_is_no_point_where_no_trial_of_either_arm_reached_the_target(tmp_path: Path) -> None:
+    made_up_sweep(tmp_path, targets=(0.95, 0.9999), failures=False)
+    content = read_content(tmp_path)
+    assert ratio_figure(content, 0.9999, "steps") is None
+    drawing = ratio_figure(content, 0.95, "steps")
+    assert drawing is not None
+    reached = {(r["arm"], r["budget"]) for r in content.results.to_pylist() if r["steps_to_0.95"] is not None}
+    places = [
+        (arm, b) for arm in ("low_rank", "adaptive") for b in content.budgets if {(arm, b), ("standard", b)} & reached
+    ]
+    assert 0 < len(places) < 2 * len(content.budgets)
+    assert sum(len(trace["x"]) for trace in drawing.data) == len(places)
+
+
 def test_the_difference_in_accuracy_is_in_points(content: SweepContent) -> None:
     drawing = difference_figure(content)
     assert drawing is not None

@@ -63,7 +63,7 @@ def test_an_arm_that_needs_half_the_steps_is_better_and_the_sentence_says_how_mu
     c = found(result)
     logs = np.log(np.array(FAST, float) / np.array(SLOW, float))
     assert c.estimate == pytest.approx(np.exp(logs.mean()))
-    assert (c.claim, c.n_pairs, c.n_censored, c.wins, c.ties, c.probability) == ("better", 10, 0, 10, 0, 1.0)
+    assert (c.claim, c.n_pairs, c.n_cut, c.wins, c.ties, c.probability) == ("better", 10, 0, 10, 0, 1.0)
     assert c.p == 2 / 2**10
     assert c.interval is not None
     assert c.interval.low < c.estimate < c.interval.high < 1
@@ -113,7 +113,7 @@ def test_a_target_that_one_arm_never_reaches_still_tells_which_is_faster() -> No
     c = found(verdict(pairs([None] * 10, FAST)))
     logs = np.log(np.array(FAST, float) / 1000)
     assert c.estimate == pytest.approx(np.exp(logs.mean()))  # cut off at 1,000 steps: the true ratio is below
-    assert (c.claim, c.n_censored) == ("better", 10)
+    assert (c.claim, c.n_cut) == ("better", 10)
 
 
 def test_the_successes_alone_are_never_compared() -> None:
