@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import cached_property
-from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
-from lit_adaptconv.report.content import SweepContent, read_content
+from benchmarks.lookup import Lookup
 from lit_adaptconv.report.summary import markdown, markdown_table
 from lit_adaptconv.sweep import tables
 from lit_adaptconv.sweep.sentences import p_value, percent, points
 from lit_adaptconv.sweep.statistics import mean_interval, sign_flip_test
-from lit_adaptconv.sweep.summaries import AccuracySummary, ArmSummary, Comparison, Measure, SummaryTable
-from lit_adaptconv.sweep.verdict import Verdict, summarise
+from lit_adaptconv.sweep.summaries import ArmSummary, Comparison, Measure, SummaryTable
 
 
-class Facts:
+class Facts(Lookup):
     """A sweep's results, asked in words.
 
     The public methods are what a document may ask: the first word is the method, the others are its arguments.
-
-    Args:
-        folder: Holds `sweep.json`, `results.parquet` and `curves.parquet`.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self._content: SweepContent = read_content(folder)
-        self._verdicts: dict[str, Verdict] = {}
 
     def ask(self, question: str) -> str:
         """Answer a question such as `accuracy low_rank 934`.
@@ -53,6 +43,14 @@ class Facts:
         spread = "" if found.sd is None else f" ± {100 * found.sd:.2f}"
         diverged = f" ({found.at.n - found.n} of {found.at.n} diverged)" if found.n < found.at.n else ""
         return f"{100 * found.mean:.2f} %{spread}{diverged}"
+
+    def mean(self, arm: str, budget: str) -> str:
+        """Mean test accuracy with its interval."""
+        found = self._accuracy(arm, budget)
+        if found.mean is None or found.interval is None:
+            raise KeyError(f"{arm} has too few finished trials at {budget} for an interval")
+        low, high = (f"{100 * end:.2f}" for end in (found.interval.low, found.interval.high))
+        return f"{100 * found.mean:.2f} % ({low} to {high}, n = {found.n})"
 
     def parameters(self, arm: str, budget: str) -> str:
         """Trainable parameters."""
@@ -136,6 +134,15 @@ class Facts:
         heads = ("Arm", "parameters", "FLOPs", "test accuracy", "points", "95 % interval", "p", "claim")
         return _markdown(SummaryTable("", heads, tuple(rows)))
 
+    def smallest(self, target: str) -> str:
+        """Arms as rows: the fewest parameters with which the mean test accuracy is at least the target."""
+        found = [s for s in self._verdict().smallest_budgets if s.target == float(target)]
+        if not found:
+            raise KeyError(f"{target} is no target of the sweep")
+        table = tables.smallest_budget_table(tuple(found))
+        rows = tuple(row[1:] for row in table.rows)
+        return _markdown(SummaryTable("", table.columns[1:], rows))
+
     def networks(self) -> str:
         """Widths, FLOPs and what tuning chose, of every arm at every budget."""
         rows = []
@@ -159,54 +166,6 @@ class Facts:
             + "\n".join(f"- {markdown(name)}: {markdown(value)}" for name, value in self._content.conditions)
             + "\n"
         )
-
-    @cached_property
-    def _trained(self) -> set[tuple[str, str]]:
-        return {(a.at.arm, str(a.at.budget)) for a in self._verdict().accuracy if a.n}
-
-    @cached_property
-    def _budgets(self) -> list[str]:
-        return [str(budget) for budget in self._content.budgets]
-
-    @cached_property
-    def _arms(self) -> list[str]:
-        return list(self._content.arms)
-
-    def _verdict(self, against: str = "") -> Verdict:
-        primary = against or self._content.sweep.primary_arm
-        if primary not in self._verdicts:
-            self._verdicts[primary] = summarise(self._content.results, self._content.sweep.targets, primary)
-        return self._verdicts[primary]
-
-    def _accuracy(self, arm: str, budget: str) -> AccuracySummary:
-        return next(a for a in self._verdict().accuracy if (a.at.arm, str(a.at.budget)) == (arm, budget))
-
-    def _convergence(self, arm: str, budget: str, target: str, measure: Measure) -> ArmSummary:
-        wanted = (arm, budget, float(target), measure)
-        found = self._verdict().convergence
-        return next(c for c in found if (c.at.arm, str(c.at.budget), c.target, c.measure) == wanted)
-
-    def _comparison(
-        self, arm: str, budget: str, measure: Measure | Literal["accuracy"], target: float | None, against: str = ""
-    ) -> Comparison:
-        wanted = (arm, budget, measure, target)
-        found = self._verdict(against).comparisons
-        return next(c for c in found if (c.arm, str(c.budget), c.measure, c.target) == wanted)
-
-    def _test_accuracies(self, arm: str, budget: str) -> np.ndarray:
-        """By pair; NaN where there is none.
-
-        Raises:
-            KeyError: There is none at all.
-        """
-        rows = self._content.results.select(["arm", "budget", "pair", "status", "test_accuracy"]).to_pylist()
-        values = np.full(1 + max(row["pair"] for row in rows), np.nan)
-        for row in rows:
-            if (row["arm"], str(row["budget"]), row["status"]) == (arm, budget, "done"):
-                values[row["pair"]] = row["test_accuracy"]
-        if not np.isfinite(values).any():
-            raise KeyError(f"{arm} has no finished trial at {budget}")
-        return values
 
 
 def _evidence(c: Comparison) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import scipy.stats
 from report_cases import made_up_sweep
 
 from benchmarks import results
@@ -79,6 +80,34 @@ def test_facts_are_those_of_the_rows(folder: Path) -> None:
     assert (forth[0], back[0]) in {("+", "-"), ("-", "+")}
 
 
+def test_the_mean_stands_within_its_interval(folder: Path) -> None:
+    facts = Facts(folder)
+    budget = str(facts._content.budgets[0])
+    frame = facts._content.results.to_pandas()
+    values = 100 * frame[(frame["arm"] == "low_rank") & (frame["budget"] == int(budget))]["test_accuracy"].to_numpy()
+    found = re.fullmatch(r"(\S+) % \((\S+) to (\S+), n = 8\)", facts.ask(f"mean low_rank {budget}"))
+    assert found
+    mean, low, high = map(float, found.groups())
+    assert mean == pytest.approx(values.mean(), abs=0.006)
+    # Near Student's interval, which is another formula for the same thing.
+    expected = scipy.stats.t.interval(0.95, 7, values.mean(), scipy.stats.sem(values))
+    assert (low, high) == pytest.approx(expected, abs=0.3 * (expected[1] - expected[0]))
+
+
+def test_the_smallest_network_is_the_first_whose_mean_is_enough(tmp_path: Path) -> None:
+    made_up_sweep(tmp_path, seeds=8, targets=(0.95, 0.9999), failures=False)
+    facts = Facts(tmp_path)
+    means = facts._content.results.to_pandas().groupby(["arm", "parameters"])["test_accuracy"].mean()
+    rows = [line.replace("\\", "").split(" | ") for line in facts.ask("smallest 0.95").splitlines()]
+    shown = {cells[0].lstrip("| "): cells[1] for cells in rows if len(cells) > 1}
+    for arm in ("standard", "low_rank", "adaptive"):
+        enough = [size for size, mean in means[arm].items() if mean >= 0.95]
+        assert shown[arm] == (f"{min(enough):,}" if enough else "–")
+    assert "reaches it at no budget" in facts.ask("smallest 0.9999")
+    with pytest.raises(KeyError):
+        facts.ask("smallest 0.5")
+
+
 def test_a_target_that_no_trial_of_a_pair_reached_has_no_ratio(tmp_path: Path) -> None:
     made_up_sweep(tmp_path, seeds=6, targets=(0.9999,), failures=False)
     assert "none arrived" in Facts(tmp_path).ask("speeds 0.9999")
@@ -99,7 +128,7 @@ def test_a_ratio_names_the_pairs_that_are_cut_off(tmp_path: Path) -> None:
 
 
 def test_an_unknown_question_is_an_error(folder: Path) -> None:
-    for question in ("accuracies_of x", "mean low_rank 500", "_mean low_rank 500"):
+    for question in ("accuracies_of x", "average low_rank 500", "_accuracy low_rank 500"):
         with pytest.raises(KeyError, match="no fact is called"):
             Facts(folder).ask(question)
 

@@ -1,0 +1,73 @@
+"""Finds what the verdict on a finished sweep says of an arm at a budget."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from lit_adaptconv.report.content import SweepContent, read_content
+from lit_adaptconv.sweep.summaries import AccuracySummary, ArmSummary, Comparison, Measure
+from lit_adaptconv.sweep.verdict import Verdict, summarise
+
+
+class Lookup:
+    """A sweep's summaries, by arm and budget as a document writes them.
+
+    Args:
+        folder: Holds `sweep.json`, `results.parquet` and `curves.parquet`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._content: SweepContent = read_content(folder)
+        self._verdicts: dict[str, Verdict] = {}
+
+    @cached_property
+    def _trained(self) -> set[tuple[str, str]]:
+        return {(a.at.arm, str(a.at.budget)) for a in self._verdict().accuracy if a.n}
+
+    @cached_property
+    def _budgets(self) -> list[str]:
+        return [str(budget) for budget in self._content.budgets]
+
+    @cached_property
+    def _arms(self) -> list[str]:
+        return list(self._content.arms)
+
+    def _verdict(self, against: str = "") -> Verdict:
+        primary = against or self._content.sweep.primary_arm
+        if primary not in self._verdicts:
+            self._verdicts[primary] = summarise(self._content.results, self._content.sweep.targets, primary)
+        return self._verdicts[primary]
+
+    def _accuracy(self, arm: str, budget: str) -> AccuracySummary:
+        return next(a for a in self._verdict().accuracy if (a.at.arm, str(a.at.budget)) == (arm, budget))
+
+    def _convergence(self, arm: str, budget: str, target: str, measure: Measure) -> ArmSummary:
+        wanted = (arm, budget, float(target), measure)
+        found = self._verdict().convergence
+        return next(c for c in found if (c.at.arm, str(c.at.budget), c.target, c.measure) == wanted)
+
+    def _comparison(
+        self, arm: str, budget: str, measure: Measure | Literal["accuracy"], target: float | None, against: str = ""
+    ) -> Comparison:
+        wanted = (arm, budget, measure, target)
+        found = self._verdict(against).comparisons
+        return next(c for c in found if (c.arm, str(c.budget), c.measure, c.target) == wanted)
+
+    def _test_accuracies(self, arm: str, budget: str) -> np.ndarray:
+        """By pair; NaN where there is none.
+
+        Raises:
+            KeyError: There is none at all.
+        """
+        rows = self._content.results.select(["arm", "budget", "pair", "status", "test_accuracy"]).to_pylist()
+        values = np.full(1 + max(row["pair"] for row in rows), np.nan)
+        for row in rows:
+            if (row["arm"], str(row["budget"]), row["status"]) == (arm, budget, "done"):
+                values[row["pair"]] = row["test_accuracy"]
+        if not np.isfinite(values).any():
+            raise KeyError(f"{arm} has no finished trial at {budget}")
+        return values
