@@ -143,6 +143,15 @@ class Facts(Lookup):
         rows = tuple(row[1:] for row in table.rows)
         return _markdown(SummaryTable("", table.columns[1:], rows))
 
+    def validations(self, budget: str) -> str:
+        """Arms as rows: widths, parameters and mean validation accuracy at the end, which a choice may look at."""
+        rows = []
+        for arm in self._arms:
+            mine = [r for r in self._content.results.to_pylist() if (r["arm"], str(r["budget"])) == (arm, budget)]
+            accuracy = float(np.mean([row["val_accuracy"] for row in mine]))
+            rows.append((arm, mine[0]["widths"], f"{mine[0]['parameters']:,}", f"{100 * accuracy:.2f} %"))
+        return _markdown(SummaryTable("", ("Arm", "widths", "parameters", "validation accuracy"), tuple(rows)))
+
     def networks(self) -> str:
         """Widths, FLOPs and what tuning chose, of every arm at every budget."""
         rows = []

@@ -108,6 +108,14 @@ def test_the_smallest_network_is_the_first_whose_mean_is_enough(tmp_path: Path) 
         facts.ask("smallest 0.5")
 
 
+def test_the_validation_accuracies_are_the_curves_last(folder: Path) -> None:
+    answer = Facts(folder).ask("validations 600")
+    curves = pq.read_table(folder / "curves.parquet").to_pandas()
+    ends = curves[curves["budget"] == 600].sort_values("step").groupby(["arm", "pair"])["val_accuracy"].last()
+    for arm, mean in ends.groupby("arm").mean().items():
+        assert f"{100 * mean:.2f} %" in next(line for line in answer.splitlines() if arm in line.replace("\\", ""))
+
+
 def test_a_target_that_no_trial_of_a_pair_reached_has_no_ratio(tmp_path: Path) -> None:
     made_up_sweep(tmp_path, seeds=6, targets=(0.9999,), failures=False)
     assert "none arrived" in Facts(tmp_path).ask("speeds 0.9999")
