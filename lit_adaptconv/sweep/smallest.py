@@ -18,7 +18,7 @@ def smallest_budgets(
     Returns:
         One an arm × target. There is no ratio where an arm never gets there, or has unfinished trials at a budget up
         to that one (a mean over those that finished would flatter it), or was not tried at a smaller budget that the
-        other was tried at (it might have got there).
+        other was tried at (it might have got there), unless it was tried in between and fell short.
     """
     arms = tuple(dict.fromkeys(a.at.arm for a in accuracy))
     tried = {arm: {a.at.budget for a in accuracy if a.at.arm == arm and a.at.n} for arm in arms}
@@ -31,8 +31,8 @@ def smallest_budgets(
             ratio = None
             if arm != primary_arm:
                 reason = reason or objection
-                reason = reason or _untried(mine, tried[primary_arm] - tried[arm])
-                reason = reason or _untried(theirs, tried[arm] - tried[primary_arm])
+                reason = reason or _untried(mine, tried[arm], tried[primary_arm])
+                reason = reason or _untried(theirs, tried[primary_arm], tried[arm])
                 if not reason and mine and theirs and mine.at.parameters and theirs.at.parameters:
                     ratio = mine.at.parameters / theirs.at.parameters
             at = mine.at if mine else None
@@ -51,9 +51,10 @@ def _smallest(accuracy: list[AccuracySummary], target: float) -> tuple[AccuracyS
     return enough, f"{unfinished} of {enough.at.arm}'s trials did not finish" if unfinished else ""
 
 
-def _untried(smallest: AccuracySummary | None, budgets: set[int | None]) -> str:
-    """Why this may not be the arm's smallest, if it was not tried at these budgets; empty if none is smaller."""
-    if smallest is None:
+def _untried(smallest: AccuracySummary | None, own: set[int | None], others: set[int | None]) -> str:
+    """Why this may not be the arm's smallest: a budget of the other's, above those at which the arm fell short."""
+    if smallest is None or smallest.at.budget is None:
         return ""
-    smaller = sorted(b for b in budgets if b is not None and b < (smallest.at.budget or 0))
-    return f"{smallest.at.arm} was not tried at {smaller[-1]:,} parameters" if smaller else ""
+    short = max((b for b in own if b is not None and b < smallest.at.budget), default=0)
+    between = [b for b in others if b is not None and short < b < smallest.at.budget]
+    return f"{smallest.at.arm} was not tried at {max(between):,} parameters" if between else ""

@@ -210,6 +210,11 @@ def test_there_is_no_ratio_of_networks_where_one_was_not_tried_at_a_smaller_budg
 
     assert ratio_and_reason((10, 100, 660), (10, 660)) == (None, "adaptive was not tried at 100 parameters")
     assert ratio_and_reason((10, 660), (10, 100, 660)) == (None, "standard was not tried at 100 parameters")
+    # One that is too small at 90 is so at 10.
+    assert ratio_and_reason((10, 100), (90, 110)) == (None, "adaptive was not tried at 100 parameters")
+    assert ratio_and_reason((10, 110), (90, 110)) == (None, "standard was not tried at 90 parameters")
+    assert ratio_and_reason((10, 90, 110), (90, 110)) == (1.0, "")
+    assert ratio_and_reason((90, 110), (10, 90, 110)) == (1.0, "")
     ratio, reason = ratio_and_reason((10, 100, 660), (10, 100))
     assert (ratio, reason) == (1.0, "")  # a larger one would change nothing
 
