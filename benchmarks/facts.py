@@ -146,8 +146,9 @@ class Facts(Lookup):
     def validations(self, budget: str) -> str:
         """Arms as rows: widths, parameters and mean validation accuracy at the end, which a choice may look at."""
         rows = []
-        for arm in self._arms:
-            mine = [r for r in self._content.results.to_pylist() if (r["arm"], str(r["budget"])) == (arm, budget)]
+        trials = self._content.results.to_pylist()
+        for arm in (arm for arm in self._arms if (arm, budget) in self._trained):
+            mine = [row for row in trials if (row["arm"], str(row["budget"])) == (arm, budget)]
             accuracy = float(np.mean([row["val_accuracy"] for row in mine]))
             rows.append((arm, mine[0]["widths"], f"{mine[0]['parameters']:,}", f"{100 * accuracy:.2f} %"))
         return _markdown(SummaryTable("", ("Arm", "widths", "parameters", "validation accuracy"), tuple(rows)))
