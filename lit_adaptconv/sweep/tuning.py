@@ -87,8 +87,9 @@ class Tuner:
         started: list[Trial] = []
         active = sum(running == pair for running, _ in self._running.values())
         while active + len(started) < self._tuning.parallel and len(study.trials) < self._tuning.trials:
-            # One seed a number, so that a search that was interrupted goes on as it would have.
-            study.sampler = optuna.samplers.TPESampler(seed=_seed(f"{study.study_name} {len(study.trials)}"))
+            # One seed a number: a search that was interrupted goes on as it would have, and all arms are offered the same
+            # values as long as Optuna draws them blindly.
+            study.sampler = optuna.samplers.TPESampler(seed=_seed(f"{self._maker.plan.name} {len(study.trials)}"))
             asked = study.ask(self._space)
             asked.set_user_attr(OWNER, self._uid)
             started.append(self._begin(pair, asked.number, asked.params))

@@ -70,6 +70,17 @@ def test_values_stay_in_the_space(tmp_path: Path) -> None:
         assert trial.tuned["data.batch_size"] in (32, 64)
 
 
+def test_no_arm_is_offered_luckier_values_than_another(tmp_path: Path) -> None:
+    made = tuner(tmp_path)
+    offered: dict[str, list[str]] = {}
+    for trial in drain(made, made.start()):
+        if trial.tuning is not None:
+            offered.setdefault(trial.arm, []).append(str(trial.tuned))
+    one, other = offered.values()
+    assert one == other
+    assert len(set(one)) == 5
+
+
 def test_the_search_does_not_depend_on_the_order_in_which_other_arms_end(tmp_path: Path) -> None:
     one, other = tuner(tmp_path / "one"), tuner(tmp_path / "other")
     assert what(drain(one, one.start())) == what(drain(other, other.start(), newest_first=True))
