@@ -154,9 +154,10 @@ class Facts(Lookup):
         return _markdown(SummaryTable("", ("Arm", "widths", "parameters", "validation accuracy"), tuple(rows)))
 
     def networks(self) -> str:
-        """Widths, FLOPs and what tuning chose, of every arm at every budget."""
-        rows = []
+        """Backbone where they differ, widths, FLOPs and what tuning chose, of every arm at every budget."""
+        rows: list[tuple[str, ...]] = []
         seen = set()
+        several = len(set(self._content.results["backbone"].to_pylist())) > 1
         for row in self._content.results.to_pylist():
             if (row["arm"], row["budget"]) not in seen:
                 seen.add((row["arm"], row["budget"]))
@@ -165,8 +166,9 @@ class Facts(Lookup):
                 options = ", ".join(f"{k} {v}" for k, v in json.loads(row["kind_options"] or "{}").items())
                 size = (f"{row['parameters']:,}", f"{row['flops']:,}") if row["parameters"] else (tables.NONE,) * 2
                 kind = row["kind"] + (f" ({options})" if options else "")
-                rows.append((row["arm"], kind, f"{row['budget']:,}", row["widths"], *size, chosen))
-        heads = ("Arm", "kind", "budget", "widths", "parameters", "FLOPs", "tuned")
+                backbone = (row["backbone"],) if several else ()
+                rows.append((row["arm"], *backbone, kind, f"{row['budget']:,}", row["widths"], *size, chosen))
+        heads = ("Arm", *(("backbone",) if several else ()), "kind", "budget", "widths", "parameters", "FLOPs", "tuned")
         return _markdown(SummaryTable("", heads, tuple(rows)))
 
     def conditions(self) -> str:

@@ -17,6 +17,9 @@ from lit_adaptconv.sweep.trial import Pair, Trial, TrialMaker, pairs
 OWNER = "sweep"
 """Attribute of an Optuna trial: the sweep that runs it, where several machines share a storage."""
 
+BLIND = 10
+"""So many trials of a search take values that do not depend on results."""
+
 
 class Tuner:
     """Asks Optuna what to try, and turns what it found into the trials of the comparison.
@@ -87,9 +90,10 @@ class Tuner:
         started: list[Trial] = []
         active = sum(running == pair for running, _ in self._running.values())
         while active + len(started) < self._tuning.parallel and len(study.trials) < self._tuning.trials:
-            # One seed a number: a search that was interrupted goes on as it would have, and all arms are offered the same
-            # values as long as Optuna draws them blindly.
-            study.sampler = optuna.samplers.TPESampler(seed=_seed(f"{self._maker.plan.name} {len(study.trials)}"))
+            # One seed a number: a search that was interrupted goes on as it would have, and all arms are offered the
+            # same values while those are drawn blindly.
+            seed = _seed(f"{self._maker.plan.name} {len(study.trials)}")
+            study.sampler = optuna.samplers.TPESampler(n_startup_trials=BLIND, seed=seed)
             asked = study.ask(self._space)
             asked.set_user_attr(OWNER, self._uid)
             started.append(self._begin(pair, asked.number, asked.params))

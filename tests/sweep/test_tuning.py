@@ -11,7 +11,7 @@ from lit_adaptconv.result import RunResult
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.plan import Search, Tuning
 from lit_adaptconv.sweep.trial import Trial
-from lit_adaptconv.sweep.tuning import Tuner
+from lit_adaptconv.sweep.tuning import BLIND, Tuner
 
 SPACE = {"optimizer.lr": Search(0.001, 1.0, log=True), "data.batch_size": Search(choices=[32, 64])}
 
@@ -70,15 +70,22 @@ def test_values_stay_in_the_space(tmp_path: Path) -> None:
         assert trial.tuned["data.batch_size"] in (32, 64)
 
 
-def test_no_arm_is_offered_luckier_values_than_another(tmp_path: Path) -> None:
-    made = tuner(tmp_path)
-    offered: dict[str, list[str]] = {}
-    for trial in drain(made, made.start()):
+def test_all_arms_and_budgets_are_offered_the_same_values_until_results_are_looked_at(tmp_path: Path) -> None:
+    tuning = Tuning(BLIND + 3, SPACE)
+    made = Tuner(maker(plan(tuning=tuning)), tuning, SweepFolder(tmp_path), "uid", lambda trials: trials)
+    offered: dict[tuple[str, float | None], list[str]] = {}
+    waiting = made.start()
+    while waiting:
+        trial = waiting.pop(0)
         if trial.tuning is not None:
-            offered.setdefault(trial.arm, []).append(str(trial.tuned))
-    one, other = offered.values()
-    assert one == other
-    assert len(set(one)) == 5
+            assert trial.tuned is not None
+            offered.setdefault((trial.arm, trial.budget), []).append(str(trial.tuned))
+            best = 0.003 if trial.arm == "standard" else 0.3  # another for each arm, so results pull them apart
+            waiting += made.follow(trial, result(trial, [1 / (1 + abs(trial.tuned["optimizer.lr"] - best))]))
+    assert len(offered) == 4
+    assert len({tuple(values[:BLIND]) for values in offered.values()}) == 1
+    assert len({tuple(values) for values in offered.values()}) > 1
+    assert len(set(next(iter(offered.values())))) == BLIND + 3
 
 
 def test_the_search_does_not_depend_on_the_order_in_which_other_arms_end(tmp_path: Path) -> None:
