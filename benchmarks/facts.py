@@ -8,18 +8,18 @@ from typing import get_args
 
 import numpy as np
 
-from benchmarks.lookup import Lookup
+from benchmarks.numbers import Numbers
 from lit_adaptconv.report.summary import markdown, markdown_table
 from lit_adaptconv.sweep import tables
-from lit_adaptconv.sweep.sentences import p_value, percent, points
-from lit_adaptconv.sweep.statistics import mean_interval, sign_flip_test
-from lit_adaptconv.sweep.summaries import ArmSummary, Comparison, Measure, SummaryTable
+from lit_adaptconv.sweep.sentences import percent
+from lit_adaptconv.sweep.summaries import ArmSummary, Measure, SummaryTable
 
 
-class Facts(Lookup):
+class Facts(Numbers):
     """A sweep's results, asked in words.
 
-    The public methods are what a document may ask: the first word is the method, the others are its arguments.
+    The public methods (of this class the tables) are what a document may ask: the first word is the method, the others
+    are its arguments.
     """
 
     def ask(self, question: str) -> str:
@@ -33,56 +33,6 @@ class Facts(Lookup):
         if name.startswith("_") or method is None or method.__annotations__["return"] != "str":
             raise KeyError(f"no fact is called {name!r}")
         return method(*words)
-
-    # Single numbers.
-
-    def accuracy(self, arm: str, budget: str) -> str:
-        """Mean test accuracy ± standard deviation of the finished networks, and how many diverged."""
-        found = self._accuracy(arm, budget)
-        assert found.mean is not None
-        spread = "" if found.sd is None else f" ± {100 * found.sd:.2f}"
-        diverged = f" ({found.at.n - found.n} of {found.at.n} diverged)" if found.n < found.at.n else ""
-        return f"{100 * found.mean:.2f} %{spread}{diverged}"
-
-    def mean(self, arm: str, budget: str) -> str:
-        """Mean test accuracy with its interval."""
-        found = self._accuracy(arm, budget)
-        if found.mean is None or found.interval is None:
-            raise KeyError(f"{arm} has too few finished trials at {budget} for an interval")
-        low, high = (f"{100 * end:.2f}" for end in (found.interval.low, found.interval.high))
-        return f"{100 * found.mean:.2f} % ({low} to {high}, n = {found.n})"
-
-    def parameters(self, arm: str, budget: str) -> str:
-        """Trainable parameters."""
-        return f"{self._accuracy(arm, budget).at.parameters:,}"
-
-    def flops(self, arm: str, budget: str) -> str:
-        """FLOPs of a forward pass of one image."""
-        return f"{self._accuracy(arm, budget).at.flops:,}"
-
-    def share(self, arm: str, budget: str, target: str) -> str:
-        """How many of the seeds have at least this test accuracy; one that diverged has not."""
-        values = self._test_accuracies(arm, budget)
-        return f"{int((values >= float(target) - 1e-9).sum())} of {self._accuracy(arm, budget).at.n}"
-
-    def speed(self, arm: str, budget: str, target: str, measure: Measure, against: str = "") -> str:
-        """Ratio to the primary arm's, or that of the arm `against`, with its evidence."""
-        return _evidence(self._comparison(arm, budget, measure, float(target), against))
-
-    def difference(self, arm: str, budget: str, against: str = "") -> str:
-        """Difference of test accuracy to the primary arm, or the arm `against`, with its evidence."""
-        return _evidence(self._comparison(arm, budget, "accuracy", None, against))
-
-    def across(self, arm: str, budget: str, other: str, other_budget: str) -> str:
-        """Paired difference of test accuracy between two arms at two budgets, with interval, n and p."""
-        differences = self._test_accuracies(arm, budget) - self._test_accuracies(other, other_budget)
-        differences = differences[np.isfinite(differences)]
-        low, high = (float(end[0]) for end in mean_interval(differences[None]))
-        p = float(sign_flip_test(differences[None])[0])
-        interval = f"{points(low)} to {points(high)}, " if np.isfinite(low) else ""
-        return f"{points(float(differences.mean()))} points ({interval}n = {len(differences)}, p = {p_value(p)})"
-
-    # Tables.
 
     def accuracies(self, target: str) -> str:
         """Arms as rows, and for each budget parameters, test accuracy and share of seeds at the target."""
@@ -117,6 +67,14 @@ class Facts(Lookup):
             (arm, *(self.speed(arm, budget, target, measure) for budget in self._budgets)) for arm in self._arms[1:]
         ]
         return _markdown(SummaryTable("", columns, tuple(rows)))
+
+    def ratios(self, budget: str, target: str) -> str:
+        """Arms as rows, measures as columns: what it takes to reach a target, as a ratio to the primary arm's."""
+        measures: tuple[Measure, ...] = ("steps", "flops", "seconds")
+        heads = ("Arm", *(f"{name} to {percent(float(target))}" for name in ("steps", "training FLOPs", "seconds")))
+        arms = [arm for arm in self._arms[1:] if (arm, budget) in self._trained]
+        rows = [(arm, *(self.speed(arm, budget, target, measure) for measure in measures)) for arm in arms]
+        return _markdown(SummaryTable("", heads, tuple(rows)))
 
     def differences(self, budget: str) -> str:
         """Arms as rows, the most accurate first: accuracy, and difference to the primary arm with its evidence."""
@@ -178,18 +136,6 @@ class Facts(Lookup):
             + "\n".join(f"- {markdown(name)}: {markdown(value)}" for name, value in self._content.conditions)
             + "\n"
         )
-
-
-def _evidence(c: Comparison) -> str:
-    if c.estimate is None:
-        return tables.NONE
-    if c.undecided:
-        return "none arrived"
-    interval, p, _ = tables.evidence_texts(c)
-    unit = " points" if c.measure == "accuracy" else ""
-    known = "" if interval == tables.NONE else f"{interval}, "
-    cut = f", {c.n_cut} cut off" if c.n_cut else ""
-    return f"{tables.estimate_text(c)}{unit} ({known}n = {c.n_pairs}{cut}, p = {p}; {c.claim})"
 
 
 def _median(found: ArmSummary) -> str:

@@ -121,6 +121,16 @@ def test_a_target_that_no_trial_of_a_pair_reached_has_no_ratio(tmp_path: Path) -
     assert "none arrived" in Facts(tmp_path).ask("speeds 0.9999")
 
 
+def test_the_ratios_of_a_budget_are_those_of_its_measures(folder: Path) -> None:
+    facts = Facts(folder)
+    head, _, *rows = (line.strip("| ").split(" | ") for line in facts.ask("ratios 600 0.8").strip().splitlines())
+    assert head == ["Arm", "steps to 80 %", "training FLOPs to 80 %", "seconds to 80 %"]
+    assert {row[0].replace("\\", "") for row in rows} == set(facts._arms) - {"standard"}
+    for arm, *cells in rows:
+        asked = [f"speed {arm} 600 0.8 {measure}".replace("\\", "") for measure in ("steps", "flops", "seconds")]
+        assert cells == [facts.ask(question) for question in asked]
+
+
 def test_a_ratio_names_the_pairs_that_are_cut_off(tmp_path: Path) -> None:
     made_up_sweep(tmp_path, seeds=8, targets=(0.8, 0.95), failures=False)
     facts = Facts(tmp_path)
