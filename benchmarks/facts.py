@@ -53,7 +53,7 @@ class Facts(Numbers):
     def medians(self, target: str, budget: str) -> str:
         """Arms as rows: how many seeds reached a validation accuracy, and the medians in every measure."""
         rows = []
-        for arm in (arm for arm in self._arms if (arm, budget) in self._trained):
+        for arm in self._arms_at(budget):
             found = {m: self._convergence(arm, budget, target, m) for m in get_args(Measure)}
             reached = f"{found['steps'].n_reached} of {found['steps'].at.n}"
             rows.append((arm, reached, *(_median(found[m]) for m in get_args(Measure))))
@@ -72,14 +72,14 @@ class Facts(Numbers):
         """Arms as rows, measures as columns: what it takes to reach a target, as a ratio to the primary arm's."""
         measures: tuple[Measure, ...] = ("steps", "flops", "seconds")
         heads = ("Arm", *(f"{name} to {percent(float(target))}" for name in ("steps", "training FLOPs", "seconds")))
-        arms = [arm for arm in self._arms[1:] if (arm, budget) in self._trained]
+        primary = self._content.sweep.primary_arm
+        arms = [arm for arm in self._arms_at(budget) if arm != primary]
         rows = [(arm, *(self.speed(arm, budget, target, measure) for measure in measures)) for arm in arms]
         return _markdown(SummaryTable("", heads, tuple(rows)))
 
     def differences(self, budget: str) -> str:
         """Arms as rows, the most accurate first: accuracy, and difference to the primary arm with its evidence."""
-        trained = [arm for arm in self._arms if (arm, budget) in self._trained]
-        arms = sorted(trained, key=lambda arm: -(self._accuracy(arm, budget).mean or 0.0))
+        arms = sorted(self._arms_at(budget), key=lambda arm: -(self._accuracy(arm, budget).mean or 0.0))
         rows = []
         for arm in arms:
             cells = [arm, self.parameters(arm, budget), self.flops(arm, budget), self.accuracy(arm, budget)]
@@ -105,7 +105,7 @@ class Facts(Numbers):
         """Arms as rows: widths, parameters and mean validation accuracy at the end, which a choice may look at."""
         rows = []
         trials = self._content.results.to_pylist()
-        for arm in (arm for arm in self._arms if (arm, budget) in self._trained):
+        for arm in self._arms_at(budget):
             mine = [row for row in trials if (row["arm"], str(row["budget"])) == (arm, budget)]
             accuracy = float(np.mean([row["val_accuracy"] for row in mine]))
             rows.append((arm, mine[0]["widths"], f"{mine[0]['parameters']:,}", f"{100 * accuracy:.2f} %"))

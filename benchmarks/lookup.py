@@ -36,6 +36,9 @@ class Lookup:
     def _arms(self) -> list[str]:
         return list(self._content.arms)
 
+    def _arms_at(self, budget: str) -> list[str]:
+        return [arm for arm in self._arms if (arm, budget) in self._trained]
+
     def _verdict(self, against: str = "") -> Verdict:
         primary = against or self._content.sweep.primary_arm
         if primary not in self._verdicts:
