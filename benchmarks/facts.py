@@ -8,7 +8,7 @@ from typing import get_args
 
 import numpy as np
 
-from benchmarks.numbers import Numbers
+from benchmarks.quotations import Numbers
 from lit_adaptconv.report.summary import markdown, markdown_table
 from lit_adaptconv.sweep import tables
 from lit_adaptconv.sweep.sentences import percent

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
 from report_cases import made_up_sweep
 
 from benchmarks import results
@@ -176,6 +178,43 @@ def test_a_changed_number_is_put_right() -> None:
     wrong = re.sub(r"(accuracy standard 2500 -->)\d", r"\g<1>5", text)
     assert wrong != text
     assert results.regenerated(wrong) == text
+
+
+@given(st.floats(-1e4, 1e4), st.integers(1, 4), st.floats(-0.5, 0.5))
+def test_a_number_between_two_roundings_agrees_however_it_was_rounded(value: float, places: int, part: float) -> None:
+    # Two machines differ by far less than a unit of the last digit, and may round to either side of it.
+    unit = 10.0**-places
+    text, near, far = (f"{v:+,.{places}f} points" for v in (value, value + part * unit, value + 2.5 * unit))
+    assert results.agrees(text, near)
+    assert not results.agrees(text, far)
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "agree"),
+    [
+        ("99.06 % (98.99 to 99.10, n = 10)", "99.06 % (99.00 to 99.10, n = 10)", True),
+        ("99.06 % (98.98 to 99.10, n = 10)", "99.06 % (99.00 to 99.10, n = 10)", False),
+        ("× 0.999 (p = 1.2e-05)", "× 1.00 (p = 1.3e-05)", True),
+        ("× 9.99", "× 10.0", True),
+        ("p = 0.99", "p = 1", True),
+        ("p = 0.2", "p = 1", False),
+        ("n = 10", "n = 11", False),
+        ("1,482 parameters", "1,483 parameters", False),
+        ("-0.00 points", "+0.00 points", True),
+        ("+0.01 points", "-0.01 points", False),
+        ("p = 0.05; better", "p = 0.05; no claim", False),
+        ("1.0, 2.0", "1.0", False),
+    ],
+)
+def test_texts_are_compared_by_their_numbers(text: str, other: str, agree: bool) -> None:
+    assert results.agrees(text, other) is agree
+    assert results.agrees(other, text) is agree
+
+
+def test_a_page_is_left_alone_where_it_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "answer", lambda question: "99.00 % (n = 7)")
+    page = "It has <!-- =a b -->98.99 % (n = 7)<!-- / --> and <!-- =a b -->98.98 % (n = 7)<!-- / -->."
+    assert results.regenerated(page) == page.replace("98.98", "99.00")
 
 
 def test_an_arm_that_was_not_trained_at_a_budget_is_a_dash_in_tables(tmp_path: Path) -> None:
