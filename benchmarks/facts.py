@@ -10,9 +10,9 @@ import numpy as np
 
 from benchmarks.quotations import Numbers
 from lit_adaptconv.report.summary import markdown, markdown_table
-from lit_adaptconv.sweep import tables
-from lit_adaptconv.sweep.sentences import percent
-from lit_adaptconv.sweep.summaries import ArmSummary, Measure, SummaryTable
+from lit_adaptconv.verdict import tables
+from lit_adaptconv.verdict.sentences import percent
+from lit_adaptconv.verdict.summaries import ArmSummary, Measure, SummaryTable
 
 
 class Facts(Numbers):

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 
 from lit_adaptconv.report.content import SweepContent, read_content
-from lit_adaptconv.sweep.summaries import AccuracySummary, ArmSummary, Comparison, Measure
-from lit_adaptconv.sweep.verdict import Verdict, summarise
+from lit_adaptconv.verdict.summaries import AccuracySummary, ArmSummary, Comparison, Measure
+from lit_adaptconv.verdict.verdict import Verdict, summarise
 
 
 class Lookup:

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from lit_adaptconv.backbones import ConvNet
-from lit_adaptconv.backbones.base import Width
-from lit_adaptconv.budget import fit_budget
 from lit_adaptconv.layers import KINDS, conv_kind
-from lit_adaptconv.layers.conv import Conv
+from lit_adaptconv.layers.kinds import Conv
+from lit_adaptconv.models.backbones import ConvNet
+from lit_adaptconv.models.backbones.base import Width
+from lit_adaptconv.models.budget import fit_budget
 
 
 def network(conv: Conv, width: Width, channels_last: bool = False) -> ConvNet:

@@ -12,10 +12,10 @@ from functools import partial
 import onnxruntime
 import torch
 
-from lit_adaptconv.backbones import LeNet5
 from lit_adaptconv.export import onnx
-from lit_adaptconv.latency import alternate
 from lit_adaptconv.layers import KINDS
+from lit_adaptconv.measure.latency import alternate
+from lit_adaptconv.models.backbones import LeNet5
 
 WIDTHS = {"standard": (6, 16, 120, 84), "adaptive": (5, 13, 108, 75)}
 """Those of `configs/digits/lenet5_standard.yaml` and `lenet5_adaptive.yaml`."""

@@ -19,10 +19,10 @@ import torch
 from adaptconv_cli.main import main
 from torch import nn
 
-from lit_adaptconv import backbones
 from lit_adaptconv.data import MNIST
 from lit_adaptconv.data.loader import BatchLoader
 from lit_adaptconv.layers import conv_kind
+from lit_adaptconv.models import backbones
 
 
 def accuracy(model: nn.Module, loader: BatchLoader) -> float:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.lookup import Lookup
-from lit_adaptconv.sweep import tables
-from lit_adaptconv.sweep.sentences import p_value, points
-from lit_adaptconv.sweep.statistics import mean_interval, sign_flip_test
-from lit_adaptconv.sweep.summaries import Comparison, Measure
+from lit_adaptconv.verdict import tables
+from lit_adaptconv.verdict.sentences import p_value, points
+from lit_adaptconv.verdict.statistics import mean_interval, sign_flip_test
+from lit_adaptconv.verdict.summaries import Comparison, Measure
 
 
 class Numbers(Lookup):

@@ -21,10 +21,10 @@ import numpy as np
 from adaptconv_cli.plan import parse_plan
 from adaptconv_cli.sweep import prepare
 
-from lit_adaptconv.convergence import Evaluation
-from lit_adaptconv.result import RunResult
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
 from lit_adaptconv.sweep.trial import Trial
+from lit_adaptconv.train.convergence import Evaluation
+from lit_adaptconv.train.result import RunResult
 
 
 def simulated(trial: Trial, name: str, random: np.random.Generator) -> RunResult:

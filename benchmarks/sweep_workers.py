@@ -28,13 +28,13 @@ from adaptconv_cli.plan import parse_plan
 from adaptconv_cli.sweep import prepare
 from adaptconv_cli.trial import run_trial
 
-from lit_adaptconv.backbones import ConvNet
-from lit_adaptconv.classifier import ImageClassifier
 from lit_adaptconv.data import Digits
+from lit_adaptconv.models.backbones import ConvNet
 from lit_adaptconv.sweep.engines import Job
 from lit_adaptconv.sweep.engines.local import LocalEngine, local_slots
 from lit_adaptconv.sweep.store import read_results
 from lit_adaptconv.sweep.trial import fit_config
+from lit_adaptconv.train.classifier import ImageClassifier
 
 SECONDS = "benchmark_seconds"
 

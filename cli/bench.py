@@ -7,11 +7,11 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lit_adaptconv.benchmark.candidate import Candidate, Shape
-from lit_adaptconv.benchmark.measure import measure, prepare, turns
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
-from lit_adaptconv.kernels.geometry import pair
+from lit_adaptconv.measure.benchmark import measure, prepare, turns
+from lit_adaptconv.measure.candidate import Candidate, Shape
+from lit_adaptconv.ops.geometry import pair
 
 from .bench_tables import print_benchmark
 

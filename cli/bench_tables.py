@@ -6,9 +6,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lit_adaptconv.benchmark.candidate import Shape
-from lit_adaptconv.benchmark.measure import Benchmark, Limit, Measured, Split
-from lit_adaptconv.benchmark.timing import MATRIX, Spread, Times
+from lit_adaptconv.measure.benchmark import Benchmark, Limit, Measured, Split
+from lit_adaptconv.measure.candidate import Shape
+from lit_adaptconv.measure.timing import MATRIX, Spread, Times
 
 
 def print_benchmark(console: Console, found: Benchmark) -> None:

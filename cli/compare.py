@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.result import RunResult
+from lit_adaptconv.train.result import RunResult
 
 from .runs import newest_run
 from .tables import percent, result_table

@@ -9,7 +9,7 @@ from typing import Any
 
 import shtab
 
-from lit_adaptconv.backbones import Backbone
+from lit_adaptconv.models.backbones import Backbone
 
 from .parser import known_classes
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from lit_adaptconv.sweep.estimate import Estimate
 from lit_adaptconv.sweep.plan import Plan
 from lit_adaptconv.sweep.sizing import NetworkSize
-from lit_adaptconv.sweep.summaries import SummaryTable
 from lit_adaptconv.sweep.trial import Pair, Trial
+from lit_adaptconv.verdict.summaries import SummaryTable
 
 from .display import duration
 from .fitted import fitted

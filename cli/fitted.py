@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lit_adaptconv.sweep.summaries import SummaryTable
+from lit_adaptconv.verdict.summaries import SummaryTable
 
 HEADING = 10
 """Longest line of a column's heading."""

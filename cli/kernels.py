@@ -12,9 +12,9 @@ from torch import Tensor
 
 from lit_adaptconv.data import ImageData
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.figure_files import write_page, write_picture
-from lit_adaptconv.kernel_figure import Shown, kernel_figure
-from lit_adaptconv.kernel_maps import AdaptiveLayer, KernelMaps, adaptive_layers, kernel_maps
+from lit_adaptconv.layers.kernel_maps import AdaptiveLayer, KernelMaps, adaptive_layers, kernel_maps
+from lit_adaptconv.report.figure_files import write_page, write_picture
+from lit_adaptconv.report.kernel_figure import Shown, kernel_figure
 
 from .trained import Trained, check_writable, load_trained, network_parser
 

@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lit_adaptconv.layers.describe import CHANNELS, DESCRIPTIONS, IMAGE, KERNEL_SIZE, kind_cost
+from lit_adaptconv.layers.describe import DESCRIPTIONS
+from lit_adaptconv.measure.kind_cost import CHANNELS, IMAGE, KERNEL_SIZE, kind_cost
 
 
 def kinds() -> int:

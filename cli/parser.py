@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-from lit_adaptconv import backbones, data
+from lit_adaptconv import data
+from lit_adaptconv.models import backbones
 
 
 class OneLineParser(LightningArgumentParser):

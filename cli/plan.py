@@ -13,23 +13,23 @@ import yaml
 from lightning.pytorch.cli import OptimizerCallable
 from torch import nn
 
-from lit_adaptconv.backbones.base import Backbone, Width
-from lit_adaptconv.classifier import SchedulerCallable
 from lit_adaptconv.data import ImageData
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.layers.conv import Conv, conv_kind
-from lit_adaptconv.network import BackboneCallable
+from lit_adaptconv.layers.kinds import Conv, conv_kind
+from lit_adaptconv.models.backbones.base import Backbone, Width
+from lit_adaptconv.models.network import BackboneCallable
 from lit_adaptconv.sweep.plan import Arm, Plan, Search, Tuning
 from lit_adaptconv.sweep.sizing import Networks
+from lit_adaptconv.train.classifier import SchedulerCallable
 
 from .class_defaults import parse_args
 from .parser import OneLineParser, known_classes
 
 DEFAULTS: dict[str, Any] = {
     "data": {"class_path": "lit_adaptconv.data.Digits"},
-    "backbone": {"class_path": "lit_adaptconv.backbones.LeNet5"},
+    "backbone": {"class_path": "lit_adaptconv.models.LeNet5"},
     "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.003}},
-    "scheduler": {"class_path": "lit_adaptconv.schedules.OneCycle"},
+    "scheduler": {"class_path": "lit_adaptconv.train.schedules.OneCycle"},
 }
 TYPES: dict[str, Any] = {
     "data": ImageData,
@@ -137,7 +137,7 @@ def networks(plan: Plan, data: ImageData) -> dict[str, Networks]:
         backbone: BackboneCallable = _instantiate("backbone", {**config, "init_args": arguments})
         if isinstance(backbone, nn.Module):
             raise UserError(
-                "the backbone of a sweep must be a subclass of lit_adaptconv.backbones.Backbone, whose widths are "
+                "the backbone of a sweep must be a subclass of lit_adaptconv.models.Backbone, whose widths are "
                 f"scaled to meet budgets; {config['class_path']} is none (docs/sweeps.md shows one)"
             )
 

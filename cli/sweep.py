@@ -16,7 +16,6 @@ from rich.console import Console
 from lit_adaptconv.data import ImageData
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
-from lit_adaptconv.result import RunResult
 from lit_adaptconv.sweep.driver import Driver
 from lit_adaptconv.sweep.engines import Engine
 from lit_adaptconv.sweep.engines.local import LocalEngine, local_slots
@@ -29,6 +28,7 @@ from lit_adaptconv.sweep.progress import Monitor
 from lit_adaptconv.sweep.sizing import Networks, NetworkSize
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Pair, Trial, TrialMaker, fit_config, pairs
+from lit_adaptconv.train.result import RunResult
 
 from .display import live
 from .dry_run import print_dry_run

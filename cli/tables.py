@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from lit_adaptconv.classifier import ImageClassifier
-from lit_adaptconv.result import RunResult
+from lit_adaptconv.train.classifier import ImageClassifier
+from lit_adaptconv.train.result import RunResult
 
 
 def percent(value: float | None) -> str:

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from lightning.fabric.utilities.seed import seed_everything
 
-from lit_adaptconv.classifier import ImageClassifier
 from lit_adaptconv.data import ImageData
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.files import AtomicCheckpointIO
+from lit_adaptconv.train.checkpoint import AtomicCheckpointIO
+from lit_adaptconv.train.classifier import ImageClassifier
 
 from .class_defaults import parse_args
 from .main import with_config_of_run

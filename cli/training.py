@@ -17,16 +17,17 @@ from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
 from torch import Tensor
 
-from lit_adaptconv.classifier import ImageClassifier
-from lit_adaptconv.convergence import ConvergenceCallback
 from lit_adaptconv.data import ImageData
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.files import AtomicCheckpointIO, write_text
-from lit_adaptconv.metrics_csv import MetricsCSV
-from lit_adaptconv.recorder import RunRecorder
-from lit_adaptconv.result import RunResult
-from lit_adaptconv.resume import RandomStateCallback
-from lit_adaptconv.tracking import wandb_logger, wandb_sync_hint
+from lit_adaptconv.files import write_text
+from lit_adaptconv.train.checkpoint import AtomicCheckpointIO
+from lit_adaptconv.train.classifier import ImageClassifier
+from lit_adaptconv.train.convergence import ConvergenceCallback
+from lit_adaptconv.train.metrics_csv import MetricsCSV
+from lit_adaptconv.train.recorder import RunRecorder
+from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.train.resume import RandomStateCallback
+from lit_adaptconv.train.tracking import wandb_logger, wandb_sync_hint
 
 from .class_defaults import parse_args
 from .completion import PrintCompletion
@@ -39,7 +40,7 @@ from .tables import result_table, stage_table
 PROGRAM = "adaptconv"
 DEFAULTS: dict[str, Any] = {
     "data": {"class_path": "lit_adaptconv.data.Digits"},
-    "model.backbone": {"class_path": "lit_adaptconv.backbones.LeNet5"},
+    "model.backbone": {"class_path": "lit_adaptconv.models.LeNet5"},
 }
 CLASSES = ("data", "model.backbone", "model.optimizer", "model.scheduler")
 SHAPE = ("in_channels", "num_classes", "image_size")

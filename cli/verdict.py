@@ -7,8 +7,8 @@ import pyarrow.compute as pc
 from rich.console import Console
 
 from lit_adaptconv.sweep.folder import Sweep
-from lit_adaptconv.sweep.summaries import SummaryTable
-from lit_adaptconv.sweep.verdict import verdict_of
+from lit_adaptconv.verdict.summaries import SummaryTable
+from lit_adaptconv.verdict.verdict import verdict_of
 
 from .fitted import fits, fitted, table_of
 
@@ -17,7 +17,7 @@ MOST_FAILURES = 20
 
 def print_verdict(console: Console, results: pa.Table, sweep: Sweep) -> None:
     """Print what the trials showed, and which did not end well."""
-    verdict = verdict_of(results, sweep)
+    verdict = verdict_of(results, sweep.targets, sweep.primary_arm)
     if verdict is None:
         console.print(f"No trial of {sweep.primary_arm} has begun: there is nothing to compare with.")
     else:

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lit_adaptconv.activation import Activation, check_activation
-from lit_adaptconv.kernels import convolutions, op, reference
-from lit_adaptconv.kernels.choice import Kernel, choose
-from lit_adaptconv.kernels.geometry import Padding, check_input, pair, sides
+from lit_adaptconv.ops import convolutions, reference, schema
+from lit_adaptconv.ops.activation import Activation, check_activation
+from lit_adaptconv.ops.choice import Kernel, choose
+from lit_adaptconv.ops.geometry import Padding, check_input, pair, sides
 
 
 def adaptive_conv2d(
@@ -71,9 +71,9 @@ def adaptive_conv2d(
     if autocast:
         dtype = torch.get_autocast_dtype(device)
         input, generator_weight, generator_bias = (
-            t.to(op.autocast_dtype(t, dtype)) for t in (input, generator_weight, generator_bias)
+            t.to(schema.autocast_dtype(t, dtype)) for t in (input, generator_weight, generator_bias)
         )
-        bias = None if bias is None else bias.to(op.autocast_dtype(bias, dtype))
+        bias = None if bias is None else bias.to(schema.autocast_dtype(bias, dtype))
     for name, tensor in (("generator_weight", generator_weight), ("generator_bias", generator_bias), ("bias", bias)):
         if tensor is not None and tensor.dtype != input.dtype:
             raise ValueError(f"{name} must have the input's type, {input.dtype}, got {tensor.dtype}")
@@ -87,7 +87,9 @@ def adaptive_conv2d(
             out = reference.adaptive_conv2d(*tensors, size, step, padding, spread, groups, kernel_activation)
         else:
             around = sides(padding, size, step, spread)
-            out = op.adaptive_conv2d(*tensors, size, step, around, spread, groups, kernel_activation, implementation)
+            out = schema.adaptive_conv2d(
+                *tensors, size, step, around, spread, groups, kernel_activation, implementation
+            )
     return out if input.dim() == 4 else out.squeeze(0)
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lit_adaptconv.backbones import ConvNet
-from lit_adaptconv.backbones.base import Width
-from lit_adaptconv.files import AtomicCheckpointIO
-from lit_adaptconv.layers.conv import Conv
+from lit_adaptconv.layers.kinds import Conv
+from lit_adaptconv.models.backbones import ConvNet
+from lit_adaptconv.models.backbones.base import Width
+from lit_adaptconv.train.checkpoint import AtomicCheckpointIO
 
 
 class Faulty(ConvNet):

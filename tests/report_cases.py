@@ -9,12 +9,12 @@ import numpy as np
 import sweep_cases
 import yaml
 
-from lit_adaptconv.result import RunResult
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.plan import Arm
 from lit_adaptconv.sweep.sizing import NetworkSize
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial, TrialMaker, pairs
+from lit_adaptconv.train.result import RunResult
 
 
 class Remembered(Store):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lit_adaptconv import backbones
-from lit_adaptconv.backbones import Backbone
-from lit_adaptconv.backbones.cifar_resnet import CifarResNet
-from lit_adaptconv.backbones.resnet import BasicBlock, Bottleneck, ResNet
+from lit_adaptconv.models import backbones
+from lit_adaptconv.models.backbones import Backbone
+from lit_adaptconv.models.backbones.cifar_resnet import CifarResNet
+from lit_adaptconv.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
 
 BACKBONES: list[type[Backbone]] = [
     value

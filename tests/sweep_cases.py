@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from lit_adaptconv.convergence import Evaluation, first_reached
-from lit_adaptconv.result import RunResult
 from lit_adaptconv.sweep.folder import Sweep
 from lit_adaptconv.sweep.plan import Arm, Plan
 from lit_adaptconv.sweep.sizing import NetworkSize
 from lit_adaptconv.sweep.trial import Trial, TrialMaker, pairs
+from lit_adaptconv.train.convergence import Evaluation, first_reached
+from lit_adaptconv.train.result import RunResult
 
 CODE = "0.1.0+c0dec0de"
 
@@ -23,7 +23,7 @@ def plan(**changes: Any) -> Plan:
         "targets": [0.5, 0.9],
         "trainer": {"max_epochs": 2},
         "data": {"class_path": "lit_adaptconv.data.Digits", "init_args": {"batch_size": 64}},
-        "backbone": {"class_path": "lit_adaptconv.backbones.ConvNet", "init_args": {"kernel_size": 3}},
+        "backbone": {"class_path": "lit_adaptconv.models.ConvNet", "init_args": {"kernel_size": 3}},
         "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.01}},
         "scheduler": None,
     }

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.files import AtomicCheckpointIO, write_atomically, write_text
+from lit_adaptconv.files import write_atomically, write_text
+from lit_adaptconv.train.checkpoint import AtomicCheckpointIO
 
 
 def test_a_file_is_written_and_replaced_with_its_folder_made(tmp_path: Path) -> None:

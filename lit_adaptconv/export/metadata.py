@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from lit_adaptconv.classifier import ImageClassifier
 from lit_adaptconv.data import ImageData
 from lit_adaptconv.export.check import Agreement
-from lit_adaptconv.result import versions
+from lit_adaptconv.measure.environment import versions
+from lit_adaptconv.train.classifier import ImageClassifier
 
 
 def describe(model: ImageClassifier, data: ImageData, agreement: Agreement) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def check_installed() -> None:
 def to_onnx(network: nn.Module, image_shape: tuple[int, int, int]) -> ModelProto:
     """Export a network to ONNX, from `images` `(N, C, H, W)` to `logits` `(N, num_classes)`, for any N.
 
-    Adaptive layers become convolutions and a product (see `lit_adaptconv.kernels.convolutions`).
+    Adaptive layers become convolutions and a product (see `lit_adaptconv.ops.convolutions`).
 
     Args:
         network: In evaluation mode, on the CPU.

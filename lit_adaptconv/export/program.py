@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.export.check import Run
 from lit_adaptconv.export.onnx import reason
-from lit_adaptconv.kernels import convolutions, op
+from lit_adaptconv.ops import convolutions, schema
 
 METADATA = "metadata.json"
 """The extra file in a saved program that holds its metadata."""
@@ -37,7 +37,7 @@ def to_program(network: nn.Module, image_shape: tuple[int, int, int]) -> Exporte
             program = torch.export.export(
                 network, (torch.zeros(2, *image_shape),), dynamic_shapes=({0: torch.export.Dim("batch")},)
             )
-            plain: ExportedProgram = program.run_decompositions({op.FORWARD: _plain})
+            plain: ExportedProgram = program.run_decompositions({schema.FORWARD: _plain})
         except Exception as error:  # whatever the network does that cannot be traced
             raise UserError(f"{type(network).__name__} cannot be exported: {reason(error)}") from error
     return plain

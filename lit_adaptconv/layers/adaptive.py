@@ -8,13 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lit_adaptconv.activation import Activation, activate, check_activation
-from lit_adaptconv.flops import elementwise_product_flops
 from lit_adaptconv.functional import adaptive_conv2d
-from lit_adaptconv.kernels.choice import choose
-from lit_adaptconv.kernels.geometry import Padding
-from lit_adaptconv.layers.base import WindowedLayer
+from lit_adaptconv.layers.base import WindowedLayer, elementwise_product_flops
 from lit_adaptconv.layers.init import tanh_input_std, uniform_bound
+from lit_adaptconv.ops.activation import Activation, activate, check_activation
+from lit_adaptconv.ops.choice import choose
+from lit_adaptconv.ops.geometry import Padding
 
 STATIC_SHARE = 0.95
 

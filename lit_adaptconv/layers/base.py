@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
-from lit_adaptconv.kernels.geometry import Padding, check_padding, pair
+from lit_adaptconv.ops.geometry import Padding, check_padding, pair
 
 
 class ConvLayer(nn.Module):
@@ -85,3 +87,8 @@ class WindowedLayer(ConvLayer):
     def describe(self, **options: tuple[object, object]) -> str:
         """Return `nn.Conv2d`'s way of writing the layer; `options` maps names to (value, default)."""
         return super().describe(generator_size=(self.generator_size, self.kernel_size), **options)
+
+
+def elementwise_product_flops(output_shape: tuple[int, ...], terms: int) -> int:
+    """FLOPs of an output whose every element is a sum of `terms` products."""
+    return 2 * terms * math.prod(output_shape)

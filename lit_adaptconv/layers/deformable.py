@@ -10,10 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from lit_adaptconv.flops import elementwise_product_flops
-from lit_adaptconv.kernels.geometry import Padding, check_input, windows
-from lit_adaptconv.layers.base import ConvLayer
+from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
 from lit_adaptconv.layers.init import uniform_bound
+from lit_adaptconv.ops.geometry import Padding, check_input, windows
 
 
 class DeformableConv2d(ConvLayer):

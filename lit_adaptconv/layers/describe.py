@@ -1,19 +1,11 @@
-"""What each conv kind computes, in a line, and what one layer of it costs: the table of `adaptconv kinds`."""
+"""What each conv kind computes, in a line."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
-from lit_adaptconv.flops import forward_flops
-from lit_adaptconv.layers.conv import KINDS
-
 Kernel = Literal["static", "per sample", "per pixel", "per pixel and sample"]
-
-CHANNELS, KERNEL_SIZE, IMAGE = 16, 3, 32
-"""The layer whose cost is told: 16 to 16 channels, 3×3, on 32×32 images, padding 1, a bias, the kind's own defaults."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +23,6 @@ class KindDescription:
     kernel: Kernel
     source: str
     caution: str = ""
-
-
-@dataclass(frozen=True)
-class KindCost:
-    """Trainable parameters of one layer, and FLOPs of its forward pass of one image (a multiply-add counts two)."""
-
-    parameters: int
-    flops: int
 
 
 _PAPER = "Zamora Esquivel et al., ICCV Workshops 2019"
@@ -93,12 +77,3 @@ DESCRIPTIONS: dict[str, KindDescription] = {
         "Dai et al., ICCV 2017; Zhu et al., CVPR 2019",
     ),
 }
-
-
-def kind_cost(kind: str) -> KindCost:
-    """Count what one layer of a kind costs; nothing is computed (meta device)."""
-    layer = KINDS[kind](CHANNELS, CHANNELS, KERNEL_SIZE, padding=KERNEL_SIZE // 2, device=torch.device("meta"))
-    return KindCost(
-        parameters=sum(parameter.numel() for parameter in layer.parameters()),
-        flops=forward_flops(layer, (CHANNELS, IMAGE, IMAGE)),
-    )

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lit_adaptconv.kernels.geometry import Padding, check_input
 from lit_adaptconv.layers.base import ConvLayer
 from lit_adaptconv.layers.init import uniform_bound
 from lit_adaptconv.layers.per_sample import mix_kernels, per_sample_conv2d
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
+from lit_adaptconv.ops.geometry import Padding, check_input
 
 
 class DynamicConv2d(ConvLayer):

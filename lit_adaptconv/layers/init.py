@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from lit_adaptconv.activation import GateActivation
+from lit_adaptconv.ops.activation import GateActivation
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()

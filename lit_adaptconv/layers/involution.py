@@ -9,13 +9,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lit_adaptconv.flops import elementwise_product_flops
-from lit_adaptconv.kernels.geometry import Padding, check_input, windows
 from lit_adaptconv.layers.adaptive import STATIC_SHARE
-from lit_adaptconv.layers.base import ConvLayer
+from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
 from lit_adaptconv.layers.init import uniform_bound
 from lit_adaptconv.layers.per_pixel import per_pixel_conv2d
 from lit_adaptconv.layers.squeeze import hidden_channels
+from lit_adaptconv.ops.geometry import Padding, check_input, windows
 
 
 class Involution2d(ConvLayer):

@@ -10,11 +10,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lit_adaptconv.activation import GateActivation, activate, check_activation
-from lit_adaptconv.flops import elementwise_product_flops
-from lit_adaptconv.kernels.geometry import Padding, check_input, windows
-from lit_adaptconv.layers.base import WindowedLayer
+from lit_adaptconv.layers.base import WindowedLayer, elementwise_product_flops
 from lit_adaptconv.layers.init import second_moment, uniform_bound
+from lit_adaptconv.ops.activation import GateActivation, activate, check_activation
+from lit_adaptconv.ops.geometry import Padding, check_input, windows
 
 GATE_STD = {"tanh": 0.5, "sigmoid": 0.5, "identity": 0.25}  # what does not saturate must start closer to constant
 CHANNEL_BLOCK = 16

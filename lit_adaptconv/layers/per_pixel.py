@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_adaptconv.kernels.geometry import Window
+from lit_adaptconv.ops.geometry import Window
 
 
 def per_pixel_conv2d(
@@ -28,7 +28,7 @@ def per_pixel_conv2d(
         input: `(N, C, H, W)`.
         kernels: `(N, G, kh * kw, H_out, W_out)`, taps in row-major order; G divides C, and C / G neighbouring channels
             share a kernel.
-        windows: Where the kernel lies on both axes, from `lit_adaptconv.kernels.geometry.windows`.
+        windows: Where the kernel lies on both axes, from `lit_adaptconv.ops.geometry.windows`.
         kernel_size: `(kh, kw)`.
         stride: Step between output pixels.
         dilation: Distance between taps.

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_adaptconv.kernels.geometry import Padding, windows
+from lit_adaptconv.ops.geometry import Padding, windows
 
 
 def mix_kernels(weights: Tensor, kernels: Tensor) -> Tensor:

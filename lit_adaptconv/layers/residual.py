@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lit_adaptconv.kernels.geometry import Padding
 from lit_adaptconv.layers.init import uniform_bound
 from lit_adaptconv.layers.low_rank import LowRankAdaptiveConv2d
+from lit_adaptconv.ops.geometry import Padding
 
 
 class ResidualAdaptiveConv2d(nn.Module):

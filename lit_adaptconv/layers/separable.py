@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lit_adaptconv.kernels.geometry import Padding
 from lit_adaptconv.layers.init import uniform_bound
+from lit_adaptconv.ops.geometry import Padding
 
 
 class SeparableConv2d(nn.Module):

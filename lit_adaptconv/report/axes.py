@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lit_adaptconv.sweep.summaries import Measure
+from lit_adaptconv.verdict.summaries import Measure
 
 MEASURE_NAMES: dict[Measure, str] = {"steps": "Steps", "epochs": "Epochs", "flops": "FLOPs", "seconds": "Seconds"}
 MEASURE_TITLES: dict[Measure, str] = {

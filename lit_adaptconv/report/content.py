@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from lit_adaptconv.report.style import ArmStyle, arm_styles
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
-from lit_adaptconv.sweep.observations import Observations, observe
 from lit_adaptconv.sweep.store import CURVES, RESULTS, Store, read_curves, read_results
-from lit_adaptconv.sweep.verdict import Verdict, verdict_of
+from lit_adaptconv.verdict.observations import Observations, observe
+from lit_adaptconv.verdict.verdict import Verdict, verdict_of
 
 MOST_BUDGETS = 24
 """Budgets that have figures of their own; of more, this many are shown, evenly spread."""
@@ -130,7 +130,7 @@ def content_of(path: Path, sweep: Sweep, busy: bool, results: pa.Table, curves: 
     """
     plan = path / "plan.yaml"
     text = plan.read_text(encoding="utf-8", errors="replace") if plan.is_file() else None
-    return SweepContent(path, sweep, text, busy, results, curves, verdict_of(results, sweep))
+    return SweepContent(path, sweep, text, busy, results, curves, verdict_of(results, sweep.targets, sweep.primary_arm))
 
 
 def budget_name(budget: int | None) -> str:

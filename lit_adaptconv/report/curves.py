@@ -12,9 +12,9 @@ from lit_adaptconv.report.axes import SPENT, percent_axis, spent_axis
 from lit_adaptconv.report.content import SweepContent, budget_name
 from lit_adaptconv.report.drawing import Drawing
 from lit_adaptconv.report.style import label_ends, rounded, spread_apart
-from lit_adaptconv.sweep.sentences import percent
-from lit_adaptconv.sweep.statistics import Array
-from lit_adaptconv.sweep.summaries import MEASURES, Measure
+from lit_adaptconv.verdict.sentences import percent
+from lit_adaptconv.verdict.statistics import Array
+from lit_adaptconv.verdict.summaries import MEASURES, Measure
 
 _LABEL_HEIGHT = 0.045  # of a figure's height
 MOST_POINTS = 120

@@ -12,7 +12,7 @@ from lit_adaptconv.report.pareto import Size, pareto_figure
 from lit_adaptconv.report.ratio import difference_figure, ratio_figure
 from lit_adaptconv.report.smallest import smallest_figure
 from lit_adaptconv.report.survival import survival_figure
-from lit_adaptconv.sweep.summaries import MEASURES, Measure
+from lit_adaptconv.verdict.summaries import MEASURES, Measure
 
 MOST_PICTURED = 6
 """Budgets whose curves are drawn as pictures; of more, this many, evenly spread."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lit_adaptconv.sweep.sentences import percent, points, ratio, sentences
-from lit_adaptconv.sweep.summaries import Claim, Comparison
-from lit_adaptconv.sweep.verdict import Verdict
+from lit_adaptconv.verdict.sentences import percent, points, ratio, sentences
+from lit_adaptconv.verdict.summaries import Claim, Comparison
+from lit_adaptconv.verdict.verdict import Verdict
 
 
 @dataclass(frozen=True)

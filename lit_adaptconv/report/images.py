@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lit_adaptconv.figure_files import draw
 from lit_adaptconv.files import write_atomically
+from lit_adaptconv.report.figure_files import draw
 from lit_adaptconv.report.figures import NamedFigure
 
 WIDTH = 900

@@ -17,9 +17,9 @@ from lit_adaptconv.report.figures import budget_key
 from lit_adaptconv.report.headline import headlines, spoken
 from lit_adaptconv.report.model import GLYPHS, model, script_json
 from lit_adaptconv.report.thinning import thinning
-from lit_adaptconv.sweep.sentences import percent
-from lit_adaptconv.sweep.summaries import SummaryTable
-from lit_adaptconv.sweep.verdict import Verdict
+from lit_adaptconv.verdict.sentences import percent
+from lit_adaptconv.verdict.summaries import SummaryTable
+from lit_adaptconv.verdict.verdict import Verdict
 
 SCRIPTS = ("theme.js", "figures.js", "trials.js", "page.js")
 CARDS = {

@@ -11,8 +11,8 @@ from lit_adaptconv.report.axes import percent_axis, size_axis
 from lit_adaptconv.report.content import SweepContent, budget_name
 from lit_adaptconv.report.drawing import INK, Drawing
 from lit_adaptconv.report.style import label_ends
-from lit_adaptconv.sweep.sentences import percent
-from lit_adaptconv.sweep.summaries import AccuracySummary
+from lit_adaptconv.verdict.sentences import percent
+from lit_adaptconv.verdict.summaries import AccuracySummary
 
 Size = Literal["parameters", "flops"]
 SIZE_TITLES: dict[Size, str] = {"parameters": "Trainable parameters", "flops": "FLOPs of one image"}

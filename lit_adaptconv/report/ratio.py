@@ -8,8 +8,8 @@ from lit_adaptconv.report.axes import MEASURE_NAMES, ratio_axis
 from lit_adaptconv.report.content import SweepContent
 from lit_adaptconv.report.drawing import GRID, INK, Drawing
 from lit_adaptconv.report.style import ArmStyle, plain
-from lit_adaptconv.sweep.sentences import p_value, percent, points, ratio
-from lit_adaptconv.sweep.summaries import Comparison, Measure
+from lit_adaptconv.verdict.sentences import p_value, percent, points, ratio
+from lit_adaptconv.verdict.summaries import Comparison, Measure
 
 ROW_PIXELS = 26
 MOST_IN_LEGEND = 7

@@ -7,7 +7,7 @@ import math
 from lit_adaptconv.report.axes import size_axis
 from lit_adaptconv.report.content import SweepContent
 from lit_adaptconv.report.drawing import GRID, Drawing
-from lit_adaptconv.sweep.sentences import percent, ratio
+from lit_adaptconv.verdict.sentences import percent, ratio
 
 NOT_REACHED = "not reached"
 

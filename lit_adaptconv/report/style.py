@@ -9,7 +9,7 @@ from math import inf
 from typing import Any
 
 from lit_adaptconv.report.drawing import Drawing
-from lit_adaptconv.sweep.statistics import Array
+from lit_adaptconv.verdict.statistics import Array
 
 COLOURS = ("#6c7a89", "#2f7ed8", "#d9660b", "#12936f", "#b84d9b", "#9a7d0a", "#7d63d6", "#d64550")
 """Grey for the primary arm, then colours with a contrast of 3 on white and on near-black; symbols differ as well."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from lit_adaptconv.report.content import SweepContent
 from lit_adaptconv.report.headline import headlines
 from lit_adaptconv.report.page import nothing_yet
-from lit_adaptconv.sweep.summaries import SummaryTable
+from lit_adaptconv.verdict.summaries import SummaryTable
 
 
 def summary(contents: Sequence[SweepContent], pictures: Sequence[Sequence[str]]) -> str:

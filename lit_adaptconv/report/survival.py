@@ -11,10 +11,10 @@ from lit_adaptconv.report.axes import percent_axis, spent_axis
 from lit_adaptconv.report.content import SweepContent, budget_name
 from lit_adaptconv.report.drawing import Drawing
 from lit_adaptconv.report.style import rounded
-from lit_adaptconv.sweep.observations import Observations
-from lit_adaptconv.sweep.sentences import percent
-from lit_adaptconv.sweep.statistics import Array, Mask
-from lit_adaptconv.sweep.summaries import Measure
+from lit_adaptconv.verdict.observations import Observations
+from lit_adaptconv.verdict.sentences import percent
+from lit_adaptconv.verdict.statistics import Array, Mask
+from lit_adaptconv.verdict.summaries import Measure
 
 MOST_STEPS = 150
 """Steps of a curve that are drawn; of more, this many, evenly spread over the trials."""

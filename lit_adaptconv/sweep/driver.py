@@ -7,11 +7,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-from lit_adaptconv.result import RunResult
 from lit_adaptconv.sweep.engines import Engine, Job, Outcome
 from lit_adaptconv.sweep.interrupt import Interruption
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial
+from lit_adaptconv.train.result import RunResult
 
 POLL_SECONDS = 0.5
 WRITE_SECONDS = 20.0

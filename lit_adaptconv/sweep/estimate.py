@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from lit_adaptconv.backbones.base import Backbone
 from lit_adaptconv.data import ImageData
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.models.backbones.base import Backbone
 from lit_adaptconv.sweep.plan import Plan
 from lit_adaptconv.sweep.progress import known_durations, seconds_of
 from lit_adaptconv.sweep.sizing import Networks, NetworkSize

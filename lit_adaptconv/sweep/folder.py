@@ -11,8 +11,8 @@ from typing import Any
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
-from lit_adaptconv.result import RunResult
 from lit_adaptconv.sweep.trial import Trial
+from lit_adaptconv.train.result import RunResult
 
 TRIALS = "trials"
 SCHEMA_VERSION = 1

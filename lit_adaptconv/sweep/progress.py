@@ -13,9 +13,9 @@ from typing import Any
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
-from lit_adaptconv.result import RunResult
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Pair, Trial
+from lit_adaptconv.train.result import RunResult
 
 FILE = "progress.json"
 TICK_SECONDS = 1.0

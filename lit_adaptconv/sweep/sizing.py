@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from lit_adaptconv.backbones.base import Backbone, Width
-from lit_adaptconv.budget import Family, count_parameters
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.flops import forward_flops
-from lit_adaptconv.layers.conv import Conv
-from lit_adaptconv.parameter_formula import on_meta
+from lit_adaptconv.layers.kinds import Conv
+from lit_adaptconv.measure.count import count_parameters, forward_flops
+from lit_adaptconv.models.backbones.base import Backbone, Width
+from lit_adaptconv.models.budget import Family
+from lit_adaptconv.models.parameter_formula import on_meta
 
 
 @dataclass(frozen=True)

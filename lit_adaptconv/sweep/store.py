@@ -11,14 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lit_adaptconv.convergence import first_reached
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically
-from lit_adaptconv.result import RunResult
 from lit_adaptconv.sweep.engines import Outcome
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
 from lit_adaptconv.sweep.schema import CURVES_SCHEMA, MEASURES, SCHEMA_KEY, SCHEMA_VERSION, results_schema, to_target
 from lit_adaptconv.sweep.trial import Trial
+from lit_adaptconv.train.convergence import first_reached
+from lit_adaptconv.train.result import RunResult
 
 RESULTS, CURVES = "results.parquet", "curves.parquet"
 FINAL = ("done", "failed", "diverged", "interrupted")

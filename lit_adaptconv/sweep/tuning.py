@@ -9,10 +9,10 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from lit_adaptconv.result import RunResult
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.plan import Search, Tuning
 from lit_adaptconv.sweep.trial import Pair, Trial, TrialMaker, pairs
+from lit_adaptconv.train.result import RunResult
 
 OWNER = "sweep"
 """Attribute of an Optuna trial: the sweep that runs it, where several machines share a storage."""

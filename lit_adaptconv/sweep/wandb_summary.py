@@ -11,8 +11,8 @@ import wandb
 
 from lit_adaptconv.sweep.folder import Sweep
 from lit_adaptconv.sweep.store import RESULTS
-from lit_adaptconv.sweep.verdict import Verdict
-from lit_adaptconv.tracking import wandb_logger, wandb_sync_hint
+from lit_adaptconv.train.tracking import wandb_logger, wandb_sync_hint
+from lit_adaptconv.verdict.verdict import Verdict
 
 
 def log_summary(

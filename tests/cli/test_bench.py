@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from adaptconv_cli.main import main
 
-from lit_adaptconv.benchmark import measure
+from lit_adaptconv.measure import measure
 
 SMALL = ["--batch_size", "2", "--in_channels", "2", "--out_channels", "2", "--image_size", "6", "--rounds", "2"]
 

@@ -13,10 +13,10 @@ import torch
 from adaptconv_cli.main import main
 from torch import Tensor
 
-from lit_adaptconv.classifier import ImageClassifier
 from lit_adaptconv.data import Digits
 from lit_adaptconv.export import onnx, program
 from lit_adaptconv.layers import KINDS
+from lit_adaptconv.train.classifier import ImageClassifier
 
 pytestmark = [pytest.mark.usefixtures("folder", "unchecked"), pytest.mark.filterwarnings("ignore")]
 QUICK = ["--seconds", "0.01"]

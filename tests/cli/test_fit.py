@@ -8,8 +8,8 @@ import pytest
 import torch
 from adaptconv_cli.main import main
 
-from lit_adaptconv.classifier import ImageClassifier
-from lit_adaptconv.result import RunResult
+from lit_adaptconv.train.classifier import ImageClassifier
+from lit_adaptconv.train.result import RunResult
 
 from .conftest import FAST, Command, command
 

@@ -7,7 +7,7 @@ import pytest
 from adaptconv_cli.main import main
 from choreographer.errors import ChromeNotFoundError
 
-from lit_adaptconv.figure_files import write_picture
+from lit_adaptconv.report.figure_files import write_picture
 
 pytestmark = pytest.mark.usefixtures("folder")
 

@@ -6,7 +6,8 @@ import pytest
 from adaptconv_cli.kinds import kinds
 
 from lit_adaptconv.layers import KINDS
-from lit_adaptconv.layers.describe import DESCRIPTIONS, kind_cost
+from lit_adaptconv.layers.describe import DESCRIPTIONS
+from lit_adaptconv.measure.kind_cost import kind_cost
 
 
 @pytest.mark.parametrize("columns", ["72", "80", "200"])

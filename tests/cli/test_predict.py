@@ -8,7 +8,7 @@ import pytest
 from adaptconv_cli.main import main
 
 from lit_adaptconv.data import Digits
-from lit_adaptconv.result import RunResult
+from lit_adaptconv.train.result import RunResult
 
 from .conftest import FAST, Command
 

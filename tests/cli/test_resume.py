@@ -18,7 +18,7 @@ import yaml
 from adaptconv_cli.main import main
 from training import same_state
 
-from lit_adaptconv.result import RunResult
+from lit_adaptconv.train.result import RunResult
 
 from .conftest import FAST, command
 from .test_fit import rows
@@ -26,7 +26,7 @@ from .test_fit import rows
 NETWORK = """
 import time
 from torch import nn
-from lit_adaptconv.backbones import Backbone
+from lit_adaptconv.models.backbones import Backbone
 
 
 class Dropping(Backbone):

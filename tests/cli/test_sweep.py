@@ -16,9 +16,9 @@ import pytest
 import yaml
 from adaptconv_cli.main import main
 
-from lit_adaptconv.result import RunResult
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.store import read_curves, read_results
+from lit_adaptconv.train.result import RunResult
 
 PLAN: dict[str, Any] = {
     "name": "tiny",

@@ -17,7 +17,7 @@ import wandb
 import yaml
 from adaptconv_cli.main import main
 
-from lit_adaptconv.result import RunResult
+from lit_adaptconv.train.result import RunResult
 
 from .conftest import command
 

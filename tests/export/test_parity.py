@@ -9,13 +9,13 @@ import torch
 from short_networks import BACKBONES, SHORT
 from torch import Tensor
 
-from lit_adaptconv import backbones
-from lit_adaptconv.backbones import Backbone
 from lit_adaptconv.data import Digits
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.export import onnx
 from lit_adaptconv.export.check import TOLERANCE, compare
 from lit_adaptconv.layers import KINDS
+from lit_adaptconv.models import backbones
+from lit_adaptconv.models.backbones import Backbone
 
 SIDE = 16
 NARROW = 0.1

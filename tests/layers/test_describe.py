@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lit_adaptconv.layers import KINDS
-from lit_adaptconv.layers.describe import DESCRIPTIONS, kind_cost
+from lit_adaptconv.layers.describe import DESCRIPTIONS
+from lit_adaptconv.measure.kind_cost import kind_cost
 
 OPERATORS = Path(__file__).parents[2] / "docs" / "operators.md"
 every_kind = pytest.mark.parametrize("kind", KINDS)

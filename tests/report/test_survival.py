@@ -10,7 +10,7 @@ from report_cases import made_up_sweep
 
 from lit_adaptconv.report.content import read_content
 from lit_adaptconv.report.survival import reach_curve, survival_figure
-from lit_adaptconv.sweep.statistics import kaplan_meier_median
+from lit_adaptconv.verdict.statistics import kaplan_meier_median
 
 TRIALS = st.lists(st.tuples(st.integers(1, 8), st.booleans()), min_size=1, max_size=12)
 

@@ -56,8 +56,9 @@ def test_every_option_is_documented() -> None:
 
 
 def test_a_network_of_ones_own_meets_a_budget_with_every_kind() -> None:
-    from lit_adaptconv.budget import count_parameters, fit_budget
-    from lit_adaptconv.layers.conv import conv_kind
+    from lit_adaptconv.layers.kinds import conv_kind
+    from lit_adaptconv.measure.count import count_parameters
+    from lit_adaptconv.models.budget import fit_budget
 
     (code,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
     space: dict[str, type] = {}

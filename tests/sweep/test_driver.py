@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from sweep_cases import maker, plan, result, sweep
 
-from lit_adaptconv.result import RunResult
 from lit_adaptconv.sweep.driver import Driver
 from lit_adaptconv.sweep.engines import Job, Outcome
 from lit_adaptconv.sweep.folder import SweepFolder
@@ -16,6 +15,7 @@ from lit_adaptconv.sweep.interrupt import Interruption
 from lit_adaptconv.sweep.progress import Monitor, Progress
 from lit_adaptconv.sweep.store import Store, read_results
 from lit_adaptconv.sweep.trial import Trial, pairs
+from lit_adaptconv.train.result import RunResult
 
 DONE = Outcome("done", seconds=2.0)
 Behaviour = Callable[[Trial], Outcome]

@@ -109,7 +109,7 @@ def test_a_full_disk_does_not_hide_an_outcome(store: Store, monkeypatch: pytest.
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lit_adaptconv.result.write_text", full)
+    monkeypatch.setattr("lit_adaptconv.train.result.write_text", full)
     store.finish(store.sweep.trials[0], Outcome("failed", "out of luck"))
     (row,) = store.results().to_pylist()
     assert row["status"] == "failed"

@@ -54,7 +54,7 @@ def test_ids_are_the_same_in_every_process() -> None:
         {"first_seed": 100},
         {"optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.02}}},
         {"data": {"class_path": "lit_adaptconv.data.Digits", "init_args": {"batch_size": 32}}},
-        {"backbone": {"class_path": "lit_adaptconv.backbones.ConvNet", "init_args": {"kernel_size": 5}}},
+        {"backbone": {"class_path": "lit_adaptconv.models.ConvNet", "init_args": {"kernel_size": 5}}},
         {"budgets": [301, 601]},
         {"arms": {"a": Arm("adaptive"), "b": Arm("adaptive_low_rank", {"rank": 2})}},
     ],
@@ -140,7 +140,7 @@ def test_the_code_version_covers_the_package_and_the_users_own_classes(
     plain, own = code_version(), code_version(["my_network_of_this_test.Net"])
     module.write_text("class Net: size = 2\n")
     assert len({plain, own, code_version(["my_network_of_this_test.Net"])}) == 3
-    assert code_version(["lit_adaptconv.backbones.ConvNet", "torch.optim.AdamW"]) == plain
+    assert code_version(["lit_adaptconv.models.ConvNet", "torch.optim.AdamW"]) == plain
 
 
 def test_a_users_images_are_recognised_wherever_the_folder_stands(tmp_path: Path) -> None:

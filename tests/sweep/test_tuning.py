@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from sweep_cases import maker, plan, result
 
-from lit_adaptconv.result import RunResult
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.plan import Search, Tuning
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.sweep.tuning import BLIND, Tuner
+from lit_adaptconv.train.result import RunResult
 
 SPACE = {"optimizer.lr": Search(0.001, 1.0, log=True), "data.batch_size": Search(choices=[32, 64])}
 

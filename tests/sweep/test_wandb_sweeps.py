@@ -17,8 +17,8 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 from wandb.sdk.lib.config_util import save_config_file_from_dict
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.result import RunResult
 from lit_adaptconv.sweep.wandb_export import export_wandb
+from lit_adaptconv.train.result import RunResult
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "configs" / "wandb").glob("*.yaml"))

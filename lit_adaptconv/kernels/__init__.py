@@ -1,1 +1,0 @@
-"""Implementations of the adaptive convolution; `reference` is the definition."""

@@ -1,4 +1,0 @@
-"""The adaptive convolution on the CPU, fused: one pass over the input, forward and backward, in Numba."""
-
-from lit_adaptconv.kernels.cpu.passes import backward as backward
-from lit_adaptconv.kernels.cpu.passes import forward as forward

@@ -1,0 +1,1 @@
+"""Counting and timing: parameters, FLOPs, memory and time of any module. It knows no backbone."""

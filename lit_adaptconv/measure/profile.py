@@ -1,0 +1,141 @@
+"""What a network costs, layer by layer and as a whole: parameters, FLOPs, memory and time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.files import write_text
+from lit_adaptconv.measure.environment import device_name, versions
+from lit_adaptconv.measure.latency import Latency, measure
+from lit_adaptconv.measure.layer_costs import (
+    OUTSIDE,
+    kept_for_training,
+    layers_of,
+    own_parameters,
+    shapes_and_flops,
+    time_shares,
+)
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """One layer.
+
+    Attributes:
+        name: Its name in the network.
+        layer: Its class.
+        output_shape: Shape of its output, without the batch; None if it computed nothing.
+        parameters: Trainable parameters.
+        flops: FLOPs for one image, a multiply-add counting two.
+        activation_bytes: Bytes that it keeps for the backward pass of a batch.
+        time_share: Its share of the time of a forward pass of a batch.
+    """
+
+    name: str
+    layer: str
+    output_shape: tuple[int, ...] | None
+    parameters: int
+    flops: int
+    activation_bytes: int
+    time_share: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A network.
+
+    Attributes:
+        network: Its class.
+        kind: Its conv kind.
+        input_shape: Shape `(C, H, W)` of an image.
+        batch_size: Images in the batch that memory and time shares are told for.
+        layers: The layers in the order of the network; what is in none of them comes last, if there is anything.
+        parameters: Trainable parameters.
+        flops: FLOPs for one image.
+        activation_bytes: Bytes that are kept for the backward pass of a batch.
+        latency: Time of a forward pass, for one image and for the batch.
+        device: What it was measured on.
+        threads: CPU threads that PyTorch used.
+        versions: Versions of Python and of the packages that matter.
+    """
+
+    network: str
+    kind: str
+    input_shape: tuple[int, int, int]
+    batch_size: int
+    layers: tuple[LayerProfile, ...]
+    parameters: int
+    flops: int
+    activation_bytes: int
+    latency: tuple[Latency, ...]
+    device: str
+    threads: int
+    versions: dict[str, str] = field(default_factory=versions)
+
+    def write(self, path: Path) -> None:
+        """Write the profile as JSON, whole or not at all."""
+        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def profile(
+    network: nn.Module,
+    kind: str,
+    input_shape: tuple[int, int, int],
+    batch_size: int = 32,
+    device: torch.device | None = None,
+    seconds: float = 1.0,
+) -> Profile:
+    """Measure a network, which is moved to the device and left in evaluation mode.
+
+    Args:
+        network: Maps images `(N, C, H, W)` to anything.
+        kind: Its conv kind, for the record.
+        input_shape: Shape `(C, H, W)` of an image.
+        batch_size: Images in a batch, at least 2: BatchNorm cannot train on one.
+        device: Where to measure; None: the CPU.
+        seconds: How long each latency is measured.
+
+    Raises:
+        UserError: The batch is too small, or the device is not there.
+    """
+    if batch_size < 2:
+        raise UserError(f"batch_size must be at least 2, got {batch_size}; the latency at batch size 1 is always told")
+    device = device or torch.device("cpu")
+    try:
+        network = network.to(device).eval()
+        images = torch.randn(batch_size, *input_shape, device=device)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch was built without this device
+        raise UserError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
+    shapes, flops = shapes_and_flops(network, images[:1])
+    kept = kept_for_training(network, images)
+    shares = time_shares(network, images)
+    parameters = own_parameters(network)
+    rows = [
+        LayerProfile(name, layer, shapes.get(name), parameters[name], flops[name], kept[name], shares.get(name, 0.0))
+        for name, layer in [
+            *((name, type(layer).__name__) for layer, name in layers_of(network).items()),
+            (OUTSIDE, ""),
+        ]
+    ]
+    with torch.inference_mode():
+        latency = tuple(measure(partial(network, images[:size]), size, device, seconds) for size in (1, batch_size))
+    return Profile(
+        network=type(network).__name__,
+        kind=kind,
+        input_shape=input_shape,
+        batch_size=batch_size,
+        layers=tuple(rows),
+        parameters=sum(row.parameters for row in rows),
+        flops=sum(row.flops for row in rows),
+        activation_bytes=sum(row.activation_bytes for row in rows),
+        latency=latency,
+        device=device_name(device),
+        threads=torch.get_num_threads(),
+    )

@@ -1,0 +1,184 @@
+"""Swap the convolutions of any model for another kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.layers.kinds import KINDS, Conv, conv_kind
+from lit_adaptconv.measure.count import count_parameters, forward_flops
+from lit_adaptconv.models.parameter_formula import on_meta
+from lit_adaptconv.models.selection import Left, Spot, Where, find_spots
+from lit_adaptconv.models.swap import conv_like, put
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """A convolution that was swapped.
+
+    Attributes:
+        name: Its name in the model; the first of them, if it is shared.
+        convolution: What stood there, as PyTorch writes it.
+        parameters_before: Its trainable parameters.
+        parameters_after: Those of the layer that took its place.
+    """
+
+    name: str
+    convolution: str
+    parameters_before: int
+    parameters_after: int
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A converted model, and what was done to it; `str` gives a table.
+
+    Attributes:
+        model: The model; the same object, unless the model itself was a convolution.
+        kind: The conv kind.
+        swapped: What was swapped, in the model's order.
+        left: What was meant, and was left alone.
+        parameters_before: Trainable parameters of the model as it was.
+        parameters_after: Trainable parameters now.
+        flops_before: FLOPs of one sample as it was; None without an example input.
+        flops_after: FLOPs of one sample now.
+    """
+
+    model: nn.Module
+    kind: str
+    swapped: tuple[Swapped, ...]
+    left: tuple[Left, ...]
+    parameters_before: int
+    parameters_after: int
+    flops_before: int | None = None
+    flops_after: int | None = None
+
+    def __str__(self) -> str:
+        """Return a table: a line for each convolution, then the sums."""
+        rows = [("convolution", "was", "parameters", f"as {self.kind}")]
+        rows += [
+            (s.name or "(model)", s.convolution, f"{s.parameters_before:,}", f"{s.parameters_after:,}")
+            for s in self.swapped
+        ]
+        rows += [(left.name or "(model)", f"stays: it {left.reason}", "", "") for left in self.left]
+        rows.append(("model", "parameters", f"{self.parameters_before:,}", f"{self.parameters_after:,}"))
+        if self.flops_before is not None:
+            rows.append(("", "FLOPs a sample", f"{self.flops_before:,}", f"{self.flops_after:,}"))
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        return "\n".join(
+            f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}".rstrip() for a, b, c, d in rows
+        )
+
+
+def convert(
+    model: nn.Module,
+    kind: str,
+    *,
+    where: Where = None,
+    budget: int | None = None,
+    example_input: Tensor | None = None,
+    kind_options: Mapping[str, Any] | None = None,
+    warm_start: bool = False,
+) -> Conversion:
+    """Swap convolutions of a model for another kind, in place.
+
+    Stride, padding, dilation, groups, bias, device, dtype, training mode and forward and backward hooks survive, and
+    a shared layer stays shared. The new layers draw their weights anew (see `warm_start`) and are trainable. Kind
+    "standard" swaps nothing. If anything is wrong, the model stays as it was. Pass a `copy.deepcopy` to keep it.
+
+    With a budget, as many convolutions are swapped as it allows: those that add the fewest parameters first, in the
+    model's order among equals.
+
+    Args:
+        model: Any model, such as one of torchvision or timm.
+        kind: The conv kind; `lit_adaptconv.layers.KINDS` lists them.
+        where: Which convolutions: a pattern on names in the model ("layer1"), several, a `Selection` ("3×3, stride
+            1") or another predicate `(name, convolution) -> bool`; None means all. 1×1 convolutions are meant only by a
+            `Selection` with kernel_size 1 and by predicates. Only a plain `nn.Conv2d` with zero padding is swapped; the
+            result lists what was left alone, and why.
+        budget: Largest number of trainable parameters that the converted model may have.
+        example_input: A batch `(N, C, H, W)` for the model. Only its shape matters: to count FLOPs, the model is run on
+            one sample of zeros, before and after.
+        kind_options: Further arguments of the kind, such as `rank`.
+        warm_start: Whether the new layers take over the weights of the old ones, so that the model computes what it did
+            (within rounding) and can be fine-tuned. The kinds `adaptive`, `adaptive_low_rank` and `adaptive_residual`
+            can.
+
+    Raises:
+        UserError: Unknown kind or option, no convolution, a pattern that fits none, a budget that cannot be met, or a
+            kind that cannot take over these weights.
+    """
+    conv = conv_kind(kind, kind_options)
+    spots, left = find_spots(model, where)
+    after = [count_parameters(_try(spot, kind, conv, device="meta")) for spot in spots]
+    before = [count_parameters(spot.convolution) for spot in spots]
+    total = count_parameters(model)
+    if budget is not None:
+        chosen = _within(budget, total, [a - b for a, b in zip(after, before, strict=True)], spots, kind)
+        spots, after, before = ([column[i] for i in chosen] for column in (spots, after, before))  # type: ignore[assignment]
+    flops = None if example_input is None else forward_flops(model, tuple(example_input.shape[1:]))
+    layers: dict[nn.Module, nn.Module] = {
+        spot.convolution: _try(spot, kind, conv, warm_start=warm_start) for spot in spots
+    }
+    shown = [str(spot.convolution) for spot in spots]
+    put(model, layers)
+    model = layers.get(model, model)
+    return Conversion(
+        model,
+        kind,
+        tuple(Swapped(s.name, text, b, a) for s, text, b, a in zip(spots, shown, before, after, strict=True)),
+        tuple(left),
+        total,
+        count_parameters(model),
+        flops,
+        None if example_input is None else forward_flops(model, tuple(example_input.shape[1:])),
+    )
+
+
+def _try(
+    spot: Spot, kind: str, conv: Conv, device: torch.device | str | None = None, warm_start: bool = False
+) -> nn.Module:
+    """Make the layer for a spot, or say in one line why the kind does not fit there."""
+    try:
+        if device == "meta":
+            return on_meta(lambda: conv_like(spot.convolution, conv, device))
+        layer = conv_like(spot.convolution, conv)
+        if warm_start and layer is not spot.convolution:
+            _start_from(layer, spot.convolution, kind)
+        return layer
+    except UserError:
+        raise
+    except (ValueError, TypeError) as error:
+        where = f"at {spot.name!r}: " if spot.name else ""
+        raise UserError(f"conv kind {kind!r} does not fit {where}{error}") from error
+
+
+def _start_from(layer: nn.Module, convolution: nn.Conv2d, kind: str) -> None:
+    start = getattr(layer, "start_from", None)
+    if start is None:
+        able = [name for name, made in KINDS.items() if made is nn.Conv2d or hasattr(made, "start_from")]
+        raise UserError(f"conv kind {kind!r} cannot start from trained weights; these can: {', '.join(able)}")
+    start(convolution)
+
+
+def _within(budget: int, total: int, added: list[int], spots: list[Spot], kind: str) -> list[int]:
+    """Choose the most spots whose added parameters keep the model within its budget; those that add least first."""
+    order = sorted(range(len(spots)), key=lambda i: added[i])
+    chosen = 0
+    for count in range(1, len(order) + 1):
+        total += added[order[count - 1]]
+        if total <= budget:
+            chosen = count
+    if not chosen:
+        least = min(total - sum(added) + sum(added[i] for i in order[:count]) for count in range(1, len(order) + 1))
+        first = spots[order[0]].name or "the model"
+        raise UserError(
+            f"no swap to conv kind {kind!r} fits a budget of {budget:,} parameters: "
+            f"the smallest result, which swaps {first!r} first, has {least:,}"
+        )
+    return sorted(order[:chosen])

@@ -1,0 +1,1 @@
+"""The operator: its schema for PyTorch, its definition in plain PyTorch, and its fused implementations."""

@@ -1,0 +1,257 @@
+"""The custom operator `lit_adaptconv::adaptive_conv2d`, its backward operator, and what PyTorch asks of both.
+
+An operator is one opaque call to autograd, `torch.compile` and `torch.export`, which know its shapes. Its first
+derivatives are computed by the backward operator, fused likewise; those of the backward operator, for double backward,
+by differentiating the reference implementation. Under `vmap` the mapped dimension joins the batch or the groups.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from lit_adaptconv.ops import reference
+from lit_adaptconv.ops.geometry import Call, Sides, windows
+
+LIBRARY = torch.library.Library("lit_adaptconv", "DEF")
+_CALL = "int[] kernel_size, int[] stride, int[] padding, int[] dilation, int groups, str kernel_activation"
+LIBRARY.define(
+    f"adaptive_conv2d(Tensor input, Tensor generator_weight, Tensor generator_bias, Tensor? bias, {_CALL}, "
+    "str kernel) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+LIBRARY.define(
+    "adaptive_conv2d_backward(Tensor grad_output, Tensor input, Tensor generator_weight, Tensor generator_bias, "
+    f"{_CALL}, str kernel, bool needs_input, bool needs_weights) -> (Tensor, Tensor, Tensor, Tensor)",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+FORWARD = torch.ops.lit_adaptconv.adaptive_conv2d.default
+BACKWARD = torch.ops.lit_adaptconv.adaptive_conv2d_backward.default
+
+Ints = list[int]
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def _call(kernel_size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int, activation: Any) -> Call:
+    sides: Sides = (padding[0], padding[1], padding[2], padding[3])
+    return Call(_two(kernel_size), _two(stride), sides, _two(dilation), groups, activation)
+
+
+def _two(values: Ints) -> tuple[int, int]:
+    return (values[0], values[1])
+
+
+def _passes(kernel: str) -> Any:
+    """Return the module with the passes `forward` and `backward`; its compiler is imported when first needed."""
+    return importlib.import_module(f"lit_adaptconv.ops.{kernel}")
+
+
+def _forward(
+    input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, *call: Any
+) -> Tensor:
+    out: Tensor = _passes(call[-1]).forward(input, generator_weight, generator_bias, bias, _call(*call[:-1]))
+    return out
+
+
+def _backward(
+    grad_output: Tensor, input: Tensor, generator_weight: Tensor, generator_bias: Tensor, *rest: Any
+) -> Gradients:
+    *call, kernel, needs_input, needs_weights = rest
+    gradients: Gradients = _passes(kernel).backward(
+        grad_output, input, generator_weight, generator_bias, _call(*call), needs_input, needs_weights
+    )
+    return gradients
+
+
+def _fake_forward(
+    input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, *rest: Any
+) -> Tensor:
+    call = _call(*rest[:-1])
+    image, generator = (input.shape[2], input.shape[3]), (generator_weight.shape[3], generator_weight.shape[4])
+    rows, columns = windows(image, call.kernel_size, generator, call.stride, call.padding, call.dilation)
+    return input.new_empty((input.shape[0], generator_weight.shape[0], rows.out, columns.out))
+
+
+def _fake_backward(
+    grad_output: Tensor, input: Tensor, generator_weight: Tensor, generator_bias: Tensor, *rest: Any
+) -> Gradients:
+    needs_input, needs_weights = rest[-2:]
+    return (
+        input.new_empty(input.shape if needs_input else (0,)),
+        input.new_empty(generator_weight.shape if needs_weights else (0,)),
+        input.new_empty(generator_bias.shape if needs_weights else (0,)),
+        input.new_empty((generator_weight.shape[0],)),
+    )
+
+
+def _save_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    input, generator_weight, generator_bias, _, *ctx.call = inputs
+    ctx.save_for_backward(input, generator_weight, generator_bias)
+
+
+def _differentiate_forward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    needs_input, needs_bias = ctx.needs_input_grad[0], ctx.needs_input_grad[3]
+    needs_weights = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
+    grads = _adaptive_conv2d_backward(grad_output, *ctx.saved_tensors, *ctx.call, needs_input, needs_weights)
+    needed = (needs_input, needs_weights, needs_weights, needs_bias)
+    return (*(grad if need else None for grad, need in zip(grads, needed, strict=True)), *(None for _ in ctx.call))
+
+
+def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: Gradients) -> None:
+    ctx.save_for_backward(*inputs[:4])
+    *ctx.call, ctx.needs_input, ctx.needs_weights = inputs[4:]
+
+
+def _differentiate_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    call = _call(*ctx.call[:-1])
+
+    def convolve(input: Tensor, generator_weight: Tensor, generator_bias: Tensor) -> Tensor:
+        return reference.adaptive_conv2d(input, generator_weight, generator_bias, None, *vars(call).values())
+
+    def backward(grad_output: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        pull_back = torch.func.vjp(convolve, *inputs)[1]
+        return (*pull_back(grad_output), grad_output.sum((0, 2, 3)))
+
+    needed = (ctx.needs_input, ctx.needs_weights, ctx.needs_weights, True)
+    outputs, pull_back = torch.func.vjp(backward, *ctx.saved_tensors)[:2]
+    cotangents = (
+        grad if need else torch.zeros_like(output) for grad, need, output in zip(grads, needed, outputs, strict=True)
+    )
+    return (*pull_back(tuple(cotangents)), *(None for _ in ctx.call), None, None)
+
+
+def _map_forward(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
+    *tensors, bias = args[:4]
+    input, generator_weight, generator_bias = (
+        _front(t, dim, info.batch_size) for t, dim in zip(tensors, dims[:3], strict=True)
+    )
+    if all(dim is None for dim in dims[1:4]):
+        out = adaptive_conv2d(input.flatten(0, 1), args[1], args[2], *args[3:])
+        return out.unflatten(0, (info.batch_size, -1)), 0
+    out = adaptive_conv2d(
+        input.transpose(0, 1).flatten(1, 2),
+        generator_weight.flatten(0, 1),
+        generator_bias.flatten(0, 1),
+        None if bias is None else _front(bias, dims[3], info.batch_size).flatten(0, 1),
+        *_grouped(args[4:], info.batch_size),
+    )
+    return out.unflatten(1, (info.batch_size, -1)), 1
+
+
+def _map_backward(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Gradients, tuple[int | None, ...]]:
+    grad_output, input, generator_weight, generator_bias = (
+        _front(t, dim, info.batch_size) for t, dim in zip(args[:4], dims[:4], strict=True)
+    )
+    needs_input, needs_weights = args[-2:]
+    grads = _adaptive_conv2d_backward(
+        grad_output.transpose(0, 1).flatten(1, 2),
+        input.transpose(0, 1).flatten(1, 2),
+        generator_weight.flatten(0, 1),
+        generator_bias.flatten(0, 1),
+        *_grouped(args[4:], info.batch_size),
+    )
+    mapped = (1 if needs_input else None, *(0 if needs_weights else None for _ in range(2)), 0)
+    return tuple(
+        grad if dim is None else grad.unflatten(dim, (info.batch_size, -1))
+        for grad, dim in zip(grads, mapped, strict=True)
+    ), mapped  # type: ignore[return-value]
+
+
+def _front(tensor: Tensor, dim: int | None, size: int) -> Tensor:
+    return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+
+
+def _grouped(call: tuple[Any, ...], size: int) -> tuple[Any, ...]:
+    """The same call with `size` times the groups."""
+    return (*call[:4], call[4] * size, *call[5:])
+
+
+class _Forward(torch.autograd.Function):
+    """The operator under autograd. `torch.func` needs it in this form, which `register_autograd` does not make."""
+
+    setup_context = staticmethod(_save_forward)
+    backward = staticmethod(_differentiate_forward)
+    vmap = staticmethod(_map_forward)
+
+    @staticmethod
+    def forward(*args: Any) -> Tensor:
+        with torch._C._AutoDispatchBelowAutograd():
+            out: Tensor = FORWARD(*args)
+        return out
+
+
+class _Backward(torch.autograd.Function):
+    """The backward operator under autograd, for double backward."""
+
+    setup_context = staticmethod(_save_backward)
+    backward = staticmethod(_differentiate_backward)
+    vmap = staticmethod(_map_backward)
+
+    @staticmethod
+    def forward(*args: Any) -> Gradients:
+        with torch._C._AutoDispatchBelowAutograd():
+            grads: Gradients = BACKWARD(*args)
+        return grads
+
+
+def adaptive_conv2d(*args: Any) -> Tensor:
+    """Call the operator, also under the transforms of `torch.func`, which cannot see through it."""
+    out: Tensor = (_Forward.apply if torch._C._are_functorch_transforms_active() else FORWARD)(*args)
+    return out
+
+
+def _adaptive_conv2d_backward(*args: Any) -> Gradients:
+    grads: Gradients = (_Backward.apply if torch._C._are_functorch_transforms_active() else BACKWARD)(*args)
+    return grads
+
+
+def autocast_dtype(tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
+    """The type to which autocast to `dtype` casts a convolution's argument: float64 stays."""
+    return dtype if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor.dtype
+
+
+def _autocast(device: str) -> Any:
+    keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, f"Autocast{device.upper()}"))
+
+    def forward(*args: Any) -> Tensor:
+        dtype = torch.get_autocast_dtype(device)
+        tensors = (t if t is None else t.to(autocast_dtype(t, dtype)) for t in args[:4])
+        with torch._C._ExcludeDispatchKeyGuard(keys):
+            out: Tensor = FORWARD(*tensors, *args[4:])
+        return out
+
+    return forward
+
+
+def _macs(input_shape: torch.Size, weight_shape: torch.Size, out_shape: torch.Size) -> int:
+    """Multiply-adds of the generator and of the application."""
+    out_channels, group_in, taps, height, width = weight_shape
+    return out_shape[0] * out_shape[2] * out_shape[3] * out_channels * group_in * taps * (height * width + 1)
+
+
+@register_flop_formula(torch.ops.lit_adaptconv.adaptive_conv2d)  # type: ignore[untyped-decorator]
+def _forward_flops(input: Any, weight: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    return 2 * _macs(input, weight, out_shape)
+
+
+@register_flop_formula(torch.ops.lit_adaptconv.adaptive_conv2d_backward)  # type: ignore[untyped-decorator]
+def _backward_flops(grad_output: Any, input: Any, weight: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    """Two products for each of forward, as for any convolution; generating the kernels again is not counted."""
+    needs_input, needs_weights = args[-2:]
+    return 2 * _macs(input, weight, grad_output) * (int(needs_input) + int(needs_weights))
+
+
+torch.library.register_kernel(FORWARD, ("cpu", "cuda"), _forward, lib=LIBRARY)
+torch.library.register_kernel(BACKWARD, ("cpu", "cuda"), _backward, lib=LIBRARY)
+torch.library.register_fake(FORWARD, _fake_forward, lib=LIBRARY)
+torch.library.register_fake(BACKWARD, _fake_backward, lib=LIBRARY)
+torch.library.register_vmap(FORWARD, _map_forward, lib=LIBRARY)
+torch.library.register_vmap(BACKWARD, _map_backward, lib=LIBRARY)
+LIBRARY.impl("adaptive_conv2d", _Forward.apply, "Autograd")
+LIBRARY.impl("adaptive_conv2d_backward", _Backward.apply, "Autograd")
+for _device in ("cpu", "cuda"):
+    LIBRARY.impl("adaptive_conv2d", _autocast(_device), f"Autocast{_device.upper()}")

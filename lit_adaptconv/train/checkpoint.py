@@ -1,0 +1,44 @@
+"""Checkpoints that are written whole or not at all, and read without running code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.files import write_atomically
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints beside their final place and renames them.
+
+    Lightning's own writer goes through the system's temporary folder, which may be another disk, and copies from there.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save `checkpoint` to the local file `path`."""
+        write_atomically(path, lambda file: torch.save(checkpoint, file))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Load a checkpoint.
+
+        Raises:
+            UserError: The file is missing, truncated, or no checkpoint.
+        """
+        if not Path(path).is_file():
+            raise UserError(f"no checkpoint at {path}")
+        try:
+            checkpoint = torch.load(path, map_location=map_location or "cpu", weights_only=weights_only is not False)
+        except MemoryError:
+            raise
+        except Exception as error:  # bytes that are no checkpoint can raise anything
+            raise UserError(
+                f"{path} is not a checkpoint, or a damaged one, or holds more than tensors and plain values "
+                f"({type(error).__name__})"
+            ) from error
+        if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+            raise UserError(f"{path} is not a checkpoint of Lightning's: it has no state_dict")
+        return checkpoint

@@ -1,0 +1,214 @@
+"""The LightningModule: trains any backbone with any conv kind to classify images."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics.classification import MulticlassAccuracy
+
+from lit_adaptconv.errors import DivergedError, UserError
+from lit_adaptconv.measure.count import count_parameters, forward_flops
+from lit_adaptconv.models.backbones import LeNet5
+from lit_adaptconv.models.network import BackboneCallable, ConvertOptions, build_network
+from lit_adaptconv.train.compatibility import check_compatible
+from lit_adaptconv.train.schedules import OneCycle
+
+SchedulerCallable = Callable[[Optimizer], LRScheduler]
+Batch = tuple[Tensor, Tensor]
+
+
+class ImageClassifier(pl.LightningModule):
+    """Image classifier: a backbone, built with one conv kind, trained with cross-entropy.
+
+    It logs `train/loss` at every logging step and, at every evaluation, `val/loss`, `val/accuracy` and
+    `train/accuracy` (over the batches trained since the evaluation before).
+
+    Args:
+        backbone: The network; one of `lit_adaptconv.models`, a `Backbone` of your own, or any module that maps
+            images to logits, such as one of torchvision or timm.
+        kind: The convolution that a backbone is built with; `lit_adaptconv.layers.KINDS` lists them.
+        kind_options: Further arguments of that convolution, such as `rank`.
+        width: A factor on the backbone's usual widths, or the width of every layer.
+        budget: Largest number of trainable parameters; the widest network within it is built, and `width` stays 1.
+        convert: Convolutions of the network to swap for another kind; for modules that are no `Backbone`.
+        optimizer: Makes the optimizer from the parameters.
+        scheduler: Makes the learning-rate scheduler from the optimizer; None keeps the rate. One that has an argument
+            `total_steps` gets the length of the training and steps with every batch; others step with every epoch.
+        label_smoothing: Share of the target probability that is spread over all classes.
+        in_channels: Channels of the images; the command takes this and the next two from the data.
+        num_classes: Number of classes.
+        image_size: Height and width of the images.
+
+    Raises:
+        UserError: Unknown kind or option, a budget that no width meets, images that are too small, or both a width and
+            a budget.
+    """
+
+    def __init__(
+        self,
+        backbone: BackboneCallable | nn.Module = LeNet5,
+        kind: str = "standard",
+        kind_options: dict[str, Any] | None = None,
+        width: float | list[int] = 1.0,
+        budget: int | None = None,
+        convert: ConvertOptions | None = None,
+        optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=0.003),
+        scheduler: SchedulerCallable | None = OneCycle,
+        label_smoothing: float = 0.0,
+        in_channels: int = 1,
+        num_classes: int = 10,
+        image_size: tuple[int, int] = (28, 28),
+    ) -> None:
+        super().__init__()
+        modules = ["backbone"] if isinstance(backbone, nn.Module) else []
+        self.save_hyperparameters(logger=False, ignore=["convert", *modules])
+        for name in [name for name, value in self.hparams.items() if callable(value)]:
+            del self.hparams[name]  # a safe reader of checkpoints accepts plain values only
+        self.image_shape = (in_channels, *image_size)
+        self.network = build_network(
+            backbone, kind, kind_options, width, budget, convert, self.image_shape, num_classes
+        )
+        self.kind = convert.kind if convert else kind
+        self.kind_options = dict((convert.kind_options if convert else kind_options) or {})
+        self.budget = convert.budget if convert and budget is None else budget
+        self.widths: tuple[int, ...] = getattr(self.network, "widths", ())
+        self.num_classes = num_classes
+        self.parameter_count = count_parameters(self.network)
+        self.flops = forward_flops(self.network, self.image_shape)
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self._last_loss: Tensor | None = None
+        self.label_smoothing = label_smoothing
+        self.train_accuracy, self.val_accuracy, self.test_accuracy = (
+            MulticlassAccuracy(num_classes, average="micro", validate_args=False) for _ in range(3)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images `(N, C, H, W)`, normalised as the data module does, to logits `(N, num_classes)`."""
+        logits: Tensor = self.network(images)
+        return logits
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of one batch."""
+        images, labels = batch
+        logits = self(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        self.train_accuracy.update(logits.detach(), labels)
+        if self._logs_this_step():
+            self._check_finite("training loss", loss)
+            self.log("train/loss", loss, prog_bar=True)
+        self._last_loss = loss.detach()
+        return loss
+
+    def _check_finite(self, name: str, loss: Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise DivergedError(f"the {name} is {loss.item()} at step {self.global_step}: try a lower learning rate")
+
+    def on_train_start(self) -> None:
+        """Check that the learning-rate schedule, which may come from a checkpoint, is long enough.
+
+        Raises:
+            UserError: The training is longer.
+        """
+        schedulers = self.trainer.lr_scheduler_configs
+        length = getattr(schedulers[0].scheduler, "total_steps", None) if schedulers else None
+        if length is not None and self.trainer.estimated_stepping_batches > length:
+            raise UserError(
+                f"the learning-rate schedule ends after {length} steps, but the training takes "
+                f"{self.trainer.estimated_stepping_batches}: give it as many total_steps, or continue a checkpoint "
+                "with the max_epochs, batch size and data that it began with"
+            )
+
+    def on_train_epoch_end(self) -> None:
+        """Check the loss of the last step, which may not have been logged."""
+        if self._last_loss is not None:
+            self._check_finite("training loss", self._last_loss)
+
+    def on_validation_end(self) -> None:
+        """Check the validation loss during training."""
+        loss = self.trainer.callback_metrics.get("val/loss")
+        if loss is not None and self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            self._check_finite("validation loss", loss)
+
+    def _logs_this_step(self) -> bool:
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        return (self.global_step + 1) % every == 0 or self.trainer.is_last_batch
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Evaluate one batch of the validation split."""
+        self._evaluate(batch, "val", self.val_accuracy)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Evaluate one batch of the test split."""
+        self._evaluate(batch, "test", self.test_accuracy)
+
+    def _evaluate(self, batch: Batch, stage: str, accuracy: MulticlassAccuracy) -> None:
+        images, labels = batch
+        logits = self(images)
+        accuracy.update(logits, labels)
+        self.log(f"{stage}/loss", F.cross_entropy(logits, labels), batch_size=len(labels))
+        self.log(f"{stage}/accuracy", accuracy, batch_size=len(labels), prog_bar=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the training accuracy since the last evaluation beside the validation accuracy."""
+        trained = self.train_accuracy
+        if not self.trainer.sanity_checking and trained.update_count:
+            self.log("train/accuracy", trained.compute())
+            trained.reset()
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return class probabilities `(N, num_classes)`."""
+        probabilities: Tensor = self(batch[0]).softmax(dim=1)
+        return probabilities
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Make the optimizer, and the scheduler with the length of the training."""
+        optimizer = self.optimizer(self.parameters())
+        if self.scheduler is None:
+            return optimizer
+        scheduler, length = self.scheduler, _length_argument(self.scheduler)
+        if length is None:
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler(optimizer), "interval": "epoch"}}
+        if length == 0:
+            steps = self.trainer.estimated_stepping_batches
+            if steps == float("inf"):
+                raise UserError("this learning-rate schedule needs an end: set trainer.max_epochs or trainer.max_steps")
+            scheduler = partial(scheduler, total_steps=int(steps))  # type: ignore[call-arg]
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler(optimizer), "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the running training accuracy, and the shape of the images."""
+        checkpoint["training_accuracy"] = dict(self.train_accuracy.metric_state)
+        checkpoint["training_accuracy_updates"] = self.train_accuracy.update_count
+        checkpoint["image_shape"] = list(self.image_shape)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that the checkpoint fits, and restore the running training accuracy.
+
+        Raises:
+            UserError: The checkpoint comes from another network, or was trained on images of another shape.
+        """
+        check_compatible(checkpoint, self.state_dict(), self.image_shape)
+        trained = self.train_accuracy
+        for name, value in checkpoint.get("training_accuracy", {}).items():
+            setattr(trained, name, value.to(trained.device))
+        trained._update_count = checkpoint.get("training_accuracy_updates", 0)
+
+
+def _length_argument(scheduler: SchedulerCallable) -> int | None:
+    """The schedule's argument `total_steps`: 0 where it was left open, None where it has none."""
+    given = getattr(scheduler, "keywords", {})
+    if "total_steps" in given:
+        return int(given["total_steps"] or 0)
+    return 0 if "total_steps" in inspect.signature(scheduler).parameters else None

@@ -1,0 +1,182 @@
+"""How fast a network learns: steps, epochs, FLOPs and seconds to each target."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+from torch import Tensor
+
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.measure.count import TRAINING_FACTOR
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation during training: what had been spent, and what it showed.
+
+    Attributes:
+        step: Optimizer steps so far.
+        epoch: Epochs so far, as a fraction.
+        flops: Training FLOPs so far (three forward passes a sample), or None where the module does not know its own.
+        seconds: Training seconds so far; evaluation and checkpoints are not counted.
+        value: The monitored metric.
+        train_accuracy: Training accuracy since the evaluation before, if the module logs `train/accuracy`.
+        loss: Validation loss, if the module logs `val/loss`.
+    """
+
+    step: int
+    epoch: float
+    flops: int | None
+    seconds: float
+    value: float
+    train_accuracy: float | None = None
+    loss: float | None = None
+
+
+@dataclass(frozen=True)
+class TargetReached:
+    """The first evaluation that reached a target; every field but the target is None where none did."""
+
+    target: float
+    steps: int | None = None
+    epochs: float | None = None
+    flops: int | None = None
+    seconds: float | None = None
+
+
+def first_reached(curve: Sequence[Evaluation], target: float, mode: Literal["max", "min"] = "max") -> TargetReached:
+    """Find the first evaluation at which the metric was at least (mode "min": at most) `target`."""
+    for e in curve:
+        if e.value >= target if mode == "max" else e.value <= target:
+            return TargetReached(target, e.step, e.epoch, e.flops, e.seconds)
+    return TargetReached(target)
+
+
+class ConvergenceCallback(pl.Callback):
+    """Records the learning curve of any module that logs the monitored metric, and when it reached each target.
+
+    Each target that is reached is logged at once, in the row of the evaluation, as `convergence/steps_to_<target>`,
+    `.../epochs_to_<target>`, `.../flops_to_<target>` and `.../seconds_to_<target>`. Evaluate more often than once an
+    epoch (`trainer.val_check_interval`) for a finer answer. FLOPs are known if the module has an attribute `flops`, the
+    FLOPs of a forward pass of one sample, as `ImageClassifier` has.
+
+    Args:
+        targets: Values of the metric to reach.
+        monitor: Name of the metric.
+        mode: "max" if more is better, "min" if less is.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[float] = (0.9, 0.95, 0.98, 0.99),
+        monitor: str = "val/accuracy",
+        mode: Literal["max", "min"] = "max",
+    ) -> None:
+        self.targets = tuple(targets)
+        self.monitor = monitor
+        self.mode: Literal["max", "min"] = mode
+        self.curve: list[Evaluation] = []
+        self.seconds = 0.0
+        self.samples = 0
+        self._started: float | None = None
+
+    @property
+    def reached(self) -> list[TargetReached]:
+        """What it took to reach each target."""
+        return [first_reached(self.curve, target, self.mode) for target in self.targets]
+
+    def _run_clock(self) -> None:
+        if self._started is None:
+            self._started = time.perf_counter()
+
+    def _stop_clock(self) -> None:
+        self.seconds, self._started = self._seconds_so_far(), None
+
+    def _seconds_so_far(self) -> float:
+        return self.seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock: making the first batch is training."""
+        self._started = None
+        self._run_clock()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Start the clock again after an evaluation, and what other callbacks did at its end."""
+        self._run_clock()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the samples of the batch."""
+        first = batch[0] if isinstance(batch, (list, tuple)) else batch
+        self.samples += (len(first) if isinstance(first, Tensor) else 1) * trainer.world_size
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock: evaluation is not training."""
+        self._stop_clock()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Record the evaluation, and log the targets that it reached.
+
+        Raises:
+            UserError: The module has not logged the monitored metric.
+        """
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        value = number(trainer.callback_metrics.get(self.monitor))
+        if value is None:
+            logged = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
+            raise UserError(f"convergence.monitor is {self.monitor!r}, which is not logged; logged: {logged}")
+        self._record(trainer, pl_module, value)
+
+    def _record(self, trainer: pl.Trainer, pl_module: pl.LightningModule, value: float) -> None:
+        flops = getattr(pl_module, "flops", None)
+        batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        evaluation = Evaluation(
+            step=trainer.global_step,
+            epoch=trainer.current_epoch + batches / max(1, trainer.num_training_batches),
+            flops=TRAINING_FACTOR * flops * self.samples if isinstance(flops, int) else None,
+            seconds=self.seconds,
+            value=value,
+            train_accuracy=number(trainer.callback_metrics.get("train/accuracy")),
+            loss=number(trainer.callback_metrics.get("val/loss")),
+        )
+        before = {r.target for r in self.reached if r.steps is not None}
+        self.curve.append(evaluation)
+        for r in self.reached:
+            if r.steps is not None and r.target not in before:
+                measures = {k: v for k, v in asdict(r).items() if k != "target" and v is not None}
+                for logger in trainer.loggers:
+                    logger.log_metrics(
+                        {f"convergence/{measure}_to_{r.target}": float(v) for measure, v in measures.items()},
+                        step=trainer.global_step - 1,  # Lightning counts from 0: the row of the evaluation itself
+                    )
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock: what follows is checkpointing."""
+        self._stop_clock()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the curve and the counters, for a checkpoint."""
+        return {
+            "curve": [asdict(e) for e in self.curve],
+            "seconds": self._seconds_so_far(),
+            "samples": self.samples,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue the curve of a checkpoint."""
+        self.curve = [Evaluation(**e) for e in state_dict["curve"]]
+        self.seconds = state_dict["seconds"]
+        self.samples = state_dict["samples"]
+
+
+def number(metric: Tensor | float | None) -> float | None:
+    """A float32 metric to six decimals: 95 of 100 must reach a target of 0.95, and float32's nearest is below it."""
+    return None if metric is None else round(float(metric), 6)

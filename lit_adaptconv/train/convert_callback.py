@@ -1,0 +1,106 @@
+"""Convert the convolutions of any LightningModule, as a callback."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+from lightning_utilities.core.rank_zero import rank_zero_info
+from torch import Tensor, nn
+
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.layers.kinds import conv_kind
+from lit_adaptconv.models.conversion import Conversion, convert
+from lit_adaptconv.models.selection import Selection
+
+_MARK = "_converted_convolutions"
+
+
+class ConvertConvolutions(pl.Callback):
+    """Swaps the convolutions of the LightningModule that is trained, before its optimizers are made.
+
+    It needs nothing of the module. The swap takes place after the hooks `setup` and `configure_model`, where a module
+    may build its layers, and before a checkpoint is loaded, parameters are moved, sharded or wrapped for distributed
+    training, and optimizers are made; so a run can be resumed, and every process swaps the same. It takes place once,
+    however often the module is then trained or evaluated; evaluation swaps too, so that the checkpoint of a converted
+    module can be loaded (`trainer.test(module, ckpt_path=…)` with this callback). FLOPs are counted if the module has
+    an `example_input_array` that is one image batch.
+
+    Args:
+        kind: The conv kind; `adaptconv kinds` lists them.
+        where: Which convolutions: a pattern on names in the module, several, or a `Selection`; None means all. 1×1
+            convolutions are meant only by a `Selection` with kernel_size 1.
+        budget: Largest number of trainable parameters that the converted module may have; as many convolutions are
+            swapped as it allows.
+        kind_options: Further arguments of the kind, such as `rank`.
+        warm_start: Whether the new layers take over the weights of the old ones.
+
+    Attributes:
+        conversion: What was done; None before, and if another callback's or an earlier training's swap was found.
+
+    Raises:
+        UserError: As `lit_adaptconv.models.convert` does; an unknown kind at once, the rest when training starts. Also
+            for strategies such as "ddp_spawn" and "ddp_notebook", whose processes hand weights back to the script.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        where: str | list[str] | Selection | None = None,
+        budget: int | None = None,
+        kind_options: dict[str, Any] | None = None,
+        warm_start: bool = False,
+    ) -> None:
+        conv_kind(kind, kind_options)
+        self.kind = kind
+        self.where = where
+        self.budget = budget
+        self.kind_options: Mapping[str, Any] | None = kind_options
+        self.warm_start = warm_start
+        self.conversion: Conversion | None = None
+
+    @property
+    def state_key(self) -> str:
+        """Name of this callback's state, and of its swap: one of each kind and place can stand side by side."""
+        return self._generate_state_key(kind=self.kind, where=self.where)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Have the convolutions swapped as the last act of the module's `configure_model`."""
+        if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+            raise UserError(
+                "forked or spawned processes hand their weights back to a module that stayed as it was: convert it "
+                "with lit_adaptconv.models.conversion before the training, without this callback, or use strategy 'ddp'"
+            )
+        build = pl_module.configure_model
+
+        def configure_model() -> None:
+            pl_module.__dict__.pop("configure_model", None)
+            build()
+            self._convert(pl_module)
+
+        pl_module.configure_model = configure_model  # type: ignore[method-assign]
+
+    def _convert(self, module: pl.LightningModule) -> None:
+        marks: dict[str, list[str]] = module.__dict__.setdefault(_MARK, {})
+        if self._is_done(module, marks.get(self.state_key)):
+            return
+        example = module.example_input_array
+        self.conversion = convert(
+            module,
+            self.kind,
+            where=self.where,
+            budget=self.budget,
+            example_input=example if isinstance(example, Tensor) else None,
+            kind_options=self.kind_options,
+            warm_start=self.warm_start,
+        )
+        marks[self.state_key] = [swapped.name for swapped in self.conversion.swapped]
+        rank_zero_info(str(self.conversion))
+
+    @staticmethod
+    def _is_done(module: nn.Module, names: list[str] | None) -> bool:
+        """Whether these layers were swapped, and the module did not build them anew since."""
+        layers = dict(module.named_modules())
+        return names is not None and all(type(layers.get(name)) is not nn.Conv2d for name in names)

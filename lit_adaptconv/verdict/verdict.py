@@ -1,0 +1,173 @@
+"""From the results of a sweep to its verdict: what each arm did, what can be claimed, in tables and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.verdict import tables
+from lit_adaptconv.verdict.comparison import compare
+from lit_adaptconv.verdict.observations import Observations, observe
+from lit_adaptconv.verdict.sentences import sentences
+from lit_adaptconv.verdict.smallest import smallest_budgets
+from lit_adaptconv.verdict.statistics import kaplan_meier_median, mean_interval, spread
+from lit_adaptconv.verdict.summaries import (
+    MEASURES,
+    AccuracySummary,
+    Arm,
+    ArmSummary,
+    Comparison,
+    Interval,
+    SmallestBudget,
+    SummaryTable,
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a sweep shows.
+
+    Attributes:
+        primary_arm: The arm that the others are compared with.
+        targets: The targets, ascending.
+        main_target: The target that the sentences and the first table speak of.
+        confidence: Level of the intervals.
+        convergence: One an arm × budget × target × measure.
+        accuracy: One an arm × budget.
+        comparisons: One an arm other than the primary × budget × (accuracy, and target × measure).
+        smallest_budgets: One an arm × target.
+        sentences: One an arm other than the primary × budget, then one an arm on its smallest budget.
+    """
+
+    primary_arm: str
+    targets: tuple[float, ...]
+    main_target: float
+    confidence: float
+    convergence: tuple[ArmSummary, ...]
+    accuracy: tuple[AccuracySummary, ...]
+    comparisons: tuple[Comparison, ...]
+    smallest_budgets: tuple[SmallestBudget, ...]
+    sentences: tuple[str, ...]
+
+    def tables(self) -> list[SummaryTable]:
+        """All of it as text; the first is the verdict in short, the one for a screen."""
+        return [
+            tables.verdict_table(self.comparisons, self.main_target, self.confidence),
+            tables.accuracy_table(self.accuracy, self.confidence),
+            tables.convergence_table(self.convergence, self.confidence),
+            tables.comparison_table(self.comparisons, self.confidence),
+            tables.smallest_budget_table(self.smallest_budgets),
+        ]
+
+
+def summarise(
+    results: pa.Table,
+    targets: Sequence[float],
+    primary_arm: str,
+    confidence: float = 0.95,
+    main_target: float | None = None,
+) -> Verdict:
+    """Summarise the finished trials of a sweep; degenerate results give "no claim" and say why.
+
+    Args:
+        results: A row a trial, with the columns of `results.parquet`.
+        targets: Validation accuracies whose times to reach were recorded.
+        primary_arm: The arm to compare the others with.
+        confidence: Level of the intervals, between 0.5 and 1; a claim needs p ≤ 1 − confidence.
+        main_target: The target that the sentences speak of. By default the highest that at least half of all trials
+            reached, arms and budgets together, so that the choice favours no arm; the lowest where there is none.
+
+    Raises:
+        UserError: A column or the primary arm is missing, a row is there twice, the table holds several sweeps, there
+            is no target, `main_target` is none of them, or `confidence` is out of range.
+    """
+    ordered = tuple(sorted({float(t) for t in targets}))
+    if not ordered:
+        raise UserError("no targets: give at least one accuracy, such as 0.98")
+    if not 0.5 <= confidence < 1:
+        raise UserError(f"confidence must be at least 0.5 and below 1, such as 0.95; got {confidence:g}")
+    if main_target is not None and main_target not in ordered:
+        raise UserError(f"main_target {main_target:g} is none of the targets {', '.join(f'{t:g}' for t in ordered)}")
+    observations = observe(results, ordered, primary_arm)
+    cells = observations.cells()
+    accuracy = _accuracy(observations, cells, confidence)
+    comparisons = compare(observations, ordered, confidence)
+    smallest = smallest_budgets(accuracy, ordered, primary_arm)
+    main = _common_target(observations, ordered) if main_target is None else float(main_target)
+    return Verdict(
+        primary_arm=primary_arm,
+        targets=ordered,
+        main_target=main,
+        confidence=confidence,
+        convergence=_convergence(observations, cells, ordered, confidence),
+        accuracy=accuracy,
+        comparisons=comparisons,
+        smallest_budgets=smallest,
+        sentences=sentences(comparisons, smallest, primary_arm, main, confidence),
+    )
+
+
+def verdict_of(results: pa.Table, targets: Sequence[float], primary_arm: str) -> Verdict | None:
+    """What the trials so far show; None while the arm to compare with has no trial."""
+    if primary_arm not in results["arm"].to_pylist():
+        return None
+    return summarise(results, targets, primary_arm)
+
+
+def _common_target(observations: Observations, targets: tuple[float, ...]) -> float:
+    trials = int((observations.rows >= 0).sum())
+    common = [t for t in targets if 2 * int(observations.reached(t).sum()) >= trials]
+    return common[-1] if common else targets[0]
+
+
+def _accuracy(
+    observations: Observations, cells: list[list[Arm | None]], confidence: float
+) -> tuple[AccuracySummary, ...]:
+    arms, budgets, pairs = observations.rows.shape
+    done = observations.status("done")
+    values = np.where(done, observations.column("test_accuracy"), np.nan).reshape(arms * budgets, pairs)
+    n = np.isfinite(values).sum(1)
+    mean = np.where(np.isfinite(values), values, 0.0).sum(1) / np.maximum(n, 1)
+    low, high = mean_interval(values, confidence)
+    sd = spread(values)
+    return tuple(
+        AccuracySummary(
+            at,
+            int(n[i]),
+            float(mean[i]) if n[i] else None,
+            float(sd[i]) if n[i] > 1 else None,
+            Interval(float(low[i]), float(high[i])) if np.isfinite(low[i]) else None,
+        )
+        for i, at in enumerate(at for row in cells for at in row)
+        if at is not None
+    )
+
+
+def _convergence(
+    observations: Observations, cells: list[list[Arm | None]], targets: tuple[float, ...], confidence: float
+) -> tuple[ArmSummary, ...]:
+    found: dict[tuple[int, int], list[ArmSummary]] = {
+        (a, b): [] for a, row in enumerate(cells) for b, at in enumerate(row) if at is not None
+    }
+    for target in targets:
+        reached = observations.reached(target)
+        for measure in MEASURES:
+            observed = observations.observed(target, measure)
+            shape = observed.shape
+            flat, event = observed.reshape(-1, shape[-1]), reached.reshape(-1, shape[-1])
+            median, low, high = (x.reshape(shape[:2]) for x in kaplan_meier_median(flat, event, confidence))
+            for (a, b), summaries in found.items():
+                at = cells[a][b]
+                assert at is not None
+                interval = (_finite(low[a, b]), _finite(high[a, b]))
+                n_reached = int(reached[a, b].sum())
+                summaries.append(ArmSummary(at, target, measure, n_reached, _finite(median[a, b]), interval))
+    return tuple(summary for summaries in found.values() for summary in summaries)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

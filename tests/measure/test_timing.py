@@ -1,0 +1,60 @@
+"""Times taken in turns, and what is computed from them."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lit_adaptconv.measure.timing import Spread, Task, Times, in_turns
+
+SECONDS = st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=30)
+
+
+@given(SECONDS)
+def test_the_spread_is_numpys_quartiles(values: list[float]) -> None:
+    spread = Spread.of(values)
+    np.testing.assert_allclose([spread.lower, spread.median, spread.upper], np.quantile(values, [0.25, 0.5, 0.75]))
+
+
+@given(SECONDS, st.floats(0.01, 100))
+def test_a_ratio_is_taken_round_by_round_so_what_slows_a_round_down_cancels(values: list[float], factor: float) -> None:
+    times, slower = Times(tuple(values)), Times(tuple(factor * v for v in values))
+    ratio = slower.over(times)
+    np.testing.assert_allclose([ratio.lower, ratio.median, ratio.upper], factor)
+
+
+def test_tasks_take_turns_on_their_own_number_of_threads() -> None:
+    seen: list[tuple[str, int]] = []
+    before = torch.get_num_threads()
+    turns = 0
+
+    def advance() -> None:
+        nonlocal turns
+        turns += 1
+        seen.append(("turn", 0))
+
+    def task(name: str) -> None:
+        seen.append((name, torch.get_num_threads()))
+        sum(range(200_000))  # long enough for one call a turn
+
+    times = in_turns([Task(lambda: task("a"), 1), Task(lambda: task("b"), 3)], 4, advance)
+    assert turns == 8
+    assert [len(t.seconds) for t in times] == [4, 4]
+    assert all(s > 0 for t in times for s in t.seconds)
+    assert {t for t in seen if t[0] != "turn"} == {("a", 1), ("b", 3)}
+    order = [name for (name, _), (follows, _) in itertools.pairwise(seen) if follows == "turn"]
+    assert order == ["a", "b"] * 4
+    assert torch.get_num_threads() == before
+
+
+def test_an_error_in_what_is_timed_is_not_swallowed() -> None:
+    def fail() -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        in_turns([Task(fail, 1)], 1)

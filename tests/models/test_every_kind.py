@@ -1,0 +1,199 @@
+"""Every backbone with every conv kind: it learns, it compiles, and it meets a budget."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from short_networks import BACKBONES, SHORT
+from torch import Tensor, nn
+
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.layers import KINDS
+from lit_adaptconv.layers.kinds import Conv
+from lit_adaptconv.measure.count import count_parameters
+from lit_adaptconv.models import backbones
+from lit_adaptconv.models.backbones import Backbone
+from lit_adaptconv.models.backbones.base import Width
+from lit_adaptconv.models.budget import CLOSE_ENOUGH, Family, fit_budget
+from lit_adaptconv.models.parameter_formula import on_meta
+
+BUDGETS = (2_000, 10_000, 50_000, 250_000)
+WIDTH = 0.1
+
+
+QUICK = {("ResNet8", kind) for kind in KINDS} | {(network.__name__, "adaptive_low_rank") for network in BACKBONES}
+"""What runs by default: every kind once, and every network once; the rest is slow."""
+
+
+def pairs(networks: list[type[Backbone]], quick: set[tuple[str, str]]) -> list[object]:
+    """Every network with every kind."""
+    return [
+        pytest.param(
+            network,
+            kind,
+            id=f"{network.__name__}-{kind}",
+            marks=[] if (network.__name__, kind) in quick else pytest.mark.slow,
+        )
+        for network in networks
+        for kind in KINDS
+    ]
+
+
+def two_sizes(network: type[Backbone]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """A small image, and one that gets the other stem where a network has two, else one that is not square."""
+    return (32, 32), (64, 72) if "stem" in inspect.signature(network).parameters else (32, 40)
+
+
+@pytest.mark.parametrize(("network", "kind"), pairs(BACKBONES, QUICK))
+def test_every_parameter_that_matters_gets_a_gradient_at_two_image_sizes(network: type[Backbone], kind: str) -> None:
+    torch.manual_seed(0)
+    for size in two_sizes(network):
+        model = network(3, 10, size, KINDS[kind], WIDTH)
+        logits = model(torch.randn(2, 3, *size))
+        assert logits.shape == (2, 10)
+        assert logits.isfinite().all()
+        logits.square().sum().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+# Not every pair is compiled: TorchDynamo takes up to a second for a short network, and a minute for the deepest. It
+# inlines what a network is made of, so a pair compiles where the network does with any kind, and the kind does in every
+# place that the network has for it.
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("network", [pytest.param(network, marks=pytest.mark.slow) for network in SHORT])
+@pytest.mark.parametrize("kind", ["standard", "adaptive_low_rank"])
+def test_every_family_compiles_without_a_graph_break_and_computes_the_same(network: type[Backbone], kind: str) -> None:
+    width = 0.5 if "LeNet" in network.__name__ else WIDTH
+    assert_compiles(network(3, 10, (32, 32), KINDS[kind], width).eval(), torch.randn(2, 3, 32, 32))
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """A convolution of a backbone, but for the number of its channels."""
+
+    kernel_size: int
+    stride: int
+    padding: str
+    depthwise: bool
+    bias: bool
+    widens: bool
+
+    def layer(self, kind: str) -> nn.Module:
+        padding = int(self.padding) if self.padding.isdigit() else self.padding
+        groups = 4 if self.depthwise else 1
+        out_channels = 6 if self.widens else 4
+        return KINDS[kind](4, out_channels, self.kernel_size, self.stride, padding, 1, groups, self.bias)
+
+
+def places(network: type[Backbone]) -> set[Place]:
+    """The places that a backbone has for a kind, with either stem."""
+    found: set[Place] = set()
+
+    def record(*args: Any, **options: Any) -> nn.Module:
+        layer = nn.Conv2d(*args, **options)
+        padding = layer.padding if isinstance(layer.padding, str) else str(layer.padding[0])
+        widens = layer.in_channels != layer.out_channels
+        found.add(
+            Place(layer.kernel_size[0], layer.stride[0], padding, layer.groups > 1, layer.bias is not None, widens)
+        )
+        return layer
+
+    for size in two_sizes(network):
+        on_meta(lambda size=size: network(3, 10, size, record, 1.0))  # type: ignore[misc]
+    return found
+
+
+PLACES = sorted(set().union(*map(places, BACKBONES)))
+
+
+class Everywhere(nn.Module):
+    """A kind in every place of every backbone, side by side: one graph is quicker than one for each."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(place.layer(kind) for place in PLACES)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [layer(images) for layer in self.layers]
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "adaptive" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
+def test_every_kind_compiles_in_every_place_of_every_backbone(kind: str) -> None:
+    assert_compiles(backbones.ResNet8(3, 10, (32, 32), KINDS[kind], WIDTH).eval(), torch.randn(2, 3, 32, 32))
+    assert_compiles(Everywhere(kind).eval(), torch.randn(2, 4, 9, 10))
+
+
+def assert_compiles(model: nn.Module, images: Tensor) -> None:
+    """TorchDynamo makes one graph of a model, which computes the same."""
+    torch.compiler.reset()
+    compiled = torch.compile(model, backend="eager", fullgraph=True, dynamic=False)
+    torch.testing.assert_close(compiled(images), model(images), rtol=1e-4, atol=1e-5)
+    torch.compiler.reset()
+
+
+@cache
+def number_of_widths(network: type[Backbone]) -> int:
+    return len(on_meta(lambda: network(3, 10, (32, 32))).widths)
+
+
+@cache
+def family_of(network: type[Backbone]) -> Family:
+    return Family(lambda conv, width: network(3, 10, (32, 32), conv, width))
+
+
+@pytest.mark.parametrize(
+    ("network", "kind"), pairs(BACKBONES, QUICK - {(f"ResNet{depth}", "adaptive_low_rank") for depth in (56, 101, 110)})
+)
+def test_a_budget_is_used_to_98_percent_or_by_a_network_that_no_wider_one_fits(
+    network: type[Backbone], kind: str
+) -> None:
+    def built(width: Width) -> Backbone:
+        return on_meta(lambda: network(3, 10, (32, 32), conv, width))
+
+    conv, family = KINDS[kind], family_of(network)
+    narrowest = count_parameters(built([1] * number_of_widths(network)))
+    assert narrowest <= BUDGETS[-2]
+    for budget in BUDGETS:
+        if narrowest > budget:
+            with pytest.raises(UserError, match=f"^no network of this family .* has {narrowest:,}$"):
+                family.fit(conv, budget)
+            continue
+        fit = family.fit(conv, budget)
+        assert fit.parameters == count_parameters(built(fit.widths)) <= budget
+        if fit.parameters < CLOSE_ENOUGH * budget:
+            for i in range(len(fit.widths)):
+                wider = [width + (i == j) for j, width in enumerate(fit.widths)]
+                assert count_parameters(built(wider)) > budget
+
+
+def test_a_budget_shapes_no_bottleneck_out_of_a_network() -> None:
+    fit = fit_budget(lambda conv, width: backbones.ResNet32(3, 10, (32, 32), conv, width), nn.Conv2d, 2_000)
+    assert max(fit.widths) <= 4 * min(fit.widths)
+    assert fit.widths[2] > 1
+
+
+class EvenNet(Backbone):
+    """Its widths are rounded to even numbers, so its size is no polynomial of them."""
+
+    def __init__(self, conv: Conv, width: Width) -> None:
+        super().__init__()
+        self.widths = (max(1, round(8 * width)),) if isinstance(width, (int, float)) else (width[0],)
+        channels = 2 * ((self.widths[0] + 1) // 2)
+        self.layers = nn.Sequential(conv(1, channels, 3), conv(channels, channels, 3))
+
+
+@pytest.mark.parametrize("budget", [60, 500, 5_000])
+def test_a_budget_is_met_by_a_network_that_rounds_its_widths(budget: int) -> None:
+    fit = fit_budget(EvenNet, nn.Conv2d, budget)
+    assert fit.parameters == count_parameters(EvenNet(nn.Conv2d, fit.widths)) <= budget
+    assert count_parameters(EvenNet(nn.Conv2d, (fit.widths[0] + 2,))) > budget

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.layers.kinds import KINDS
+from lit_adaptconv.measure.count import count_parameters, forward_flops
+from lit_adaptconv.models.backbones import CaffeLeNet, LeNet5
+
+
+def test_lenet5_has_the_published_parameters_and_multiply_adds() -> None:
+    network = LeNet5()
+    assert count_parameters(network) == 61_706
+    assert forward_flops(network, (1, 28, 28)) == 2 * 416_520
+
+
+def test_caffe_lenet_has_the_published_parameters() -> None:
+    assert count_parameters(CaffeLeNet()) == 431_080
+
+
+@pytest.mark.parametrize("backbone", [LeNet5, CaffeLeNet])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("channels", "size", "classes"), [(1, (28, 28), 10), (3, (33, 47), 7), (2, (16, 16), 2)])
+def test_every_kind_maps_any_image_to_logits(
+    backbone: type[LeNet5] | type[CaffeLeNet], kind: str, channels: int, size: tuple[int, int], classes: int
+) -> None:
+    network = backbone(channels, classes, size, KINDS[kind], 0.5)
+    assert network(torch.randn(2, channels, *size)).shape == (2, classes)
+    assert network.widths == tuple(round(width / 2) for width in backbone.BASE)
+
+
+@pytest.mark.parametrize(("backbone", "least"), [(LeNet5, 12), (CaffeLeNet, 16)])
+def test_the_smallest_image_works_and_one_pixel_less_says_what_is_needed(
+    backbone: type[LeNet5] | type[CaffeLeNet], least: int
+) -> None:
+    assert backbone(image_size=(least, least + 5))(torch.randn(1, 1, least, least + 5)).shape == (1, 10)
+    with pytest.raises(UserError, match=f"needs images of at least {least} pixels a side, got 40×{least - 1}$"):
+        backbone(image_size=(40, least - 1))

@@ -1,0 +1,28 @@
+"""The form in which the operator is exported computes what the definition does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cases import Case, cases
+from hypothesis import given, settings
+
+from lit_adaptconv.ops import convolutions, reference
+from lit_adaptconv.ops.activation import Activation
+
+
+@pytest.mark.parametrize("activation", ["tanh", "identity"])
+@given(case=cases())
+@settings(max_examples=40)
+def test_the_exported_form_agrees_with_the_reference(activation: Activation, case: Case) -> None:
+    taps = case.kernel_size[0] * case.kernel_size[1]
+    shape = (case.batch or 1, case.in_channels, *case.image)
+    weights = (case.out_channels, case.group_in, taps)
+    arrays = case.normal(shape, (*weights, *case.generator_size), weights, (case.out_channels,))
+    input, generator_weight, generator_bias, bias = map(torch.from_numpy, arrays)
+    call = (case.kernel_size, case.stride, case.padding, case.dilation, case.groups, activation)
+    tensors = (input, generator_weight, generator_bias, bias if case.bias else None)
+    torch.testing.assert_close(
+        convolutions.adaptive_conv2d(*tensors, *call),  # type: ignore[arg-type]
+        reference.adaptive_conv2d(*tensors, *call),  # type: ignore[arg-type]
+    )

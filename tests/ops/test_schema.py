@@ -1,0 +1,188 @@
+"""The custom operator under everything that PyTorch does with operators."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from agreement import tensors
+from cases import Case
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.utils.flop_counter import FlopCounterMode
+
+from lit_adaptconv import AdaptiveConv2d
+from lit_adaptconv.functional import adaptive_conv2d
+from lit_adaptconv.ops import schema
+from lit_adaptconv.ops.geometry import sides
+
+CASE = Case(2, (5, 6), 2, 3, 2, (3, 2), (2, 3), (2, 1), (1, 1), (1, 2), True, 0)
+OPTIONS: dict[str, Any] = {"kernel_size": CASE.kernel_size, **CASE.windows}
+
+
+def call(kernel: str = "cpu") -> tuple[Any, ...]:
+    """The operator's arguments after its tensors."""
+    around = sides((1, 1), CASE.kernel_size, CASE.stride, CASE.dilation)
+    return ([*CASE.kernel_size], [*CASE.stride], [*around], [*CASE.dilation], CASE.groups, "tanh", kernel)
+
+
+def arguments(dtype: torch.dtype = torch.float64, grad: bool = True) -> list[Tensor]:
+    return [t.requires_grad_(grad) for t in tensors(CASE, dtype)]
+
+
+# opcheck itself reads the gradient of a tensor that is no leaf.
+passes_opcheck = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+
+
+@passes_opcheck
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("grad", [True, False])
+def test_the_operator_passes_opcheck(dtype: torch.dtype, bias: bool, grad: bool) -> None:
+    args = arguments(dtype, grad)
+    torch.library.opcheck(schema.FORWARD, (*args[:3], args[3] if bias else None, *call()))
+
+
+@passes_opcheck
+@pytest.mark.parametrize("needs", [(True, True), (True, False), (False, True)])
+def test_the_backward_operator_passes_opcheck(needs: tuple[bool, bool]) -> None:
+    args = arguments()
+    out = adaptive_conv2d(*args, **OPTIONS).detach()
+    torch.library.opcheck(schema.BACKWARD, (out.requires_grad_(), *args[:3], *call(), *needs))
+
+
+def test_second_derivatives_equal_finite_differences_in_every_combination_of_inputs() -> None:
+    small = Case(1, (3, 3), 1, 1, 1, (2, 2), (2, 2), (1, 1), (0, 0), (1, 1), True, 0)
+    for mask in range(1, 16):
+        args = [t.requires_grad_(bool(mask >> i & 1)) for i, t in enumerate(tensors(small, torch.float64))]
+        assert torch.autograd.gradcheck(lambda *a: adaptive_conv2d(*a, kernel_size=2, kernel="cpu"), args)
+        if mask != 8:  # linear in the bias
+            assert torch.autograd.gradgradcheck(lambda *a: adaptive_conv2d(*a, kernel_size=2, kernel="cpu"), args)
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiled_without_a_break_it_gives_the_same(dynamic: bool, unchecked: None) -> None:
+    torch.compiler.reset()
+    compiled = torch.compile(adaptive_conv2d, fullgraph=True, backend="aot_eager", dynamic=dynamic)
+    for batch in (2, 3):
+        args = arguments()
+        args[0] = torch.randn(batch, *args[0].shape[1:], dtype=torch.float64, requires_grad=True)
+        out, expected = compiled(*args, **OPTIONS, kernel="cpu"), adaptive_conv2d(*args, **OPTIONS, kernel="cpu")
+        torch.testing.assert_close(out, expected)
+        grads = torch.autograd.grad(out.square().sum(), args)
+        torch.testing.assert_close(grads, torch.autograd.grad(expected.square().sum(), args))
+
+
+def test_an_exported_layer_holds_the_operator_once_and_takes_any_batch(unchecked: None) -> None:
+    layer = AdaptiveConv2d(4, 6, 3, padding=1)
+    dynamic = {"input": {0: torch.export.Dim("batch")}}
+    program = torch.export.export(layer, (torch.randn(2, 4, 5, 5),), dynamic_shapes=dynamic)
+    called = [n.target for n in program.graph.nodes if n.op == "call_function"]
+    assert called.count(schema.FORWARD) == 1
+    images = torch.randn(3, 4, 5, 5)
+    torch.testing.assert_close(program.module()(images), layer(images))
+
+
+@pytest.mark.parametrize("mapped", [(0, None, None, None), (2, None, None, None), (0, 0, 1, 0), (None, 0, 0, None)])
+def test_mapped_over_any_argument_it_gives_what_a_loop_gives(mapped: tuple[int | None, ...]) -> None:
+    args = [
+        t.detach() if dim is None else torch.stack([t.detach(), -t.detach(), 2 * t.detach()], dim)
+        for t, dim in zip(arguments(), mapped, strict=True)
+    ]
+
+    def convolve(*tensors: Tensor) -> Tensor:
+        return adaptive_conv2d(*tensors, **OPTIONS, kernel="cpu")
+
+    def gradients(*tensors: Tensor) -> tuple[Tensor, ...]:
+        return torch.func.grad(lambda *t: convolve(*t).square().sum(), argnums=(0, 1, 2, 3))(*tensors)
+
+    one_by_one = [
+        [t if dim is None else t.select(dim, i) for t, dim in zip(args, mapped, strict=True)] for i in range(3)
+    ]
+    expected = torch.stack([convolve(*a) for a in one_by_one])
+    torch.testing.assert_close(vmap(convolve, mapped)(*args), expected)
+    for got, each in zip(
+        vmap(gradients, mapped)(*args), zip(*map(gradients, *zip(*one_by_one, strict=True)), strict=True), strict=True
+    ):
+        torch.testing.assert_close(got, torch.stack(each))
+
+
+def test_a_hessian_by_torch_func_equals_one_by_autograd() -> None:
+    small = Case(1, (3, 3), 1, 1, 1, (2, 2), (2, 2), (1, 1), (0, 0), (1, 1), True, 0)
+    x, *rest = tensors(small, torch.float64)
+
+    def total(x: Tensor) -> Tensor:
+        return adaptive_conv2d(x, *rest, kernel_size=2, kernel="cpu").square().sum()
+
+    expected = torch.autograd.functional.hessian(total, x)
+    torch.testing.assert_close(torch.func.jacrev(torch.func.jacrev(total))(x), expected)
+
+
+def test_an_ensemble_of_layers_mapped_over_their_parameters_equals_the_layers() -> None:
+    layers = [AdaptiveConv2d(4, 6, 3, groups=2) for _ in range(3)]
+    parameters, _ = torch.func.stack_module_state(layers)  # type: ignore[arg-type]
+    images = torch.randn(2, 4, 6, 6)
+    got = vmap(lambda p: functional_call(layers[0], p, (images,)))(parameters)
+    torch.testing.assert_close(got, torch.stack([layer(images) for layer in layers]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_called_directly_under_autocast_the_operator_casts_as_a_convolution_does(dtype: torch.dtype) -> None:
+    args = arguments(torch.float32)
+    with torch.autocast("cpu", dtype):
+        out = schema.FORWARD(*args, *call())
+        assert schema.FORWARD(*arguments(torch.float64), *call()).dtype == torch.float64
+    assert out.dtype == dtype
+    (grad,) = torch.autograd.grad(out.float().sum(), args[:1])
+    assert grad.dtype == torch.float32
+
+
+def test_backward_keeps_the_input_and_the_parameters_and_nothing_else() -> None:
+    layer, images = AdaptiveConv2d(4, 6, 3, padding=1), torch.randn(2, 4, 5, 5, requires_grad=True)
+    kept: set[int] = set()
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept.add(tensor.data_ptr())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        layer(images)
+    assert kept == {t.data_ptr() for t in (images, layer.generator_weight, layer.generator_bias)}
+
+
+def test_flops_are_two_for_each_multiply_add_of_generator_and_application() -> None:
+    args = arguments(torch.float32)
+    pixels, kernels = 2 * 3 * 6, 6 * 2 * 6  # images × rows × columns, and output × input channels × taps
+    assert adaptive_conv2d(*args, **OPTIONS).shape == (2, 6, 3, 6)
+    forward = 2 * pixels * kernels * (2 * 3 + 1)
+    with FlopCounterMode(display=False) as counter:
+        out = adaptive_conv2d(*args, **OPTIONS, kernel="cpu")
+    assert counter.get_total_flops() == forward
+    with FlopCounterMode(display=False) as counter:
+        out.sum().backward()
+    assert counter.get_total_flops() == 2 * forward
+
+
+def test_a_copied_layer_computes_its_own_gradients() -> None:
+    layer: nn.Module = AdaptiveConv2d(4, 6, 3)
+    twin = copy.deepcopy(layer)
+    twin(torch.randn(1, 4, 5, 5)).sum().backward()
+    assert all(p.grad is None for p in layer.parameters())
+    assert all(p.grad is not None for p in twin.parameters())
+
+
+def checkpointed(function: Callable[..., Tensor], *args: Tensor) -> Tensor:
+    out: Tensor = torch.utils.checkpoint.checkpoint(function, *args, use_reentrant=False)
+    return out
+
+
+def test_checkpointing_gives_the_same_gradients() -> None:
+    args = arguments()
+    grads = [
+        torch.autograd.grad(f(lambda *a: adaptive_conv2d(*a, **OPTIONS, kernel="cpu"), *args).square().sum(), args)
+        for f in (checkpointed, lambda f, *a: f(*a))
+    ]
+    torch.testing.assert_close(*grads, rtol=0, atol=0)
