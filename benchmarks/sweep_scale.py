@@ -18,10 +18,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from adaptconv_cli.plan import parse_plan
 from adaptconv_cli.sweep import prepare
 
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
+from lit_adaptconv.sweep.reading import parse_plan
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.train.convergence import Evaluation
 from lit_adaptconv.train.result import RunResult

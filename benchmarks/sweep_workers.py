@@ -24,14 +24,14 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from adaptconv_cli.plan import parse_plan
 from adaptconv_cli.sweep import prepare
-from adaptconv_cli.trial import run_trial
 
 from lit_adaptconv.data import Digits
 from lit_adaptconv.models.backbones import ConvNet
 from lit_adaptconv.sweep.engines import Job
 from lit_adaptconv.sweep.engines.local import LocalEngine, local_slots
+from lit_adaptconv.sweep.reading import parse_plan
+from lit_adaptconv.sweep.running import run_trial
 from lit_adaptconv.sweep.store import read_results
 from lit_adaptconv.sweep.trial import fit_config
 from lit_adaptconv.train.classifier import ImageClassifier

@@ -6,8 +6,8 @@ from rich.console import Console
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.train.runs import newest_run
 
-from .runs import newest_run
 from .tables import percent, result_table
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import shtab
 
 from lit_adaptconv.models.backbones import Backbone
-
-from .parser import known_classes
+from lit_adaptconv.train.parser import known_classes
 
 SHELLS = ("bash", "zsh", "tcsh")
 

@@ -18,9 +18,9 @@ from lit_adaptconv.export.metadata import describe
 from lit_adaptconv.export.quantize import quantize_int8
 from lit_adaptconv.files import write_atomically
 from lit_adaptconv.measure.latency import Latency, alternate
+from lit_adaptconv.train.loading import Trained, check_writable, load_trained, network_parser, set_threads
 
 from .tables import percent
-from .trained import Trained, check_writable, load_trained, network_parser, set_threads
 
 Format = Literal["onnx", "torch-export"]
 

@@ -15,8 +15,7 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.kernel_maps import AdaptiveLayer, KernelMaps, adaptive_layers, kernel_maps
 from lit_adaptconv.report.figure_files import write_page, write_picture
 from lit_adaptconv.report.kernel_figure import Shown, kernel_figure
-
-from .trained import Trained, check_writable, load_trained, network_parser
+from lit_adaptconv.train.loading import Trained, check_writable, load_trained, network_parser
 
 PAGES, PICTURES = (".html",), (".png", ".svg", ".pdf")
 

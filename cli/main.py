@@ -6,17 +6,11 @@ import difflib
 import gc
 import importlib
 import inspect
-import logging
-import os
 import sys
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from lit_adaptconv.errors import UserError
-
-from .runs import CHECKPOINTS, CONFIG, newest_run, run_of_checkpoint
+from lit_adaptconv.errors import UsageError, UserError
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -47,6 +41,8 @@ def main(args: list[str] | None = None) -> int:
         Exit status: 0, 1 for bad data or a failed run, 2 for bad arguments, 130 if interrupted, 143 if terminated.
     """
     args = list(sys.argv[1:] if args is None else args)
+    from lit_adaptconv.train.quiet import quieten
+
     quieten()
     from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -54,6 +50,8 @@ def main(args: list[str] | None = None) -> int:
     try:
         _check_command(args)
         return _command(args) if args and args[0] in COMMANDS else _train(args)
+    except UsageError as error:
+        return _fail(error, status=2)
     except (UserError, MisconfigurationException, OSError) as error:
         return _fail(error)
     except ValueError as error:  # jsonargparse's own, around what a class said of its arguments
@@ -87,7 +85,7 @@ def _check_command(args: list[str]) -> None:
 def _command(args: list[str]) -> int:
     import docstring_parser
 
-    from .parser import OneLineParser
+    from lit_adaptconv.train.parser import OneLineParser
 
     module, _, name = COMMANDS[args[0]].partition(":")
     function: Callable[..., int] = getattr(importlib.import_module(module), name)
@@ -107,47 +105,12 @@ def _command(args: list[str]) -> int:
 
 
 def _train(args: list[str]) -> int:
+    from lit_adaptconv.train.runs import with_config_of_run
+
     from .training import TrainingCLI
 
     TrainingCLI(with_config_of_run(args), tuple(COMMANDS))
     return 0
-
-
-def with_config_of_run(args: list[str]) -> list[str]:
-    """Take the configuration of the run that `--ckpt_path` names, unless one is given."""
-    given = _value(args, "--ckpt_path")
-    if given is None or _value(args, "--config") or _value(args, "-c"):
-        return args
-    root, name, id = (_value(args, f"--run.{option}") for option in ("root", "name", "id"))
-    run = newest_run(root or "runs", name, id) if given in CHECKPOINTS else run_of_checkpoint(Path(given))
-    return args if run is None else [args[0], "--config", str(run / CONFIG), *args[1:]]
-
-
-def _value(args: list[str], option: str) -> str | None:
-    for i, arg in enumerate(args):
-        if arg == option and i + 1 < len(args):
-            return args[i + 1]
-        if arg.startswith(f"{option}="):
-            return arg.split("=", 1)[1]
-    return None
-
-
-def quieten() -> None:
-    """Silence what is no news to the user of a command."""
-    warnings.formatwarning = lambda message, *args, **kwargs: f"adaptconv: warning: {message}\n"
-    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
-    import lightning.pytorch  # noqa: F401 (it sets the levels of its loggers when imported)
-
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses a GPU where a CUDA toolkit is
-    for message in (
-        ".*LeafSpec.*",
-        ".*smaller than the logging interval.*",
-        "Checkpoint directory .* is not empty",  # that of a run that continues
-        "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
-    ):
-        warnings.filterwarnings("ignore", message=message)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,7 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.measure.latency import Latency
 from lit_adaptconv.measure.profile import LayerProfile, Profile
 from lit_adaptconv.measure.profile import profile as measure
-
-from .trained import check_writable, load_trained, network_parser, set_threads
+from lit_adaptconv.train.loading import check_writable, load_trained, network_parser, set_threads
 
 
 def profile(args: list[str]) -> int:

@@ -19,8 +19,7 @@ from lit_adaptconv.report.figures import main_figures
 from lit_adaptconv.report.images import write_images
 from lit_adaptconv.report.page import page
 from lit_adaptconv.report.summary import summary
-
-from .parser import OneLineParser
+from lit_adaptconv.train.parser import OneLineParser
 
 PAGE = "index.html"
 

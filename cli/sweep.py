@@ -25,6 +25,8 @@ from lit_adaptconv.sweep.identity import code_version, data_fingerprint
 from lit_adaptconv.sweep.interrupt import Interruption
 from lit_adaptconv.sweep.plan import Plan
 from lit_adaptconv.sweep.progress import Monitor
+from lit_adaptconv.sweep.reading import SweepOptions, build_data, networks, output_folder, parse_plan, plan_text
+from lit_adaptconv.sweep.running import resolve, run_trial
 from lit_adaptconv.sweep.sizing import Networks, NetworkSize
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Pair, Trial, TrialMaker, fit_config, pairs
@@ -33,8 +35,6 @@ from lit_adaptconv.train.result import RunResult
 from .display import live
 from .dry_run import print_dry_run
 from .main import INTERRUPTED
-from .plan import SweepOptions, build_data, networks, output_folder, parse_plan, plan_text
-from .trial import resolve, run_trial
 from .verdict import print_verdict
 
 SOME_FAILED = 3

@@ -10,10 +10,10 @@ import pytest
 import torch
 import yaml
 from adaptconv_cli.main import main
-from adaptconv_cli.parser import OneLineParser
-from adaptconv_cli.plan import parse_plan
 
 from lit_adaptconv.data import MNIST
+from lit_adaptconv.sweep.reading import parse_plan
+from lit_adaptconv.train.parser import OneLineParser
 
 pytestmark = pytest.mark.usefixtures("folder")
 

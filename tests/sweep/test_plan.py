@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import yaml
-from adaptconv_cli.plan import build_data, networks, parse_plan, plan_text
 from sweep_cases import plan
 from torch import nn
 
 from lit_adaptconv import LowRankAdaptiveConv2d
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.sweep.plan import Arm, Search, Tuning
+from lit_adaptconv.sweep.reading import build_data, networks, parse_plan, plan_text
 from lit_adaptconv.sweep.trial import pairs, shared_settings
 from lit_adaptconv.sweep.wandb_export import export_wandb
 

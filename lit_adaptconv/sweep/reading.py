@@ -20,10 +20,9 @@ from lit_adaptconv.models.backbones.base import Backbone, Width
 from lit_adaptconv.models.network import BackboneCallable
 from lit_adaptconv.sweep.plan import Arm, Plan, Search, Tuning
 from lit_adaptconv.sweep.sizing import Networks
+from lit_adaptconv.train.class_defaults import parse_args
 from lit_adaptconv.train.classifier import SchedulerCallable
-
-from .class_defaults import parse_args
-from .parser import OneLineParser, known_classes
+from lit_adaptconv.train.parser import OneLineParser, known_classes
 
 DEFAULTS: dict[str, Any] = {
     "data": {"class_path": "lit_adaptconv.data.Digits"},

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from adaptconv_cli.runs import CHECKPOINTS, CONFIG, RunOptions, newest_run, run_of_checkpoint
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.train.runs import CHECKPOINTS, CONFIG, RunOptions, newest_run, run_of_checkpoint
 
 
 def run(root: Path, name: str, id: str, age: int) -> Path:

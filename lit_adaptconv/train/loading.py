@@ -14,13 +14,11 @@ from lightning.fabric.utilities.seed import seed_everything
 from lit_adaptconv.data import ImageData
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.train.checkpoint import AtomicCheckpointIO
+from lit_adaptconv.train.class_defaults import parse_args
 from lit_adaptconv.train.classifier import ImageClassifier
-
-from .class_defaults import parse_args
-from .main import with_config_of_run
-from .parser import OneLineParser
-from .runs import CHECKPOINTS, newest_run
-from .training import CLASSES, DEFAULTS, SHAPE
+from lit_adaptconv.train.parser import OneLineParser
+from lit_adaptconv.train.runs import CHECKPOINTS, newest_run, with_config_of_run
+from lit_adaptconv.train.training import CLASSES, DEFAULTS, SHAPE
 
 OF_TRAINING = ("trainer", "convergence", "weights_only")
 """Further settings in a run's `config.yaml`, which are of no use here."""

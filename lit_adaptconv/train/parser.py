@@ -1,4 +1,4 @@
-"""The parser, whose errors are one line that says what would be right."""
+"""Reads configurations and command lines; an error is one line that says what would be right."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any, NoReturn
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_adaptconv import data
+from lit_adaptconv.errors import UsageError
 from lit_adaptconv.models import backbones
 
 
 class OneLineParser(LightningArgumentParser):
-    """Lightning's parser; an error is one line on standard error, and exit status 2. Options are not abbreviated."""
+    """Lightning's parser; an error is a `UsageError` of one line. Options are not abbreviated."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
@@ -27,7 +28,7 @@ class OneLineParser(LightningArgumentParser):
         )
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the error, with the nearest known name, and exit."""
+        """Raise the error, with the nearest known name."""
         line = re.sub(r"\s*\n\s*", " ", message).strip()
         if unknown := re.search(r'Parser key "([\w.]+)".*Expected a dot import path string: ([\w.]+)', line):
             known = known_classes(unknown[1])
@@ -36,8 +37,7 @@ class OneLineParser(LightningArgumentParser):
             )
         elif bad := re.search(r'Parser key "([\w.]+)".*Problem with given class_path .*?: (.*?)( Given value|$)', line):
             line = f"--{bad[1]}: {bad[2]}"
-        sys.stderr.write(f"adaptconv: error: {line}{self._suggestion(line)}\n")
-        sys.exit(2)
+        raise UsageError(f"{line}{self._suggestion(line)}") from ex
 
     def _suggestion(self, line: str) -> str:
         wrong = (

@@ -8,8 +8,8 @@ from typing import Any
 import wandb
 import yaml
 
-from .main import quieten
-from .training import TrainingCLI
+from lit_adaptconv.train.quiet import quieten
+from lit_adaptconv.train.training import Training
 
 
 def run_trial(config: dict[str, Any]) -> None:
@@ -21,7 +21,7 @@ def run_trial(config: dict[str, Any]) -> None:
     quieten()
     run = config["run"]
     try:
-        TrainingCLI({"subcommand": "fit", "fit": config})
+        Training({"subcommand": "fit", "fit": config})
         checkpoints = Path(run["root"]) / run["name"] / run["id"] / "checkpoints"
         for checkpoint in checkpoints.glob("*.ckpt"):
             if checkpoint.name != "last.ckpt" or not run["test"]:  # what was tested is the finished model
@@ -31,7 +31,7 @@ def run_trial(config: dict[str, Any]) -> None:
             wandb.finish(exit_code=1)
 
 
-class _ParsedCLI(TrainingCLI):
+class _Parsed(Training):
     """Reads a config and stops there."""
 
     def _set_seed(self) -> None:
@@ -53,6 +53,6 @@ def resolve(config: dict[str, Any]) -> dict[str, Any]:
     Raises:
         SystemExit: It is not valid; the error has been printed in one line.
     """
-    cli = _ParsedCLI({"subcommand": "fit", "fit": config})
+    cli = _Parsed({"subcommand": "fit", "fit": config})
     resolved: dict[str, Any] = yaml.safe_load(cli._parser("fit").dump(cli.config["fit"], skip_none=False))
     return resolved

@@ -101,3 +101,22 @@ def run_of_checkpoint(checkpoint: Path) -> Path | None:
     """The folder of the run that wrote a checkpoint, if it stands in one."""
     run = checkpoint.absolute().parent.parent
     return run if (run / CONFIG).is_file() else None
+
+
+def with_config_of_run(args: list[str]) -> list[str]:
+    """Take the configuration of the run that `--ckpt_path` names, unless one is given."""
+    given = _value(args, "--ckpt_path")
+    if given is None or _value(args, "--config") or _value(args, "-c"):
+        return args
+    root, name, id = (_value(args, f"--run.{option}") for option in ("root", "name", "id"))
+    run = newest_run(root or "runs", name, id) if given in CHECKPOINTS else run_of_checkpoint(Path(given))
+    return args if run is None else [args[0], "--config", str(run / CONFIG), *args[1:]]
+
+
+def _value(args: list[str], option: str) -> str | None:
+    for i, arg in enumerate(args):
+        if arg == option and i + 1 < len(args):
+            return args[i + 1]
+        if arg.startswith(f"{option}="):
+            return arg.split("=", 1)[1]
+    return None

@@ -1,0 +1,25 @@
+"""Silence what is no news to who trains from the command or in a sweep."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+
+def quieten() -> None:
+    """Silence what is no news to the user of a command."""
+    warnings.formatwarning = lambda message, *args, **kwargs: f"adaptconv: warning: {message}\n"
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    import lightning.pytorch  # noqa: F401 (it sets the levels of its loggers when imported)
+
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses a GPU where a CUDA toolkit is
+    for message in (
+        ".*LeafSpec.*",
+        ".*smaller than the logging interval.*",
+        "Checkpoint directory .* is not empty",  # that of a run that continues
+        "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
+    ):
+        warnings.filterwarnings("ignore", message=message)

@@ -1,0 +1,274 @@
+"""A training that a configuration describes: LightningCLI, with a folder and a result for every run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import yaml
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import WandbLogger
+from torch import Tensor
+
+from lit_adaptconv.data import ImageData
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.files import write_text
+from lit_adaptconv.train.checkpoint import AtomicCheckpointIO
+from lit_adaptconv.train.class_defaults import parse_args
+from lit_adaptconv.train.classifier import ImageClassifier
+from lit_adaptconv.train.convergence import ConvergenceCallback
+from lit_adaptconv.train.metrics_csv import MetricsCSV
+from lit_adaptconv.train.parser import OneLineParser
+from lit_adaptconv.train.predictions import check_output, write_predictions
+from lit_adaptconv.train.recorder import RunRecorder
+from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.train.resume import RandomStateCallback
+from lit_adaptconv.train.runs import CHECKPOINTS, CONFIG, RunOptions, newest_run, run_of_checkpoint
+from lit_adaptconv.train.tracking import wandb_logger, wandb_sync_hint
+
+DEFAULTS: dict[str, Any] = {
+    "data": {"class_path": "lit_adaptconv.data.Digits"},
+    "model.backbone": {"class_path": "lit_adaptconv.models.LeNet5"},
+}
+CLASSES = ("data", "model.backbone", "model.optimizer", "model.scheduler")
+SHAPE = ("in_channels", "num_classes", "image_size")
+"""What the data tell the model."""
+
+
+class Training(LightningCLI):
+    """LightningCLI for `ImageClassifier` and the image data modules; it prints nothing.
+
+    Args:
+        args: A command line, or a configuration as `{"subcommand": "fit", "fit": {...}}`.
+        parser_kwargs: Further arguments of the parser.
+
+    Raises:
+        UsageError: The arguments cannot be read.
+        UserError: What they describe cannot be built or trained.
+    """
+
+    def __init__(self, args: list[str] | dict[str, Any], parser_kwargs: dict[str, Any] | None = None) -> None:
+        self.recorder: RunRecorder | None = None
+        self._continues = False
+        super().__init__(
+            ImageClassifier,
+            ImageData,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            trainer_defaults={
+                "max_epochs": 10,
+                "enable_model_summary": False,
+                "log_every_n_steps": 10,
+                "num_sanity_val_steps": 0,
+            },
+            parser_class=OneLineParser,
+            parser_kwargs=parser_kwargs or {},
+            auto_configure_optimizers=False,
+            args=args,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run's options and the convergence targets; let the data tell the model its shape."""
+        parser.add_class_arguments(RunOptions, "run")
+        parser.add_lightning_class_args(ConvergenceCallback, "convergence")
+        parser.set_defaults(DEFAULTS)
+        for name in SHAPE:
+            parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> Any:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser.set_defaults({"weights_only": True})
+        if subcommand == "predict":
+            parser.add_argument("--output", type=str, default="predictions.csv", help="CSV or Parquet file to write.")
+        return parser
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse what is given, without Lightning's warning that the process has arguments too.
+
+        Those stay in `sys.argv`: Lightning starts the other processes of a distributed training with them.
+        """
+        if isinstance(args, dict):
+            self.config = parser.parse_object(args)
+        else:
+            self.config = parse_args(parser, args, CLASSES, self._subcommand_parsers)
+
+    def _parse_ckpt_path(self) -> None:
+        """Do nothing: the configuration comes from the run's `config.yaml`, which is complete."""
+
+    def before_instantiate_classes(self) -> None:
+        """Settle which run and which checkpoint this is about."""
+        config = self.config[self.subcommand]
+        if config.run.name is None:
+            parts = (config.data.class_path, config.model.backbone.class_path)
+            kind = (config.model.convert or config.model).kind
+            config.run.name = "-".join([*(p.rsplit(".", 1)[-1].lower() for p in parts), kind])
+        run = None
+        if config.ckpt_path in CHECKPOINTS:
+            run = newest_run(config.run.root, config.run.name, config.run.id)
+            config.ckpt_path = str(run / CHECKPOINTS[config.ckpt_path])
+        elif config.ckpt_path is not None:
+            run = run_of_checkpoint(Path(config.ckpt_path))
+        if self.subcommand == "fit":
+            self._settle_fit(config, run)
+        elif config.ckpt_path is None:
+            raise UserError(f"{self.subcommand} needs a trained network: give --ckpt_path a file, last or best")
+        if self.subcommand == "predict":
+            check_output(Path(config.output))
+            _name_classes(config)
+
+    def _settle_fit(self, config: Any, run: Path | None) -> None:
+        """Let a checkpoint's run continue: from its start, if it was stopped before it wrote one."""
+        self._continues = run is not None
+        if run is None:
+            return
+        config.run.root, config.run.name, config.run.id = str(run.parent.parent), run.parent.name, run.name
+        if not Path(config.ckpt_path).is_file() and Path(config.ckpt_path).name == CHECKPOINTS["last"].name:
+            config.ckpt_path = None
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Make the trainer with the run's loggers, callbacks and checkpoints."""
+        trainer = self._get(self.config_init, "trainer")
+        callbacks: list[pl.Callback] = list(trainer.get("callbacks") or [])
+        callbacks += self.shown_callbacks(trainer)
+        plugins = trainer.get("plugins") or []
+        plugins = [*plugins] if isinstance(plugins, list) else [plugins]
+        if self.subcommand == "fit":
+            run: RunOptions = self._get(self.config_init, "run")
+            self._open_folder(run)
+            metrics = MetricsCSV(run.root, str(run.name), str(run.id))
+            kwargs["logger"] = [metrics, *self._other_loggers(run, trainer)]
+            self.recorder = RunRecorder(
+                self._planned(run), run.folder, self._get(self.config_init, "convergence"), metrics
+            )
+            checkpoints = [] if trainer.get("enable_checkpointing") is False else _checkpoints(run.folder)
+            callbacks += [RandomStateCallback(), *checkpoints, self.recorder]
+        else:
+            kwargs["logger"] = False
+        return super().instantiate_trainer(callbacks=callbacks, plugins=[*plugins, AtomicCheckpointIO()], **kwargs)
+
+    def _open_folder(self, run: RunOptions) -> None:
+        """Make the run's folder and write `config.yaml`, from which alone the run can be repeated or continued."""
+        if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+            return
+        if not self._continues:
+            run.claim_folder()
+            self.config["fit"].run.id = run.id
+        for leftover in [*run.folder.glob(".*.tmp"), *run.folder.glob("checkpoints/.*.tmp")]:
+            leftover.unlink()  # the run was killed while it wrote
+        config = self.config["fit"].clone()
+        config.run.id = None
+        config.run.wandb_id = None
+        config.ckpt_path = None
+        write_text(run.folder / CONFIG, self._parser("fit").dump(config, skip_none=False))
+
+    def _other_loggers(self, run: RunOptions, trainer: dict[str, Any]) -> list[Any]:
+        configured = trainer.get("logger")
+        if configured not in (None, True, False):
+            return list(configured) if isinstance(configured, list) else [configured]
+        if configured is False or not run.wandb or trainer.get("fast_dev_run"):
+            return []
+        config = yaml.safe_load(self._parser("fit").dump(self.config["fit"], skip_none=False))
+        logger = wandb_logger(
+            run.folder,
+            run.project,
+            run.title or str(run.name),
+            run.wandb_id or f"{run.name}-{run.id}",
+            config,
+            run.group,
+            run.job_type,
+            run.tags,
+        )
+        logger.log_hyperparams({"parameters": self.model.parameter_count, "flops": self.model.flops})
+        return [logger]
+
+    def _planned(self, run: RunOptions) -> RunResult:
+        model, config = self.model, self.config["fit"]
+        return RunResult(
+            name=str(run.name),
+            id=str(run.id),
+            data=type(self.datamodule).__name__,
+            backbone=type(model.network).__name__,
+            kind=model.kind,
+            kind_options=model.kind_options,
+            widths=list(model.widths),
+            budget=model.budget,
+            parameters=model.parameter_count,
+            flops=model.flops,
+            seed=config.seed_everything,
+            group=run.group,
+            job_type=run.job_type,
+        )
+
+    def after_fit(self) -> None:
+        """Test the finished model, and write the result."""
+        assert self.recorder is not None
+        if self._get(self.config, "run").test:
+            self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+        self.recorder.finish(self.trainer)
+        hint = None
+        for logger in self.trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                hint = wandb_sync_hint(logger)
+                logger.experiment.finish()
+        if self.trainer.is_global_zero:
+            self.show_result(self.recorder, hint)
+
+    def test(self, **kwargs: Any) -> None:
+        """Test, and show the metrics."""
+        self.show_metrics("test", self.trainer.test(**{**kwargs, "verbose": False}))
+
+    def validate(self, **kwargs: Any) -> None:
+        """Validate, and show the metrics."""
+        self.show_metrics("validate", self.trainer.validate(**{**kwargs, "verbose": False}))
+
+    def predict(self, **kwargs: Any) -> None:
+        """Predict, and write the file."""
+        kwargs["return_predictions"] = True
+        output = Path(self._get(self.config, "output"))
+        batches = cast("list[Tensor]", self.trainer.predict(**kwargs) or [])
+        self.show_predictions(output, write_predictions(output, batches, self.datamodule))
+
+    def shown_callbacks(self, trainer: Mapping[str, Any]) -> list[pl.Callback]:
+        """Callbacks that show the progress; here none."""
+        return []
+
+    def show_result(self, recorder: RunRecorder, sync_hint: str | None) -> None:
+        """Show the result of `fit`; here it is only in the run's folder."""
+
+    def show_metrics(self, stage: str, metrics: Sequence[Mapping[str, Any]]) -> None:
+        """Show the metrics of a stage; here not at all."""
+
+    def show_predictions(self, output: Path, rows: int) -> None:
+        """Show that predictions were written; here not at all."""
+
+
+def _name_classes(config: Any) -> None:
+    """Let a folder of unsorted images have the classes that the checkpoint was trained on."""
+    folder = config.data.class_path.rsplit(".", 1)[-1] == "ImageFolder"
+    if folder and config.data.init_args.class_names is None and config.ckpt_path is not None:
+        checkpoint = AtomicCheckpointIO().load_checkpoint(config.ckpt_path)
+        config.data.init_args.class_names = checkpoint.get("ImageFolder", {}).get("class_names")
+
+
+def _checkpoints(folder: Path) -> list[ModelCheckpoint]:
+    """Keep the best network and the state to continue from.
+
+    One callback's `save_last` would write the latter only with a new best.
+    """
+    best, last = (
+        ModelCheckpoint(
+            dirpath=(folder / CHECKPOINTS[name]).parent,
+            filename=name,
+            monitor=monitor,
+            mode="max",
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+        for name, monitor in (("best", "val/accuracy"), ("last", None))
+    )
+    return [best, last]
