@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from lit_adaptconv.data import ImageData
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.export import onnx, program
 from lit_adaptconv.export.check import Agreement, Run, compare
@@ -18,7 +19,8 @@ from lit_adaptconv.export.metadata import describe
 from lit_adaptconv.export.quantize import quantize_int8
 from lit_adaptconv.files import write_atomically
 from lit_adaptconv.measure.latency import Latency, alternate
-from lit_adaptconv.train.loading import Trained, check_writable, load_trained, network_parser, set_threads
+from lit_adaptconv.train.classifier import ImageClassifier
+from lit_adaptconv.train.loading import check_writable, load_trained, network_parser, set_threads
 
 from .tables import percent
 
@@ -44,7 +46,9 @@ class Exported:
 
 def export(args: list[str]) -> int:
     """Write a trained network to a file, after comparing it with PyTorch on the test images."""
-    parser = network_parser("export", "Write a trained network to a file that runs without this package.")
+    if args and not args[0].startswith("-"):
+        args = ["--ckpt_path", *args]
+    parser = network_parser("export", "Write a trained network to a file that runs without this package.", args)
     parser.usage = "adaptconv export CHECKPOINT --format FORMAT --output FILE [options]"
     parser.add_argument("--format", type=Format, default="onnx", help="What to write.")
     parser.add_argument("--output", type=str | None, help="File to write.")
@@ -53,8 +57,6 @@ def export(args: list[str]) -> int:
     parser.add_argument("--test_images", type=int | None, help="Test images to compare on; by default all of them.")
     parser.add_argument("--threads", type=int | None, help="CPU threads; by default as many as PyTorch takes.")
     parser.add_argument("--seconds", type=float, default=1.0, help="How long the latencies are measured.")
-    if args and not args[0].startswith("-"):
-        args = ["--ckpt_path", *args]
     trained = load_trained(parser, args, needs_checkpoint=True)
     options = trained.options
     if options["output"] is None:
@@ -65,23 +67,25 @@ def export(args: list[str]) -> int:
         if options[name] is not None and options[name] < 1:
             raise UserError(f"{name} must be at least 1, got {options[name]}")
     set_threads(options["threads"])
-    trained.data.prepare_data()
-    trained.data.setup("test")
+    model, data = trained.image_classifier("export")
+    data.prepare_data()
+    data.setup("test")
     if options["format"] == "onnx":
-        exported = _onnx(trained, options["test_images"], options["quantize"], options["calibration_images"])
+        exported = _onnx(model, data, options["test_images"], options["quantize"], options["calibration_images"])
     elif options["quantize"] is not None:
         raise UserError(f"--quantize is for --format onnx, not for {options['format']}")
     else:
-        exported = [_program(trained, options["test_images"])]
+        exported = [_program(model, data, options["test_images"])]
     write_atomically(output, lambda file: file.write(exported[-1].content))
-    _print(Console(), trained, exported, options["seconds"])
+    _print(Console(), model, exported, options["seconds"])
     Console().print(f"Wrote {output} ({len(exported[-1].content):,} bytes)", soft_wrap=True, highlight=False)
     return 0
 
 
-def _onnx(trained: Trained, images: int | None, quantize: str | None, calibration_images: int) -> list[Exported]:
+def _onnx(
+    model: ImageClassifier, data: ImageData, images: int | None, quantize: str | None, calibration_images: int
+) -> list[Exported]:
     """Export to ONNX in float32 and, if that is asked for, in int8."""
-    model, data = trained.model, trained.data
     proto = onnx.to_onnx(model.network, model.image_shape)
     run = onnx.runtime(proto)
     agreement = compare(run, model.network, data.test_dataloader(), images)
@@ -101,8 +105,7 @@ def _onnx(trained: Trained, images: int | None, quantize: str | None, calibratio
     return exported
 
 
-def _program(trained: Trained, images: int | None) -> Exported:
-    model, data = trained.model, trained.data
+def _program(model: ImageClassifier, data: ImageData, images: int | None) -> Exported:
     exported = program.to_program(model.network, model.image_shape)
     run = program.load(program.save(exported, {}))
     agreement = compare(run, model.network, data.test_dataloader(), images)
@@ -110,8 +113,7 @@ def _program(trained: Trained, images: int | None) -> Exported:
     return Exported("exported program", program.save(exported, describe(model, data, agreement)), agreement, run)
 
 
-def _print(console: Console, trained: Trained, exported: list[Exported], seconds: float) -> None:
-    model = trained.model
+def _print(console: Console, model: ImageClassifier, exported: list[Exported], seconds: float) -> None:
     image = torch.zeros(1, *model.image_shape)
     with torch.inference_mode():
         calls = [partial(model.network, image), *(partial(e.run, image) for e in exported)]

@@ -15,14 +15,15 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.kernel_maps import AdaptiveLayer, KernelMaps, adaptive_layers, kernel_maps
 from lit_adaptconv.report.figure_files import write_page, write_picture
 from lit_adaptconv.report.kernel_figure import Shown, kernel_figure
-from lit_adaptconv.train.loading import Trained, check_writable, load_trained, network_parser
+from lit_adaptconv.train.classifier import ImageClassifier
+from lit_adaptconv.train.loading import check_writable, load_trained, network_parser
 
 PAGES, PICTURES = (".html",), (".png", ".svg", ".pdf")
 
 
 def kernels(args: list[str]) -> int:
     """Draw the kernels that an adaptive layer makes at chosen places of an image, and how much they vary over it."""
-    parser = network_parser("kernels", "Draw the kernels that an adaptive layer makes for an image.")
+    parser = network_parser("kernels", "Draw the kernels that an adaptive layer makes for an image.", args)
     parser.add_argument(
         "--image", type=str, default="0", help="Which test image: its number or, in a folder, its path."
     )
@@ -42,17 +43,18 @@ def kernels(args: list[str]) -> int:
     if output.suffix not in (*PAGES, *PICTURES):
         raise UserError(f"figures are written as {', '.join((*PAGES, *PICTURES))}, not as {output.name!r}")
     check_writable(output)
-    name, layer = _layer(trained, options["layer"])
-    image, label = _image(trained.data, options["image"])
-    maps = kernel_maps(trained.model.network, layer, image)
+    model, data = trained.image_classifier("kernels")
+    name, layer = _layer(model, options["layer"])
+    image, label = _image(data, options["image"])
+    maps = kernel_maps(model.network, layer, image)
     shown = _shown(maps, options["positions"], options["places"], options["channels"], options["input_channel"])
     figure = kernel_figure(
-        _pixels(image, trained.data),
+        _pixels(image, data),
         layer,
         maps,
         shown,
-        f"{type(trained.model.network).__name__}, layer {name}: the kernels that it makes for one image",
-        f"{type(layer).__name__}. {_subtitle(trained, image, label)}",
+        f"{type(model.network).__name__}, layer {name}: the kernels that it makes for one image",
+        f"{type(layer).__name__}. {_subtitle(model, data, trained.checkpoint, image, label)}",
     )
     written, missing = [], None
     if output.suffix in PAGES:
@@ -78,11 +80,11 @@ def kernels(args: list[str]) -> int:
     return 0
 
 
-def _layer(trained: Trained, name: str | None) -> tuple[str, AdaptiveLayer]:
-    layers = adaptive_layers(trained.model.network)
+def _layer(model: ImageClassifier, name: str | None) -> tuple[str, AdaptiveLayer]:
+    layers = adaptive_layers(model.network)
     if not layers:
         raise UserError(
-            f"{type(trained.model.network).__name__} of kind {trained.model.kind!r} has no layer whose kernels can be "
+            f"{type(model.network).__name__} of kind {model.kind!r} has no layer whose kernels can be "
             "drawn: it takes one of the kinds adaptive, adaptive_separable, adaptive_low_rank, adaptive_residual"
         )
     if name is None:
@@ -137,10 +139,10 @@ def _pixels(image: Tensor, data: ImageData) -> NDArray[np.uint8]:
     return levels.expand(3, -1, -1).permute(1, 2, 0).numpy()
 
 
-def _subtitle(trained: Trained, image: Tensor, label: int) -> str:
+def _subtitle(model: ImageClassifier, data: ImageData, checkpoint: Path | None, image: Tensor, label: int) -> str:
     with torch.inference_mode():
-        probabilities = trained.model(image[None]).softmax(dim=1)[0]
-    best, names = int(probabilities.argmax()), trained.data.class_names
-    weights = "" if trained.checkpoint is not None else "; weights as drawn, not trained"
+        probabilities = model(image[None]).softmax(dim=1)[0]
+    best, names = int(probabilities.argmax()), data.class_names
+    weights = "" if checkpoint is not None else "; weights as drawn, not trained"
     shows = f"The image shows {names[label]!r}; the" if label >= 0 else "The"
     return f"{shows} network says {names[best]!r} with probability {probabilities[best]:.2f}{weights}"

@@ -18,7 +18,7 @@ from lit_adaptconv.train.loading import check_writable, load_trained, network_pa
 
 def profile(args: list[str]) -> int:
     """Print a network's parameters, FLOPs, activation memory and time, layer by layer, and its latency."""
-    parser = network_parser("profile", "Tell what a network costs: parameters, FLOPs, memory and time.")
+    parser = network_parser("profile", "Tell what a network costs: parameters, FLOPs, memory and time.", args)
     parser.add_argument("--batch_size", type=int, default=32, help="Images in a batch, beside the single image.")
     parser.add_argument("--device", type=str, default="cpu", help="Where to measure: cpu, cuda, mps ...")
     parser.add_argument("--threads", type=int | None, help="CPU threads; by default as many as PyTorch takes.")
@@ -30,12 +30,13 @@ def profile(args: list[str]) -> int:
     if output is not None:
         check_writable(output)
     set_threads(options["threads"])
-    model = trained.model
     try:
         device = torch.device(options["device"])
     except RuntimeError as error:
         raise UserError(f"unknown device {options['device']!r}; known: cpu, cuda, mps, xpu") from error
-    measured = measure(model.network, model.kind, model.image_shape, options["batch_size"], device, options["seconds"])
+    measured = measure(
+        trained.network, trained.kind, trained.image_shape, options["batch_size"], device, options["seconds"]
+    )
     _print(Console(), measured)
     if output is not None:
         measured.write(output)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import lightning.pytorch as pl
 from rich.table import Table
 
-from lit_adaptconv.train.classifier import ImageClassifier
+from lit_adaptconv.measure.count import count_parameters
 from lit_adaptconv.train.result import RunResult
 
 
@@ -27,7 +28,7 @@ def result_table(results: Sequence[RunResult]) -> Table:
 
     row("Network", [f"{r.backbone} {'-'.join(map(str, r.widths))}" for r in results])
     row("Parameters", [f"{r.parameters:,}" for r in results])
-    row("FLOPs an image", [f"{r.flops:,}" for r in results])
+    row("FLOPs an image", ["–" if r.flops is None else f"{r.flops:,}" for r in results])
     row("Epochs", [str(r.epochs) for r in results])
     row("Training", [f"{r.training_seconds:.1f} s" for r in results])
     row("Validation accuracy", [percent(r.val_accuracy) for r in results])
@@ -42,12 +43,12 @@ def result_table(results: Sequence[RunResult]) -> Table:
     return table
 
 
-def stage_table(stage: str, model: ImageClassifier, metrics: Sequence[Mapping[str, Any]]) -> Table:
+def stage_table(stage: str, model: pl.LightningModule, metrics: Sequence[Mapping[str, Any]]) -> Table:
     """The metrics of a `validate` or `test`."""
-    table = Table("", model.kind, title=stage)
+    table = Table("", str(getattr(model, "kind", "")), title=stage)
     table.columns[1].justify = "right"
-    table.add_row("Network", type(model.network).__name__)
-    table.add_row("Parameters", f"{model.parameter_count:,}")
+    table.add_row("Network", type(getattr(model, "network", model)).__name__)
+    table.add_row("Parameters", f"{count_parameters(model):,}")
     for name, value in (item for row in metrics for item in row.items()):
         table.add_row(name, percent(value) if name.endswith("accuracy") else f"{value:.4f}")
     return table

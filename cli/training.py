@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ProgressBar as PLProgressBar
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 
@@ -50,8 +51,11 @@ class TrainingCLI(Training):
         return parser
 
     def shown_callbacks(self, trainer: Mapping[str, Any]) -> list[pl.Callback]:
-        """A progress bar, unless there shall be none."""
-        return [] if trainer.get("enable_progress_bar") is False else [ProgressBar()]
+        """A progress bar, unless there shall be none or there is one."""
+        given = trainer.get("callbacks") or []
+        callbacks = given if isinstance(given, list) else [given]
+        others = any(isinstance(callback, PLProgressBar) for callback in callbacks)
+        return [] if trainer.get("enable_progress_bar") is False or others else [ProgressBar()]
 
     def show_result(self, recorder: RunRecorder, sync_hint: str | None) -> None:
         """Print the result as a table, and where the run is."""

@@ -57,6 +57,22 @@ class FlopMeter:
         self._extra += layer.extra_flops(tuple(output.shape[1:]))  # type: ignore[operator]
 
 
+def flops_of(module: nn.Module) -> int | None:
+    """FLOPs of a forward pass of one sample, as the module says or as its example shows.
+
+    Args:
+        module: Any module. Its attribute `flops` is taken, else it is run on one sample of the shape of its
+            `example_input_array`, as a LightningModule may have one.
+
+    Returns:
+        None where it has neither.
+    """
+    own, example = getattr(module, "flops", None), getattr(module, "example_input_array", None)
+    if isinstance(own, int):
+        return own
+    return forward_flops(module, tuple(example.shape[1:])) if isinstance(example, Tensor) else None
+
+
 def forward_flops(module: nn.Module, input_shape: tuple[int, ...]) -> int:
     """Count the FLOPs of one forward pass of one sample, as `FlopMeter` does.
 

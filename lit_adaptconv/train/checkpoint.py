@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically
@@ -42,3 +43,48 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
             raise UserError(f"{path} is not a checkpoint of Lightning's: it has no state_dict")
         return checkpoint
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the network of the best evaluation as `best.ckpt`, also where that was within an epoch.
+
+    Args:
+        folder: Where it is kept.
+        monitor: The metric.
+        mode: "max" if more is better, "min" if less is.
+    """
+
+    def __init__(self, folder: Path, monitor: str, mode: Literal["max", "min"]) -> None:
+        super().__init__(
+            folder,
+            "best",
+            monitor=monitor,
+            mode=mode,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )
+
+    @property
+    def _legacy_state_key(self) -> str:  # type: ignore[override]
+        """The key under which earlier versions, which took a plain `ModelCheckpoint`, kept the state."""
+        return self.state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1).replace(
+            "'save_on_train_epoch_end': False", "'save_on_train_epoch_end': True"
+        )
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps the state to continue from as `last.ckpt`, at the end of every epoch.
+
+    `save_last` of the other would write it only with a new best.
+
+    Args:
+        folder: Where it is kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+
+    @property
+    def _legacy_state_key(self) -> str:  # type: ignore[override]
+        """The key under which earlier versions, which took a plain `ModelCheckpoint`, kept the state."""
+        return self.state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)

@@ -10,6 +10,8 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
+from lit_adaptconv.train.parser import options_of
+
 
 def parse_args(
     parser: LightningArgumentParser,
@@ -30,8 +32,9 @@ def parse_args(
         subcommands: The parsers that have these options, where `parser` has subcommands.
 
     Raises:
-        SystemExit: A bad argument; one line has said which.
+        UsageError: A bad argument.
     """
+    args = _with_keywords(args, names)
     unprinted = [arg for arg in args if not arg.startswith("--print_config")]
     first: Namespace = parser.parse_args(unprinted)
     inner, given = parser, first
@@ -52,10 +55,40 @@ def parse_args(
 
 def _required(chosen: Namespace) -> dict[str, Any]:
     """The given arguments that the class itself has no value for: without them it can be no default."""
-    parameters = inspect.signature(pkgutil.resolve_name(chosen.class_path)).parameters
+    parameters = inspect.signature(pkgutil.resolve_name(":".join(chosen.class_path.rsplit(".", 1)))).parameters
     given: Any = chosen.get("init_args") or {}
     return {
         name: given[name]
         for name, parameter in parameters.items()
         if parameter.default is inspect.Parameter.empty and name in given
     }
+
+
+def _with_keywords(args: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Pass on what a function such as `timm.create_model` takes as `**kwargs`, which jsonargparse wants to be told."""
+    found = list(args)
+    for name in names:
+        values = [value for option, value in options_of(args) if option == f"--{name}"]
+        known = _keywords(values[-1]) if values else None
+        if known is None:
+            continue
+        prefix = f"--{name}."
+        for i, arg in enumerate(found):
+            option = arg.removeprefix(prefix).partition("=")[0]
+            if arg.startswith(prefix) and option.partition(".")[0] not in (*known, "help", "init_args", "dict_kwargs"):
+                found[i] = f"{prefix}dict_kwargs.{arg.removeprefix(prefix)}"
+    return found
+
+
+def _keywords(path: str) -> list[str] | None:
+    """Names of the arguments of a function that takes further ones as `**kwargs`; None for anything else."""
+    try:
+        function = pkgutil.resolve_name(":".join(path.rsplit(".", 1)))
+    except (ValueError, ImportError, AttributeError):
+        return None
+    if not inspect.isfunction(function):
+        return None
+    parameters = inspect.signature(function).parameters.values()
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return [p.name for p in parameters]

@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -46,6 +47,7 @@ class ImageClassifier(pl.LightningModule):
         scheduler: Makes the learning-rate scheduler from the optimizer; None keeps the rate. One that has an argument
             `total_steps` gets the length of the training and steps with every batch; others step with every epoch.
         label_smoothing: Share of the target probability that is spread over all classes.
+        compile: Whether `torch.compile` compiles the network; checkpoints are the same with and without.
         in_channels: Channels of the images; the command takes this and the next two from the data.
         num_classes: Number of classes.
         image_size: Height and width of the images.
@@ -66,6 +68,7 @@ class ImageClassifier(pl.LightningModule):
         optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=0.003),
         scheduler: SchedulerCallable | None = OneCycle,
         label_smoothing: float = 0.0,
+        compile: bool = False,
         in_channels: int = 1,
         num_classes: int = 10,
         image_size: tuple[int, int] = (28, 28),
@@ -86,13 +89,32 @@ class ImageClassifier(pl.LightningModule):
         self.num_classes = num_classes
         self.parameter_count = count_parameters(self.network)
         self.flops = forward_flops(self.network, self.image_shape)
+        if compile:
+            self.network.compile()  # in place: the names of its parameters stay
         self.optimizer = optimizer
         self.scheduler = scheduler
         self._last_loss: Tensor | None = None
+        self._scheduled: tuple[float, float | None] | None = None
         self.label_smoothing = label_smoothing
         self.train_accuracy, self.val_accuracy, self.test_accuracy = (
             MulticlassAccuracy(num_classes, average="micro", validate_args=False) for _ in range(3)
         )
+
+    @property
+    def lr(self) -> float:
+        """The optimizer's learning rate, which Lightning's finder of learning rates sets.
+
+        Raises:
+            AttributeError: The optimizer was given as a function that does not tell its rate.
+        """
+        rate = getattr(self.optimizer, "keywords", {}).get("lr")
+        if rate is None:
+            raise AttributeError("this optimizer does not tell its learning rate: give it as a partial with lr=…")
+        return float(rate)
+
+    @lr.setter
+    def lr(self, rate: float) -> None:
+        self.optimizer = partial(self.optimizer, lr=rate)  # type: ignore[call-arg]
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images `(N, C, H, W)`, normalised as the data module does, to logits `(N, num_classes)`."""
@@ -118,17 +140,34 @@ class ImageClassifier(pl.LightningModule):
     def on_train_start(self) -> None:
         """Check that the learning-rate schedule, which may come from a checkpoint, is long enough.
 
+        Where a finder has changed the batch size or the learning rate since the schedule was made, it is made anew.
+
         Raises:
             UserError: The training is longer.
         """
+        if self.global_step == 0 and self._is_stale():
+            self.trainer.strategy.setup_optimizers(self.trainer)
         schedulers = self.trainer.lr_scheduler_configs
         length = getattr(schedulers[0].scheduler, "total_steps", None) if schedulers else None
+        finder = not self.trainer.callbacks  # type: ignore[attr-defined]
+        if length is not None and finder and isinstance(self.trainer.logger, DummyLogger):
+            self.trainer.strategy.lr_scheduler_configs = []  # a finder of batch sizes tries some steps, again and again
+            return
         if length is not None and self.trainer.estimated_stepping_batches > length:
             raise UserError(
                 f"the learning-rate schedule ends after {length} steps, but the training takes "
                 f"{self.trainer.estimated_stepping_batches}: give it as many total_steps, or continue a checkpoint "
                 "with the max_epochs, batch size and data that it began with"
             )
+
+    def _is_stale(self) -> bool:
+        """Whether the schedule was made for another length or rate, and the training has not begun with it."""
+        there = bool(self.trainer.lr_scheduler_configs)
+        return self._scheduled is not None and not (there and self._scheduled == self._schedule_now())
+
+    def _schedule_now(self) -> tuple[float, float | None]:
+        """What a schedule follows from: the steps of the training, and the learning rate."""
+        return self.trainer.estimated_stepping_batches, getattr(self.optimizer, "keywords", {}).get("lr")
 
     def on_train_epoch_end(self) -> None:
         """Check the loss of the last step, which may not have been logged."""
@@ -180,6 +219,7 @@ class ImageClassifier(pl.LightningModule):
         scheduler, length = self.scheduler, _length_argument(self.scheduler)
         if length is None:
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler(optimizer), "interval": "epoch"}}
+        self._scheduled = self._schedule_now() if length == 0 else None
         if length == 0:
             steps = self.trainer.estimated_stepping_batches
             if steps == float("inf"):

@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 from torch import Tensor
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.measure.count import TRAINING_FACTOR
+from lit_adaptconv.measure.count import TRAINING_FACTOR, flops_of
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class ConvergenceCallback(pl.Callback):
     Each target that is reached is logged at once, in the row of the evaluation, as `convergence/steps_to_<target>`,
     `.../epochs_to_<target>`, `.../flops_to_<target>` and `.../seconds_to_<target>`. Evaluate more often than once an
     epoch (`trainer.val_check_interval`) for a finer answer. FLOPs are known if the module has an attribute `flops`, the
-    FLOPs of a forward pass of one sample, as `ImageClassifier` has.
+    FLOPs of a forward pass of one sample, as `ImageClassifier` has, or an `example_input_array`.
 
     Args:
         targets: Values of the metric to reach.
@@ -83,6 +83,7 @@ class ConvergenceCallback(pl.Callback):
         self.seconds = 0.0
         self.samples = 0
         self._started: float | None = None
+        self._flops: int | None = None
 
     @property
     def reached(self) -> list[TargetReached]:
@@ -133,15 +134,18 @@ class ConvergenceCallback(pl.Callback):
         if value is None:
             logged = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
             raise UserError(f"convergence.monitor is {self.monitor!r}, which is not logged; logged: {logged}")
-        self._record(trainer, pl_module, value)
+        self._record(trainer, value)
 
-    def _record(self, trainer: pl.Trainer, pl_module: pl.LightningModule, value: float) -> None:
-        flops = getattr(pl_module, "flops", None)
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count the FLOPs of a forward pass, where that is known."""
+        self._flops = flops_of(pl_module)
+
+    def _record(self, trainer: pl.Trainer, value: float) -> None:
         batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         evaluation = Evaluation(
             step=trainer.global_step,
             epoch=trainer.current_epoch + batches / max(1, trainer.num_training_batches),
-            flops=TRAINING_FACTOR * flops * self.samples if isinstance(flops, int) else None,
+            flops=None if self._flops is None else TRAINING_FACTOR * self._flops * self.samples,
             seconds=self.seconds,
             value=value,
             train_accuracy=number(trainer.callback_metrics.get("train/accuracy")),

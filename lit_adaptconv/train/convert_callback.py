@@ -78,11 +78,12 @@ class ConvertConvolutions(pl.Callback):
         def configure_model() -> None:
             pl_module.__dict__.pop("configure_model", None)
             build()
-            self._convert(pl_module)
+            self.convert(pl_module)
 
         pl_module.configure_model = configure_model  # type: ignore[method-assign]
 
-    def _convert(self, module: pl.LightningModule) -> None:
+    def convert(self, module: pl.LightningModule) -> None:
+        """Swap the convolutions of a module whose layers are built, unless that was done."""
         marks: dict[str, list[str]] = module.__dict__.setdefault(_MARK, {})
         if self._is_done(module, marks.get(self.state_key)):
             return

@@ -1,58 +1,141 @@
-"""The network and the data that `--config` or `--ckpt_path` name, for commands that look at a network."""
+"""Load what was trained: a run with its network, data and result, or what `--config` or `--ckpt_path` name."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.seed import seed_everything
+from torch import Tensor, nn
 
 from lit_adaptconv.data import ImageData
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.train.checkpoint import AtomicCheckpointIO
 from lit_adaptconv.train.class_defaults import parse_args
 from lit_adaptconv.train.classifier import ImageClassifier
+from lit_adaptconv.train.convert_callback import ConvertConvolutions
+from lit_adaptconv.train.model_and_data import CLASSES, add_model_and_data, build_data, named_model
 from lit_adaptconv.train.parser import OneLineParser
-from lit_adaptconv.train.runs import CHECKPOINTS, newest_run, with_config_of_run
-from lit_adaptconv.train.training import CLASSES, DEFAULTS, SHAPE
+from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.train.runs import CHECKPOINTS, CONFIG, newest_run, with_config_of_run
 
-OF_TRAINING = ("trainer", "convergence", "weights_only")
+OF_TRAINING = ("convergence", "weights_only", "optimizer", "lr_scheduler")
 """Further settings in a run's `config.yaml`, which are of no use here."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A network in evaluation mode on the CPU, with its data.
+    """A module in evaluation mode on the CPU, with its data.
 
     Attributes:
-        model: The classifier.
-        data: The data module; it has read nothing yet.
+        model: The LightningModule.
+        data: The data module; it has read nothing yet. None where the module brings its own data.
         checkpoint: Where the weights come from; None if they are drawn.
         options: The command's own options.
     """
 
-    model: ImageClassifier
-    data: ImageData
+    model: pl.LightningModule
+    data: pl.LightningDataModule | None
     checkpoint: Path | None
     options: dict[str, Any]
 
+    def image_classifier(self, purpose: str) -> tuple[ImageClassifier, ImageData]:
+        """The module and its data, for what only an `ImageClassifier` with image data of this package can do.
 
-def network_parser(command: str, description: str) -> OneLineParser:
-    """Make a parser with the settings of a network and its data; commands add their own options."""
+        Raises:
+            UserError: They are others.
+        """
+        if isinstance(self.model, ImageClassifier) and isinstance(self.data, ImageData):
+            return self.model, self.data
+        there = f"{type(self.model).__name__} with {type(self.data).__name__}"
+        raise UserError(f"{purpose} needs an ImageClassifier with image data of lit_adaptconv.data, this is {there}")
+
+    @property
+    def network(self) -> nn.Module:
+        """What maps a batch to a prediction: an `ImageClassifier`'s network, or the module itself."""
+        network = getattr(self.model, "network", None)
+        return network if isinstance(network, nn.Module) else self.model
+
+    @property
+    def kind(self) -> str:
+        """The conv kind of an `ImageClassifier`, or of the conversion that the module went through; else empty."""
+        return str(getattr(self.model, "kind", ""))
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of one image, `(C, H, W)`.
+
+        Raises:
+            UserError: The module does not tell: it has neither `image_shape` nor an `example_input_array` of images.
+        """
+        shape = getattr(self.model, "image_shape", None)
+        example = self.model.example_input_array
+        if shape is None and isinstance(example, Tensor):
+            shape = example.shape[1:]
+        if shape is None or len(shape) != 3:
+            name = type(self.model).__name__
+            raise UserError(f"the images that {name} takes are not known: give it an example_input_array (1, C, H, W)")
+        return (int(shape[0]), int(shape[1]), int(shape[2]))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of `adaptconv fit`.
+
+    Attributes:
+        module: The trained LightningModule, in evaluation mode on the CPU.
+        data: Its data module; it has read nothing yet. None where the module brings its own data.
+        result: What the run recorded.
+        folder: The run's folder.
+    """
+
+    module: pl.LightningModule
+    data: pl.LightningDataModule | None
+    result: RunResult
+    folder: Path
+
+
+def load_run(path: str | os.PathLike[str], checkpoint: Literal["best", "last"] = "best") -> Run:
+    """Load a run: the trained module, its data module and its result.
+
+    The classes that the run's configuration names are imported from where they are now; no code comes from the folder.
+
+    Args:
+        path: The run's folder, `runs/<name>/<id>`; or `runs/<name>` for the newest run of that name.
+        checkpoint: Which weights: those of the best evaluation, or the last.
+
+    Raises:
+        UserError: There is no run, it has no such checkpoint, or its classes are not there.
+    """
+    folder = Path(path)
+    if not (folder / CONFIG).is_file():
+        folder = newest_run(str(folder.parent), folder.name)
+    given = ["--config", str(folder / CONFIG), "--ckpt_path", str(folder / CHECKPOINTS[checkpoint])]
+    trained = load_trained(network_parser("load", "", given), given)
+    return Run(trained.model, trained.data, RunResult.read(folder / "result.json"), folder)
+
+
+def network_parser(command: str, description: str, args: Sequence[str]) -> OneLineParser:
+    """Make a parser with the settings of a module and its data; commands add their own options.
+
+    Args:
+        command: Name of the command.
+        description: What it does.
+        args: The command line, which says whether the model is one of someone else's.
+    """
     parser = OneLineParser(prog=f"adaptconv {command}", description=description)
     parser.add_argument("-c", "--config", action="config", help="Path to a configuration in YAML, such as a run's.")
     parser.add_argument("--ckpt_path", type=str | None, help="Checkpoint of the network: a file, last or best.")
     parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights that no checkpoint gives.")
-    parser.add_lightning_class_args(ImageClassifier, "model")
-    parser.add_lightning_class_args(ImageData, "data", subclass_mode=True)
-    parser.set_defaults(DEFAULTS)
-    for name in SHAPE:
-        parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
+    add_model_and_data(parser, named_model(with_config_of_run([command, *args])))
     parser.add_argument("--run", type=dict[str, Any] | None, help="Which run `last` and `best` mean.")
+    parser.add_argument("--trainer", type=dict[str, Any] | None, help=argparse.SUPPRESS)
     for name in OF_TRAINING:
         parser.add_argument(f"--{name}", type=Any, help=argparse.SUPPRESS)
     return parser
@@ -67,24 +150,50 @@ def load_trained(parser: OneLineParser, args: list[str], needs_checkpoint: bool 
         needs_checkpoint: Whether a network that was never trained is an error.
 
     Raises:
-        SystemExit: The arguments are not valid; the error has been printed in one line.
+        UsageError: The arguments are not valid.
         UserError: The network cannot be built, or the checkpoint is missing, damaged or of another network.
     """
-    given = parse_args(parser, with_config_of_run([parser.prog, *args])[1:], CLASSES)
+    classes = [name for name in CLASSES if any(action.dest == name for action in parser._actions)]
+    given = parse_args(parser, with_config_of_run([parser.prog, *args])[1:], classes)
     if needs_checkpoint and given.ckpt_path is None:
         raise UserError(f"{parser.prog.split()[-1]} needs a trained network: give a checkpoint, last or best")
     seed_everything(given.seed_everything, verbose=False)
     checkpoint = _checkpoint(given.ckpt_path, given.run or {})
     loaded = None if checkpoint is None else AtomicCheckpointIO().load_checkpoint(checkpoint)
-    built = parser.instantiate_classes(given)
-    model: ImageClassifier = built.model
-    data: ImageData = built.data
+    options = given.as_dict()
+    data = build_data(given)
+    given.data = data
+    model: pl.LightningModule = parser.instantiate_classes(given).model
+    model.configure_model()
+    for conversion in _conversions((options["trainer"] or {}).get("callbacks")):
+        conversion.convert(model)
     if loaded is not None:
         model.on_load_checkpoint(loaded)
-        model.load_state_dict(loaded["state_dict"])
-        if type(data).__name__ in loaded:
+        _load(model, loaded["state_dict"])
+        if data is not None and type(data).__name__ in loaded:
             data.load_state_dict(loaded[type(data).__name__])
-    return Trained(model.eval(), data, checkpoint, given.as_dict())
+    return Trained(model.eval(), data, checkpoint, options)
+
+
+def _load(model: pl.LightningModule, state: dict[str, Tensor]) -> None:
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:  # PyTorch's word for parameters that do not fit
+        said = " ".join(str(error).split())
+        raise UserError(f"the checkpoint is of another {type(model).__name__}: {said[:300]}") from error
+
+
+def _conversions(callbacks: Any) -> list[ConvertConvolutions]:
+    """The conversions that a training began with, from its configuration."""
+    given = callbacks if isinstance(callbacks, list) else [] if callbacks is None else [callbacks]
+    parser = OneLineParser(prog="adaptconv")
+    parser.add_argument("--callback", type=ConvertConvolutions)
+    found = []
+    for callback in given:
+        path = callback if isinstance(callback, str) else callback.get("class_path", "")
+        if path.rpartition(".")[2] == ConvertConvolutions.__name__:
+            found.append(parser.instantiate_classes(parser.parse_object({"callback": callback})).callback)
+    return found
 
 
 def _checkpoint(path: str | None, run: dict[str, Any]) -> Path | None:

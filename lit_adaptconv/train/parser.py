@@ -6,6 +6,7 @@ import difflib
 import inspect
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
@@ -13,6 +14,9 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lit_adaptconv import data
 from lit_adaptconv.errors import UsageError
 from lit_adaptconv.models import backbones
+
+OF_ANOTHER_KIND = r'Parser key "([\w.]+)".*does not correspond to a subclass of (\w+).*Given value: (.*)'
+NOT_ACCEPTED = r"""Parser key "([\w.]+)".*?Option ('[\w.]+' is not accepted(?:; did you mean '[\w.]+'\?)?)"""
 
 
 class OneLineParser(LightningArgumentParser):
@@ -35,8 +39,13 @@ class OneLineParser(LightningArgumentParser):
             line = f"unknown class {unknown[2]!r} for --{unknown[1]}" + (
                 f"; known: {', '.join(known)}" if known else ""
             )
+        elif foreign := re.search(OF_ANOTHER_KIND, line):
+            line = f"--{foreign[1]}: {foreign[3]} is no {foreign[2]}"
+        elif unaccepted := re.search(NOT_ACCEPTED, line):
+            line = f"--{unaccepted[1]}: option {unaccepted[2]}"
         elif bad := re.search(r'Parser key "([\w.]+)".*Problem with given class_path .*?: (.*?)( Given value|$)', line):
-            line = f"--{bad[1]}: {bad[2]}"
+            reason = bad[2].removesuffix(" - Expected a <class 'NoneType'>")
+            line = f"--{bad[1]}: {reason}"
         raise UsageError(f"{line}{self._suggestion(line)}") from ex
 
     def _suggestion(self, line: str) -> str:
@@ -74,3 +83,15 @@ def known_classes(option: str) -> dict[str, type]:
     )
     classes = {name: value for name, value in vars(package).items() if inspect.isclass(value)} if package else {}
     return {name: value for name, value in classes.items() if issubclass(value, base) and value is not base}
+
+
+def options_of(args: Sequence[str]) -> list[tuple[str, str]]:
+    """The options of a command line and their values, in order."""
+    found = []
+    for i, arg in enumerate(args):
+        option, equals, value = arg.partition("=")
+        if equals:
+            found.append((option, value))
+        elif i + 1 < len(args):
+            found.append((arg, args[i + 1]))
+    return found

@@ -4,39 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import torch
+from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_adaptconv.data import ImageData
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically
 
 
-def write_predictions(output: Path, batches: Sequence[Tensor], data: ImageData) -> int:
-    """Write a row an image: its file or index, the most probable class, and the probability of every class.
+def write_predictions(output: Path, batches: Sequence[Any], data: LightningDataModule | None) -> int:
+    """Write a row a sample.
+
+    Where the data module has `class_names`, a row has the most probable class and the probability of every class;
+    else what the module predicted, a number a column. Its first column is the sample's name, from the data module's
+    `predict_names`, or its index.
 
     Args:
         output: File to write; its suffix, `.csv` or `.parquet`, decides the format (see `check_output`).
-        batches: Probabilities `(N, num_classes)`, batch by batch.
-        data: The data module, which knows the images' names and the classes'.
+        batches: What `predict_step` returned, batch by batch: tensors of shape `(N,)` or `(N, values)`.
+        data: The data module.
 
     Returns:
         The number of rows.
+
+    Raises:
+        UserError: The module predicts something else than such tensors.
     """
-    probabilities = torch.cat(list(batches)).float().cpu().numpy()
-    columns: dict[str, object] = {
-        "image": list(data.predict_names)[: len(probabilities)],
-        "label": [data.class_names[i] for i in probabilities.argmax(axis=1)],
-    }
-    columns |= {f"probability_{name}": probabilities[:, i] for i, name in enumerate(data.class_names)}
-    table = pa.table(columns)
+    if not batches or not all(isinstance(batch, Tensor) and batch.dim() in (1, 2) for batch in batches):
+        got = type(batches[0]).__name__ if batches else "nothing"
+        shape = f" of shape {tuple(batches[0].shape)}" if batches and isinstance(batches[0], Tensor) else ""
+        raise UserError(
+            f"predict writes tensors of shape (N,) or (N, values), one for each batch; predict_step returned {got}"
+            f"{shape}"
+        )
+    values = torch.cat(list(batches)).float().cpu().numpy()
+    names = getattr(data, "predict_names", None) or [str(index) for index in range(len(values))]
+    columns: dict[str, object] = {"image" if hasattr(data, "class_names") else "sample": list(names)[: len(values)]}
+    table = pa.table(columns | _columns(values, getattr(data, "class_names", None)))
     write = pyarrow.csv.write_csv if output.suffix == ".csv" else pyarrow.parquet.write_table
     write_atomically(output, lambda file: write(table, file))
     return int(table.num_rows)
+
+
+def _columns(values: NDArray[Any], class_names: Sequence[str] | None) -> dict[str, object]:
+    if class_names is not None and values.ndim == 2 and values.shape[1] == len(class_names):
+        probabilities = {f"probability_{name}": values[:, i] for i, name in enumerate(class_names)}
+        return {"label": [class_names[i] for i in values.argmax(axis=1)], **probabilities}
+    if values.ndim == 1:
+        return {"prediction": values}
+    return {f"prediction_{i}": values[:, i] for i in range(values.shape[1])}
 
 
 def check_output(output: Path) -> None:

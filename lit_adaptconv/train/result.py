@@ -26,6 +26,7 @@ class RunResult:
         status: "running" until it ended; a killed run stays so.
         reason: Why it failed or diverged, in one line.
         data: Class of the data module.
+        model: Class of the LightningModule.
         backbone: Class of the network.
         kind: Conv kind.
         kind_options: The kind's further arguments.
@@ -36,6 +37,7 @@ class RunResult:
         seed: Seed of the run.
         group: Group of runs that it belongs to.
         job_type: Its role in the group.
+        test_metric: The logged metric that tables show of the test.
         epochs: Epochs trained.
         steps: Optimizer steps.
         training_seconds: Seconds spent in training; evaluation and checkpoints are not counted.
@@ -58,16 +60,18 @@ class RunResult:
     status: Status = "running"
     reason: str | None = None
     data: str = ""
+    model: str = ""
     backbone: str = ""
     kind: str = ""
     kind_options: dict[str, Any] = field(default_factory=dict)
     widths: list[int] = field(default_factory=list)
     budget: int | None = None
     parameters: int = 0
-    flops: int = 0
+    flops: int | None = None
     seed: int | None = None
     group: str | None = None
     job_type: str | None = None
+    test_metric: str | None = None
     epochs: int = 0
     steps: int = 0
     training_seconds: float = 0.0

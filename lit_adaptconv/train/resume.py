@@ -8,6 +8,8 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.utils._pytree import tree_leaves
 
 
 class RandomStateCallback(pl.Callback):
@@ -40,7 +42,15 @@ class RandomStateCallback(pl.Callback):
         self._loaded = state_dict
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set the generators to the checkpoint's states."""
+        """Set the generators to the checkpoint's states; say so where the batches cannot go on exactly."""
+        loaders = tree_leaves(trainer.train_dataloader)
+        foreign = next((loader for loader in loaders if not hasattr(loader, "state_dict")), None)
+        if foreign is not None:
+            rank_zero_warn(
+                f"a {type(foreign).__name__} cannot be continued within an epoch: a run that was stopped goes on from "
+                "its last checkpoint, perhaps with other batches than it would have had; torchdata's "
+                "StatefulDataLoader can be continued exactly"
+            )
         if self._loaded is None:
             return
         version, words, gauss = self._loaded["python"]

@@ -29,6 +29,8 @@ class RunOptions:
         project: Weights & Biases project.
         wandb: Whether to log to Weights & Biases (offline without a login).
         test: Whether `fit` ends by testing the finished model.
+        test_metric: The logged metric that tables show of the test; by default `convergence.monitor` with `test/` for
+            `val/`.
     """
 
     name: str | None = None
@@ -42,6 +44,7 @@ class RunOptions:
     project: str = "lit-adaptconv"
     wandb: bool = True
     test: bool = True
+    test_metric: str | None = None
 
     def __post_init__(self) -> None:
         for option, value in (("name", self.name), ("id", self.id)):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
+
+from lit_adaptconv.train.result import RunResult
 
 INIT_TIMEOUT_SECONDS = 8.0
 OFFLINE_MODES = ("offline", "dryrun", "disabled")
@@ -36,7 +39,7 @@ def wandb_logger(
         project: W&B project.
         name: Name that is shown.
         id: Id of the run within the project; a resumed run has the same.
-        config: The complete configuration; it is stored under the single key "config".
+        config: What is stored as the run's configuration, see `wandb_columns`.
         group: Group of runs, such as a sweep.
         job_type: Role in the group, such as the arm.
         tags: Tags.
@@ -52,7 +55,7 @@ def wandb_logger(
         "name": name,
         "id": re.sub(r"[^A-Za-z0-9_-]", "-", id)[-120:],
         "dir": str(folder),
-        "config": {"config": config},
+        "config": config,
         "group": group,
         "job_type": job_type,
         "tags": tags,
@@ -71,6 +74,30 @@ def wandb_logger(
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     return WandbLogger(experiment=run, save_dir=str(folder), project=project)
+
+
+def wandb_columns(result: RunResult, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What people group and filter runs by, as columns of their own.
+
+    Args:
+        result: The run as it is planned.
+        config: Its complete configuration, which is stored beside them under the key "config".
+    """
+    names = ("data", "model", "backbone", "kind", "kind_options", "budget", "widths", "parameters", "flops", "seed")
+    columns = {name: getattr(result, name) for name in names}
+    return {**columns, "learning_rate": _learning_rate(config), "config": dict(config)}
+
+
+def _learning_rate(config: Mapping[str, Any]) -> float | None:
+    """The rate of the optimizer that the model or the command line names, if it has one of a usual name."""
+    model = config.get("model") or {}
+    places = [model.get("optimizer"), config.get("optimizer"), model]
+    for place in places:
+        arguments = (place or {}).get("init_args") or place or {}
+        for name in ("lr", "learning_rate"):
+            if isinstance(arguments.get(name), (int, float)):
+                return float(arguments[name])
+    return None
 
 
 def wandb_sync_hint(logger: WandbLogger) -> str | None:

@@ -4,43 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning.pytorch as pl
 import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
-from torch import Tensor
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lit_adaptconv.data import ImageData
-from lit_adaptconv.errors import UserError
+from lit_adaptconv.errors import UserError, cause_of, told_in_one_line
 from lit_adaptconv.files import write_text
-from lit_adaptconv.train.checkpoint import AtomicCheckpointIO
+from lit_adaptconv.measure.count import count_parameters, flops_of
+from lit_adaptconv.train.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from lit_adaptconv.train.class_defaults import parse_args
-from lit_adaptconv.train.classifier import ImageClassifier
 from lit_adaptconv.train.convergence import ConvergenceCallback
 from lit_adaptconv.train.metrics_csv import MetricsCSV
+from lit_adaptconv.train.model_and_data import (
+    CLASSES,
+    add_model_and_data,
+    build_data,
+    check_loaders,
+    has_loader,
+    named_model,
+)
 from lit_adaptconv.train.parser import OneLineParser
 from lit_adaptconv.train.predictions import check_output, write_predictions
 from lit_adaptconv.train.recorder import RunRecorder
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.resume import RandomStateCallback
 from lit_adaptconv.train.runs import CHECKPOINTS, CONFIG, RunOptions, newest_run, run_of_checkpoint
-from lit_adaptconv.train.tracking import wandb_logger, wandb_sync_hint
-
-DEFAULTS: dict[str, Any] = {
-    "data": {"class_path": "lit_adaptconv.data.Digits"},
-    "model.backbone": {"class_path": "lit_adaptconv.models.LeNet5"},
-}
-CLASSES = ("data", "model.backbone", "model.optimizer", "model.scheduler")
-SHAPE = ("in_channels", "num_classes", "image_size")
-"""What the data tell the model."""
+from lit_adaptconv.train.tracking import wandb_columns, wandb_logger, wandb_sync_hint
 
 
 class Training(LightningCLI):
-    """LightningCLI for `ImageClassifier` and the image data modules; it prints nothing.
+    """LightningCLI for any LightningModule and LightningDataModule, by default `ImageClassifier`; it prints nothing.
 
     Args:
         args: A command line, or a configuration as `{"subcommand": "fit", "fit": {...}}`.
@@ -54,10 +52,8 @@ class Training(LightningCLI):
     def __init__(self, args: list[str] | dict[str, Any], parser_kwargs: dict[str, Any] | None = None) -> None:
         self.recorder: RunRecorder | None = None
         self._continues = False
+        self._named = named_model(args[args["subcommand"]] if isinstance(args, dict) else args)
         super().__init__(
-            ImageClassifier,
-            ImageData,
-            subclass_mode_data=True,
             save_config_callback=None,
             seed_everything_default=0,
             trainer_defaults={
@@ -68,17 +64,20 @@ class Training(LightningCLI):
             },
             parser_class=OneLineParser,
             parser_kwargs=parser_kwargs or {},
-            auto_configure_optimizers=False,
+            auto_configure_optimizers=self._named is not None,
             args=args,
         )
 
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the trainer, the model and its data."""
+        parser.add_lightning_class_args(self.trainer_class, "trainer")
+        parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
+        add_model_and_data(parser, self._named)
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the run's options and the convergence targets; let the data tell the model its shape."""
+        """Add the run's options and the convergence targets."""
         parser.add_class_arguments(RunOptions, "run")
         parser.add_lightning_class_args(ConvergenceCallback, "convergence")
-        parser.set_defaults(DEFAULTS)
-        for name in SHAPE:
-            parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> Any:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
@@ -95,7 +94,7 @@ class Training(LightningCLI):
         if isinstance(args, dict):
             self.config = parser.parse_object(args)
         else:
-            self.config = parse_args(parser, args, CLASSES, self._subcommand_parsers)
+            self.config = parse_args(parser, args, CLASSES if self._named is None else (), self._subcommand_parsers)
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: the configuration comes from the run's `config.yaml`, which is complete."""
@@ -104,9 +103,7 @@ class Training(LightningCLI):
         """Settle which run and which checkpoint this is about."""
         config = self.config[self.subcommand]
         if config.run.name is None:
-            parts = (config.data.class_path, config.model.backbone.class_path)
-            kind = (config.model.convert or config.model).kind
-            config.run.name = "-".join([*(p.rsplit(".", 1)[-1].lower() for p in parts), kind])
+            config.run.name = self._usual_name(config)
         run = None
         if config.ckpt_path in CHECKPOINTS:
             run = newest_run(config.run.root, config.run.name, config.run.id)
@@ -121,6 +118,15 @@ class Training(LightningCLI):
             check_output(Path(config.output))
             _name_classes(config)
 
+    def _usual_name(self, config: Any) -> str:
+        """The name of a run that was given none: its data, its network and its conv kind."""
+        parts = [] if config.get("data") is None else [config.data.class_path]
+        if self._named is not None:
+            return "-".join(_last(path).lower() for path in [*parts, config.model.class_path])
+        backbone = [config.model.backbone.class_path] if hasattr(config.model.backbone, "class_path") else []
+        kind = (config.model.convert or config.model).kind
+        return "-".join(_last(path).lower() for path in [*parts, *backbone, kind])
+
     def _settle_fit(self, config: Any, run: Path | None) -> None:
         """Let a checkpoint's run continue: from its start, if it was stopped before it wrote one."""
         self._continues = run is not None
@@ -130,26 +136,43 @@ class Training(LightningCLI):
         if not Path(config.ckpt_path).is_file() and Path(config.ckpt_path).name == CHECKPOINTS["last"].name:
             config.ckpt_path = None
 
+    def instantiate_classes(self) -> None:
+        """Build the data, which tell the model its shape, then the model and the trainer."""
+        config = self.config[self.subcommand]
+        with told_in_one_line("building the data"):
+            data = build_data(config)
+        prepared = self.config.clone()
+        prepared[self.subcommand].data = data
+        with told_in_one_line("building the model and the trainer's parts"):
+            self.config_init = self.parser.instantiate_classes(prepared)
+        self.datamodule = data
+        self.model = self._get(self.config_init, "model")
+        check_loaders(str(self.subcommand), self.model, data)
+        self._add_configure_optimizers_method_to_model(self.subcommand)
+        self.trainer = self.instantiate_trainer()
+
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Make the trainer with the run's loggers, callbacks and checkpoints."""
         trainer = self._get(self.config_init, "trainer")
-        callbacks: list[pl.Callback] = list(trainer.get("callbacks") or [])
+        callbacks = _list(trainer.get("callbacks"))
         callbacks += self.shown_callbacks(trainer)
-        plugins = trainer.get("plugins") or []
-        plugins = [*plugins] if isinstance(plugins, list) else [plugins]
         if self.subcommand == "fit":
             run: RunOptions = self._get(self.config_init, "run")
+            convergence: ConvergenceCallback = self._get(self.config_init, "convergence")
             self._open_folder(run)
             metrics = MetricsCSV(run.root, str(run.name), str(run.id))
             kwargs["logger"] = [metrics, *self._other_loggers(run, trainer)]
-            self.recorder = RunRecorder(
-                self._planned(run), run.folder, self._get(self.config_init, "convergence"), metrics
-            )
-            checkpoints = [] if trainer.get("enable_checkpointing") is False else _checkpoints(run.folder)
-            callbacks += [RandomStateCallback(), *checkpoints, self.recorder]
+            self.recorder = RunRecorder(self._planned(run), run.folder, convergence, metrics)
+            callbacks.append(RandomStateCallback())
+            if trainer.get("enable_checkpointing") is not False:
+                folder = (run.folder / CHECKPOINTS["last"]).parent
+                callbacks += [BestCheckpoint(folder, convergence.monitor, convergence.mode), LastCheckpoint(folder)]
+            callbacks.append(self.recorder)
         else:
             kwargs["logger"] = False
-        return super().instantiate_trainer(callbacks=callbacks, plugins=[*plugins, AtomicCheckpointIO()], **kwargs)
+        plugins = [*_list(trainer.get("plugins")), AtomicCheckpointIO()]
+        with told_in_one_line("building the trainer"):
+            return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
 
     def _open_folder(self, run: RunOptions) -> None:
         """Make the run's folder and write `config.yaml`, from which alone the run can be repeated or continued."""
@@ -169,7 +192,7 @@ class Training(LightningCLI):
     def _other_loggers(self, run: RunOptions, trainer: dict[str, Any]) -> list[Any]:
         configured = trainer.get("logger")
         if configured not in (None, True, False):
-            return list(configured) if isinstance(configured, list) else [configured]
+            return _list(configured)
         if configured is False or not run.wandb or trainer.get("fast_dev_run"):
             return []
         config = yaml.safe_load(self._parser("fit").dump(self.config["fit"], skip_none=False))
@@ -178,36 +201,50 @@ class Training(LightningCLI):
             run.project,
             run.title or str(run.name),
             run.wandb_id or f"{run.name}-{run.id}",
-            config,
+            wandb_columns(self._planned(run), config),
             run.group,
             run.job_type,
             run.tags,
         )
-        logger.log_hyperparams({"parameters": self.model.parameter_count, "flops": self.model.flops})
         return [logger]
 
     def _planned(self, run: RunOptions) -> RunResult:
         model, config = self.model, self.config["fit"]
+        network = getattr(model, "network", None)
         return RunResult(
             name=str(run.name),
             id=str(run.id),
-            data=type(self.datamodule).__name__,
-            backbone=type(model.network).__name__,
-            kind=model.kind,
-            kind_options=model.kind_options,
-            widths=list(model.widths),
-            budget=model.budget,
-            parameters=model.parameter_count,
-            flops=model.flops,
+            data="" if self.datamodule is None else type(self.datamodule).__name__,
+            model=type(model).__name__,
+            backbone="" if network is None else type(network).__name__,
+            kind=getattr(model, "kind", ""),
+            kind_options=dict(getattr(model, "kind_options", {})),
+            widths=list(getattr(model, "widths", ())),
+            budget=getattr(model, "budget", None),
+            parameters=count_parameters(model),
+            flops=flops_of(model),
             seed=config.seed_everything,
             group=run.group,
             job_type=run.job_type,
+            test_metric=run.test_metric,
         )
 
+    def fit(self, **kwargs: Any) -> None:
+        """Train; what goes wrong before the first step is a matter of the settings, and told in one line."""
+        try:
+            self.trainer.fit(**kwargs)
+        except (UserError, MemoryError, OSError):
+            raise
+        except Exception as error:
+            if self.trainer.global_step:
+                raise
+            raise UserError(f"the training cannot begin: {cause_of(error)}") from error
+
     def after_fit(self) -> None:
-        """Test the finished model, and write the result."""
+        """Test the finished model, if it can be tested, and write the result."""
         assert self.recorder is not None
-        if self._get(self.config, "run").test:
+        testable = is_overridden("test_step", self.model) and has_loader("test_dataloader", self.model, self.datamodule)
+        if self._get(self.config, "run").test and testable:
             self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
         self.recorder.finish(self.trainer)
         hint = None
@@ -230,7 +267,7 @@ class Training(LightningCLI):
         """Predict, and write the file."""
         kwargs["return_predictions"] = True
         output = Path(self._get(self.config, "output"))
-        batches = cast("list[Tensor]", self.trainer.predict(**kwargs) or [])
+        batches = self.trainer.predict(**kwargs) or []
         self.show_predictions(output, write_predictions(output, batches, self.datamodule))
 
     def shown_callbacks(self, trainer: Mapping[str, Any]) -> list[pl.Callback]:
@@ -247,28 +284,18 @@ class Training(LightningCLI):
         """Show that predictions were written; here not at all."""
 
 
+def _list(value: Any) -> list[Any]:
+    """What may be given as one, several or none."""
+    return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _last(path: str) -> str:
+    return path.rsplit(".", 1)[-1]
+
+
 def _name_classes(config: Any) -> None:
     """Let a folder of unsorted images have the classes that the checkpoint was trained on."""
-    folder = config.data.class_path.rsplit(".", 1)[-1] == "ImageFolder"
+    folder = config.get("data") is not None and _last(config.data.class_path) == "ImageFolder"
     if folder and config.data.init_args.class_names is None and config.ckpt_path is not None:
         checkpoint = AtomicCheckpointIO().load_checkpoint(config.ckpt_path)
         config.data.init_args.class_names = checkpoint.get("ImageFolder", {}).get("class_names")
-
-
-def _checkpoints(folder: Path) -> list[ModelCheckpoint]:
-    """Keep the best network and the state to continue from.
-
-    One callback's `save_last` would write the latter only with a new best.
-    """
-    best, last = (
-        ModelCheckpoint(
-            dirpath=(folder / CHECKPOINTS[name]).parent,
-            filename=name,
-            monitor=monitor,
-            mode="max",
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )
-        for name, monitor in (("best", "val/accuracy"), ("last", None))
-    )
-    return [best, last]

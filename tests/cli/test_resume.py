@@ -104,7 +104,7 @@ def kill(moment: Callable[[], object], *resume: str) -> None:
 def without_clock(value: Any) -> Any:
     """A nested state without seconds, dates, and the names and paths of the run."""
     if isinstance(value, dict):
-        skipped = ("seconds", "started", "git_commit", "path", "name", "ModelCheckpoint")
+        skipped = ("seconds", "started", "git_commit", "path", "name", "BestCheckpoint", "LastCheckpoint")
         return {k: without_clock(v) for k, v in value.items() if not any(word in str(k) for word in skipped)}
     return [without_clock(v) for v in value] if isinstance(value, (list, tuple)) else value
 
