@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -11,13 +12,15 @@ from typing import BinaryIO
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to disk, then rename it to `path`.
 
-    Whoever reads `path`, at any moment and after any crash, finds the old content or the new.
+    Whoever reads `path`, at any moment and after any crash, finds the old content or the new. The temporary file has
+    a name that no other thread, process or host can have, and is gone when writing fails; a killed process leaves one
+    that matches `.*.tmp`.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")  # without the target's name, which may be as long as any
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import fnmatch
+import multiprocessing
 import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,6 +55,108 @@ def test_the_content_is_complete_before_it_has_its_name(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "replace", watching)
     write_text(tmp_path / "a.txt", "all of it")
     assert replaced == [b"all of it"]
+
+
+class Disk:
+    """A file that takes so many bytes and then fails, as a full disk does."""
+
+    def __init__(self, file: BinaryIO, room: int) -> None:
+        self.file, self.room = file, room
+
+    def write(self, data: bytes) -> int:
+        self.file.write(data[: self.room])
+        self.room -= len(data)
+        if self.room < 0:
+            raise OSError(28, "No space left on device")
+        return len(data)
+
+
+@settings(max_examples=40)
+@given(chunks=st.lists(st.binary(max_size=50), max_size=6), data=st.data())
+def test_wherever_writing_fails_the_old_content_stays_alone(
+    tmp_path_factory: pytest.TempPathFactory, chunks: list[bytes], data: st.DataObject
+) -> None:
+    file = tmp_path_factory.mktemp("disk") / "a.bin"
+    write_text(file, "old")
+    room = data.draw(st.integers(0, sum(map(len, chunks))))
+
+    def fill(stream: BinaryIO) -> None:
+        disk = Disk(stream, room)
+        for chunk in chunks:
+            disk.write(chunk)
+
+    if room < sum(map(len, chunks)):
+        with pytest.raises(OSError, match="No space left"):
+            write_atomically(file, fill)
+        assert file.read_text() == "old"
+    else:
+        write_atomically(file, fill)
+        assert file.read_bytes() == b"".join(chunks)
+    assert [f.name for f in file.parent.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
+def test_a_system_call_that_fails_leaves_the_old_content_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: BaseException
+) -> None:
+    write_text(tmp_path / "a.txt", "old")
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(type(error)):
+        write_text(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert [f.name for f in tmp_path.iterdir()] == ["a.txt"]
+
+
+def write_versions(file: Path, writer: int, versions: int) -> None:
+    for version in range(versions):
+        write_atomically(file, lambda stream: [stream.write(b"%d:%d\n" % (writer, version)) for _ in range(500)])  # noqa: B023
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [ThreadPoolExecutor, pytest.param(ProcessPoolExecutor, marks=pytest.mark.slow)],
+    ids=["threads", "processes"],
+)
+def test_of_several_writers_at_once_each_reader_sees_one_whole(tmp_path: Path, pool: type[Executor]) -> None:
+    file, writers, versions = tmp_path / "a.txt", 4, 25
+    write_versions(file, 0, 1)
+    options = {"mp_context": multiprocessing.get_context("spawn")} if pool is ProcessPoolExecutor else {}
+    with pool(writers, **options) as executor:  # type: ignore[call-arg]
+        running = [executor.submit(write_versions, file, writer, versions) for writer in range(writers)]
+        seen: set[bytes] = set()
+        while not all(future.done() for future in running):
+            lines = file.read_bytes().split()
+            assert len(lines) == 500
+            assert len(set(lines)) == 1
+            seen.update(lines)
+        for future in running:
+            future.result()
+    assert file.read_bytes().split()[0] in {b"%d:%d" % (writer, versions - 1) for writer in range(writers)}
+    assert [f.name for f in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_name_as_long_as_names_may_be_can_be_written(tmp_path: Path) -> None:
+    write_text(tmp_path / ("n" * 255), "x")
+    assert [len(f.name) for f in tmp_path.iterdir()] == [255]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_a_writer_that_is_killed_leaves_the_old_content_and_a_file_known_by_its_name(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    program = (
+        "import os, signal; from lit_adaptconv.files import write_atomically\n"
+        "write_atomically('a.txt', lambda f: (f.write(b'half'), f.flush(), os.kill(os.getpid(), signal.SIGKILL)))"
+    )
+    killed = subprocess.run([sys.executable, "-c", program], cwd=tmp_path)
+    assert killed.returncode == -signal.SIGKILL
+    assert (tmp_path / "a.txt").read_text() == "old"
+    (left,) = (f.name for f in tmp_path.iterdir() if f.name != "a.txt")
+    assert fnmatch.fnmatch(left, ".*.tmp")
 
 
 def test_a_checkpoint_is_read_back(tmp_path: Path) -> None:

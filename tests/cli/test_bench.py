@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from adaptconv_cli.main import main
 
-from lit_adaptconv.measure import measure
+from lit_adaptconv.measure import benchmark
 
 SMALL = ["--batch_size", "2", "--in_channels", "2", "--out_channels", "2", "--image_size", "6", "--rounds", "2"]
 
@@ -16,7 +16,7 @@ SMALL = ["--batch_size", "2", "--in_channels", "2", "--out_channels", "2", "--im
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the process that measures peaks, which has tests of its own."""
-    monkeypatch.setattr(measure, "peak_of_steps", lambda candidates, *_: [None] * len(candidates))
+    monkeypatch.setattr(benchmark, "peak_of_steps", lambda candidates, *_: [None] * len(candidates))
     monkeypatch.setenv("COLUMNS", "200")
 
 

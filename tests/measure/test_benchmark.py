@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from lit_adaptconv.measure import measure as measuring
+from lit_adaptconv.measure import benchmark as measuring
 from lit_adaptconv.measure.benchmark import Benchmark, measure, prepare, turns
 from lit_adaptconv.measure.candidate import STANDARD, Candidate, Shape
 
