@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
-from pathlib import Path
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 
-from lit_adaptconv.data.base import ImageData
-from lit_adaptconv.data.download import download_dataset, require_files
+from lit_adaptconv.data.published import PublishedImages
 from lit_adaptconv.data.source import ResidentImages, Split
 from lit_adaptconv.errors import UserError
 
+NAMES = "airplane automobile bird cat deer dog frog horse ship truck"
 FINE_NAMES = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
 caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
@@ -26,7 +23,7 @@ willow_tree wolf woman worm
 """
 
 
-class CIFAR10(ImageData):
+class CIFAR10(PublishedImages):
     """60,000 colour images, 32×32, in ten classes: 50,000 to train and validate with, 10,000 to test with.
 
     Source: Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*, 2009.
@@ -47,20 +44,10 @@ class CIFAR10(ImageData):
         UserError: an argument is out of its range; later, files are missing, truncated or of another kind.
     """
 
+    dataset = "CIFAR10"
     in_channels = 3
     image_size = (32, 32)
-    class_names: ClassVar[list[str]] = [
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
-    ]
+    class_names: ClassVar[list[str]] = NAMES.split()
     mean = (0.4914, 0.4822, 0.4465)
     std = (0.2470, 0.2435, 0.2616)
 
@@ -76,22 +63,7 @@ class CIFAR10(ImageData):
         download: bool = False,
         eval_batch_size: int | None = None,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            val_size=val_size,
-            seed=seed,
-            shift=shift,
-            flip=flip,
-            drop_last=drop_last,
-            eval_batch_size=eval_batch_size,
-        )
-        self.root = root
-        self.download = download
-
-    def prepare_data(self) -> None:
-        """Fetch what is missing, where that is asked for."""
-        if self.download:
-            download_dataset(type(self).__name__, self.root)
+        super().__init__(root, batch_size, val_size, seed, shift, flip, drop_last, download, eval_batch_size)
 
     def load(self, part: Literal["train", "test"]) -> Split:
         """Read the images and labels of one part.
@@ -99,26 +71,25 @@ class CIFAR10(ImageData):
         Raises:
             UserError: a file is missing, or its MD5 sum is not that of the original.
         """
-        from torchvision import datasets  # takes a second to import
-
-        known = getattr(datasets, type(self).__name__)
-        folder = Path(self.root) / known.base_folder
-        sums: dict[str, str] = dict(known.train_list if part == "train" else known.test_list)
-        require_files(type(self).__name__, self.root, folder, list(sums))
-        pixels, labels = [], []
-        for name, expected in sums.items():
-            content = (folder / name).read_bytes()
-            # checked before unpickling, which would run whatever a foreign file says
-            if (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != expected:
-                raise UserError(
-                    f"{folder / name}: truncated or not the original, the MD5 sum of its {len(content):,} bytes is "
-                    f"{found}, expected {expected}"
-                )
-            batch = pickle.loads(content, encoding="latin1")
-            pixels.append(batch["data"])
-            labels.extend(batch["labels" if "labels" in batch else "fine_labels"])
-        images = torch.from_numpy(np.concatenate(pixels).reshape(-1, 3, 32, 32))
-        return Split.whole(ResidentImages(images, torch.tensor(labels, dtype=torch.int64)))
+        known = self._torchvision()
+        wanted, other = ("train_list", "test_list") if part == "train" else ("test_list", "train_list")
+        sums = dict(getattr(known, wanted))
+        files = self._find(known.base_folder, sums)
+        # torchvision would also ask for the files of the other part, and for one that names the classes
+        reader = type(self.dataset, (known,), {other: [], "_load_meta": lambda _: None})
+        try:
+            read = reader(self.root, train=part == "train")  # compares the MD5 sums before it unpickles
+        except RuntimeError as error:
+            for file in files:
+                found = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+                if found != sums[file.name]:
+                    raise UserError(
+                        f"{file}: truncated or not the original, the MD5 sum of its {file.stat().st_size:,} bytes is "
+                        f"{found}, expected {sums[file.name]}"
+                    ) from error
+            raise
+        images = torch.from_numpy(read.data).permute(0, 3, 1, 2)
+        return Split.whole(ResidentImages(images, torch.tensor(read.targets)))
 
 
 class CIFAR100(CIFAR10):
@@ -127,6 +98,7 @@ class CIFAR100(CIFAR10):
     The fine labels, in the folder `cifar-100-python`; arguments, errors and source are those of `CIFAR10`.
     """
 
+    dataset = "CIFAR100"
     class_names: ClassVar[list[str]] = FINE_NAMES.split()
     mean = (0.5071, 0.4865, 0.4409)
     std = (0.2673, 0.2564, 0.2762)

@@ -60,7 +60,8 @@ def test_the_class_names_are_distinct_and_as_many_as_the_name_says() -> None:
 def test_a_truncated_file_is_refused_before_it_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_cifar(tmp_path, "CIFAR10", monkeypatch) / "test_batch"
     path.write_bytes(path.read_bytes()[:1000])
-    monkeypatch.setattr(pickle, "loads", lambda *_, **__: pytest.fail("unpickled"))
+    for name in ("load", "loads"):
+        monkeypatch.setattr(pickle, name, lambda *_, **__: pytest.fail("unpickled"))
     with pytest.raises(UserError, match="truncated or not the original, the MD5 sum of its 1,000 bytes is") as caught:
         CIFAR10(root=str(tmp_path)).setup("test")
     assert str(caught.value).startswith(f"{path}: ")
@@ -73,3 +74,23 @@ def test_a_missing_file_is_named_with_the_command_that_fetches_it(
     (folder / "data_batch_3").unlink()
     with pytest.raises(UserError, match=r"CIFAR10 not found: .* holds no data_batch_3; `adaptconv fit --data CIFAR10"):
         CIFAR10(root=str(tmp_path)).setup("fit")
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (pytest.fail, ("code of the file ran",))
+
+
+@pytest.mark.parametrize(("module", "name"), [(CIFAR10, "CIFAR10"), (CIFAR100, "CIFAR100")])
+def test_no_file_of_another_origin_runs_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: type[CIFAR10], name: str
+) -> None:
+    folder = write_cifar(tmp_path, name, monkeypatch)
+    known = getattr(torchvision.datasets, name)
+    (folder / known.meta["filename"]).write_bytes(pickle.dumps(Evil()))
+    assert len(module(root=str(tmp_path)).load("train").labels)  # the names of the classes are not read
+    for file, _ in known.train_list:
+        (folder / file).write_bytes(pickle.dumps(Evil()))
+        with pytest.raises(UserError, match="not the original"):
+            module(root=str(tmp_path)).load("train")
+    assert len(module(root=str(tmp_path)).load("test").labels)  # nor is the other part

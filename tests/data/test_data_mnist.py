@@ -1,3 +1,4 @@
+import contextlib
 import struct
 from pathlib import Path
 
@@ -5,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lit_adaptconv.data import MNIST, FashionMNIST
-from lit_adaptconv.data.idx import read_idx
 from lit_adaptconv.errors import UserError
 
 
@@ -82,11 +84,15 @@ def test_download_asks_torchvision_and_reports_a_failure_in_one_line(
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
-        ("images-idx3", lambda old: old[:-100], "truncated, 15,596 bytes where a header of 20×28×28 needs 15,696"),
-        ("images-idx3", lambda old: old[:10], "truncated, 10 bytes are too few for an IDX header of 16"),
-        ("images-idx3", lambda old: old + b"x", "too long"),
-        ("images-idx3", lambda old: b"\x1f\x8b" + old[2:], "not an IDX file .*begins with 1f 8b 08 03"),
-        ("labels-idx1", lambda old: b"<html><head>", "not an IDX file .*expected 00 00 08 01"),
+        (
+            "images-idx3",
+            lambda old: old[:-100],
+            r"truncated or not the original, 15,596 bytes cannot be read \(shape '\[20, 28, 28\]' is invalid",
+        ),
+        ("images-idx3", lambda old: old[:10], "truncated or not the original, 10 bytes cannot be read"),
+        ("images-idx3", lambda old: old + b"x", "not the original, 15,697 bytes cannot be read"),
+        ("images-idx3", lambda old: b"\x1f\x8b" + old[2:], "not the original, 15,696 bytes cannot be read"),
+        ("labels-idx1", lambda old: b"<html><head>", "not the original, 12 bytes cannot be read"),
         ("labels-idx1", lambda old: struct.pack(">II", 0x801, 3) + b"\0\1\2", "holds 3 labels for the 20 images"),
         ("labels-idx1", lambda old: old[:-1] + b"\x0a", "holds the label 10, expected 0 to 9"),
         (
@@ -107,7 +113,36 @@ def test_a_truncated_or_foreign_file_is_one_line_that_names_it(
     assert "\n" not in str(caught.value)
 
 
-def test_read_idx_returns_what_was_written(tmp_path: Path) -> None:
-    array = np.random.default_rng(0).integers(0, 256, (3, 4, 5), np.uint8)
-    write_idx(tmp_path / "x", array)
-    assert np.array_equal(read_idx(tmp_path / "x", 3).numpy(), array)
+@settings(max_examples=60)
+@given(
+    name=st.sampled_from(["images-idx3", "labels-idx1"]),
+    keep=st.integers(0, 60),
+    added=st.binary(max_size=40),
+)
+def test_any_other_bytes_are_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, name: str, keep: int, added: bytes
+) -> None:
+    root = tmp_path_factory.mktemp("mnist")
+    path = write_mnist(root, test=5) / f"t10k-{name}-ubyte"
+    original = path.read_bytes()
+    path.write_bytes(original[:keep] + added)
+    if path.read_bytes() == original:
+        return
+    with (
+        contextlib.suppress(UserError)
+        if len(path.read_bytes()) == len(original)
+        else pytest.raises(UserError) as caught
+    ):
+        labels = MNIST(root=str(root)).load("test").labels  # as many as there were
+        assert name == "labels-idx1"
+        assert set(labels.tolist()) <= set(range(10))
+    if caught is not None:
+        assert str(caught.value).startswith(f"{path}: ")
+        assert "\n" not in str(caught.value)
+
+
+def test_the_files_of_one_part_are_enough_for_it(tmp_path: Path) -> None:
+    folder = write_mnist(tmp_path)
+    for file in folder.glob("train-*"):
+        file.unlink()
+    assert len(MNIST(root=str(tmp_path)).load("test").labels) == 20
