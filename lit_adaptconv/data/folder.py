@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from lit_adaptconv.data.base import ImageData
 from lit_adaptconv.data.cache import cached_images
-from lit_adaptconv.data.decode import GREY, Pixels, decode, open_image
+from lit_adaptconv.data.decode import GREY, Pixels, decode, grey_bits, naming_all_broken, open_image
 from lit_adaptconv.data.listing import Listing, list_folder
 from lit_adaptconv.data.source import ImageSource, ResidentImages, Split
 from lit_adaptconv.data.split import stratified_split
@@ -20,20 +21,22 @@ from lit_adaptconv.data.stream import StreamedImages
 from lit_adaptconv.errors import UserError
 
 IN_MEMORY_BYTES = 2 * 2**30
+GREY_SAMPLE = 256  # images whose largest value tells how many bits of grey there are
 STATISTICS_SAMPLE = 1024  # images that mean and std are estimated from where they are not in memory
 
 
 class ImageFolder(ImageData):
     """Images of any format PIL reads, sorted into one folder for each class.
 
-    `root` holds either `train/<class>/…` and, if there are any, `val/<class>/…` and `test/<class>/…`; or the class
-    folders themselves. What is missing is held out of the training images: first a test set, stratified and the same
-    whatever the seed, then the validation set, stratified and drawn from the seed. For `predict` (alone), `root` may
-    also hold images without class folders; their labels are -1.
+    `root` holds either `train/<class>/…` and, if there are any, `val/<class>/…` and `test/<class>/…` (or `Training`,
+    `valid`, `validation`, `test_set` and the like); or the class folders themselves. What is missing is held out of the
+    training images: first a test set, stratified and the same whatever the seed, then the validation set, stratified
+    and drawn from the seed. For `predict` (alone), `root` may also hold images without class folders; their labels are
+    -1. Hidden files, links to what is there anyway and files that are no images are left out, and a warning counts
+    them. Transparency is dropped, unless a drawing is in it alone.
 
     Images that fit into memory are decoded once, in the user's cache folder (`$XDG_CACHE_HOME/lit_adaptconv`, else
-    `~/.cache/lit_adaptconv`), and used as they are but for `shift` and `flip`. Others are decoded in every epoch by
-    worker processes, and training sees random crops of them (see `StreamedImages`) before `shift` and `flip`.
+    `~/.cache/lit_adaptconv`). Others are decoded in every epoch by worker processes.
 
     Args:
         root: the folder.
@@ -54,9 +57,12 @@ class ImageFolder(ImageData):
         flip: whether a training image is mirrored left to right half of the time: right for photographs of things,
             wrong for writing.
         drop_last: whether an incomplete last training batch is left out.
-        in_memory: whether all images are held in memory; None: if they take at most 2 GiB.
+        in_memory: whether all images are held in memory; None: if they take at most 2 GiB. With False, training sees
+            random crops (see `StreamedImages`) before `shift` and `flip`.
         num_workers: processes that decode images that are not in memory.
         eval_batch_size: images per batch in evaluation; None: `batch_size`.
+        grey_bits: how many bits the values of images with more than 8 bits of grey use, such as 12; the upper 8 are
+            taken. None: as many as the largest value in 256 of the images needs, rounded up to an even number.
 
     Raises:
         UserError: an argument is out of its range; later, the folder is missing or empty, there are fewer than two
@@ -81,6 +87,7 @@ class ImageFolder(ImageData):
         in_memory: bool | None = None,
         num_workers: int = 4,
         eval_batch_size: int | None = None,
+        grey_bits: int | None = None,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -97,6 +104,10 @@ class ImageFolder(ImageData):
             raise UserError(f"in_channels must be 1 (grey) or 3 (colour), got {in_channels}")
         if test_size <= 0 or (test_size > 1 and test_size != int(test_size)):
             raise UserError(f"test_size must be a fraction between 0 and 1 or a count of images, got {test_size}")
+        if len(set(class_names or [])) < len(class_names or []):
+            raise UserError(f"class_names must differ from each other, got {', '.join(class_names or [])}")
+        if grey_bits is not None and grey_bits < 8:
+            raise UserError(f"grey_bits must be at least 8, got {grey_bits}")
         if num_workers < 0:
             raise UserError(f"num_workers must be at least 0, got {num_workers}")
         if std is not None and min(std, default=0) <= 0:
@@ -110,6 +121,7 @@ class ImageFolder(ImageData):
         self._class_names = class_names
         self._mean = mean
         self._std = std
+        self._grey_bits = grey_bits
 
     @property
     def in_channels(self) -> int:
@@ -171,14 +183,15 @@ class ImageFolder(ImageData):
         return pool, Split(pool.source, torch.arange(begin, begin + len(self._listing.val)))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what evaluation elsewhere needs: classes, mean and standard deviation."""
-        return {"class_names": self.class_names, "mean": list(self.mean), "std": list(self.std)}
+        """Return what evaluation elsewhere needs: classes, mean, standard deviation and bits of grey."""
+        state = {"class_names": self.class_names, "mean": list(self.mean), "std": list(self.std)}
+        return {**state, "grey_bits": self._pixels.grey_bits}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over mean and standard deviation, where none were given.
 
         Raises:
-            UserError: the classes are others.
+            UserError: the classes are others, or another number of bits of grey was used.
         """
         known = state_dict["class_names"]
         self._class_names = self._class_names or known
@@ -186,6 +199,12 @@ class ImageFolder(ImageData):
             raise UserError(
                 f"the checkpoint knows the classes {', '.join(known)}, but {self.root} has "
                 f"{', '.join(self.class_names)}; --data.class_names sets their order"
+            )
+        used, bits = state_dict.get("grey_bits", 16), self._pixels.grey_bits  # older checkpoints always used 16
+        if used and bits and used != bits:
+            raise UserError(
+                f"the checkpoint was trained on images of {used} bits of grey, those in {self.root} have {bits}; "
+                f"--data.grey_bits {used} reads them alike"
             )
         self._mean = self._mean or state_dict["mean"]
         self._std = self._std or state_dict["std"]
@@ -201,10 +220,13 @@ class ImageFolder(ImageData):
 
     @cached_property
     def _pixels(self) -> Pixels:
-        first = open_image(self._listing.files[0].path)
+        paths = [file.path for file in self._listing.files]
+        with naming_all_broken(paths):
+            first = open_image(paths[0])
+            bits = self._grey_bits or grey_bits(paths[:: math.ceil(len(paths) / GREY_SAMPLE)])
         height, width = self._image_size or (first.height, first.width)
         channels = self._in_channels or (1 if first.mode in GREY else 3)
-        return Pixels(channels, height, width, resize=self._image_size is not None)
+        return Pixels(channels, height, width, self._image_size is not None, bits)
 
     @property
     def _fits(self) -> bool:
@@ -216,7 +238,7 @@ class ImageFolder(ImageData):
     def _source(self) -> ImageSource:
         files = self._listing.files
         if not self._fits:
-            return StreamedImages(files, self._pixels, self.num_workers)
+            return StreamedImages(files, self._pixels, self.num_workers, random_crops=self.in_memory is False)
         labels = torch.tensor([file.label for file in files], dtype=torch.int64)
         return ResidentImages(torch.from_numpy(cached_images(files, self._pixels)), labels)
 
@@ -237,5 +259,7 @@ class ImageFolder(ImageData):
             images = self._source.images
             return channel_statistics((images[chunk].numpy() for chunk in torch.split(pool, 1024)), self.in_channels)
         chosen = np.unique(np.linspace(0, len(pool) - 1, STATISTICS_SAMPLE).astype(int))
-        files = [self._listing.files[index] for index in pool[chosen].tolist()]
-        return channel_statistics((decode(file.path, self._pixels)[None] for file in files), self.in_channels)
+        paths = [file.path for file in self._listing.files]
+        with naming_all_broken(paths):
+            sample = (decode(paths[index], self._pixels)[None] for index in pool[chosen].tolist())
+            return channel_statistics(sample, self.in_channels)

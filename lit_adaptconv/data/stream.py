@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lit_adaptconv.data.decode import Pixels, decode
+from lit_adaptconv.data.decode import Pixels, decode, naming_all_broken
 from lit_adaptconv.data.listing import ImageFile
 from lit_adaptconv.data.order import generator
 from lit_adaptconv.errors import UserError
@@ -18,22 +18,22 @@ Sample = tuple[Tensor, int]
 
 
 class StreamedImages:
-    """Images too many for memory.
-
-    In training a random part of the image, 8 % to all of its area at a ratio of 3/4 to 4/3, is scaled to the size (the
-    crop of Szegedy et al., *Going Deeper with Convolutions*, 2015); it depends on (seed, epoch, image) alone. In
-    evaluation the image is scaled to cover the size and cropped at the centre.
+    """Images too many for memory, scaled to cover the size and cropped at the centre.
 
     Args:
         files: the images.
         pixels: what they are turned into.
         num_workers: processes that decode; 0: this one does.
+        random_crops: whether in training a random part of the image, 8 % to all of its area at a ratio of 3/4 to 4/3,
+            is scaled to the size instead (the crop of Szegedy et al., *Going Deeper with Convolutions*, 2015); it
+            depends on (seed, epoch, image) alone.
     """
 
-    def __init__(self, files: Sequence[ImageFile], pixels: Pixels, num_workers: int) -> None:
+    def __init__(self, files: Sequence[ImageFile], pixels: Pixels, num_workers: int, random_crops: bool) -> None:
         self.files = files
         self.pixels = pixels
         self.num_workers = num_workers
+        self.random_crops = random_crops
         self.labels = torch.tensor([file.label for file in files], dtype=torch.int64)
 
     def fetch(
@@ -45,7 +45,7 @@ class StreamedImages:
             UserError: an image cannot be decoded.
         """
         loader = DataLoader(
-            Decoded(self.files, self.pixels, key),
+            Decoded(self.files, self.pixels, key if self.random_crops else None),
             batch_sampler=[indices[begin:end].tolist() for begin, end in pairwise(edges)],
             num_workers=self.num_workers,
             collate_fn=collate,
@@ -54,7 +54,8 @@ class StreamedImages:
         )
         for batch in loader:
             if isinstance(batch, UserError):
-                raise batch
+                with naming_all_broken([file.path for file in self.files]):
+                    raise batch
             images, labels = batch
             yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 

@@ -132,8 +132,6 @@ def test_any_format_is_read_and_the_first_image_sets_the_channels(
     for folder in "ab":
         save(tmp_path / folder / name, array)
         save(tmp_path / folder / f"z{name}", array)
-        (tmp_path / folder / "notes.txt").write_text("no image")
-        (tmp_path / folder / f".{name}").write_text("no image")
     data = setup(ImageFolder(str(tmp_path), val_size=1, test_size=0.5), "test")
     assert data.in_channels == channels
     if name.endswith(("png", "BMP", "tiff")):
@@ -297,7 +295,7 @@ class TestCache:
         def full(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(np, "savez", full)
+        monkeypatch.setattr(os, "fsync", full)
         data = ImageFolder(str(folder))
         with pytest.warns(UserWarning, match="cannot be kept in .*: No space left on device"):
             data.prepare_data()
@@ -306,11 +304,11 @@ class TestCache:
     def test_a_progress_bar_is_shown_if_decoding_takes_long(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        from lit_adaptconv.data import cache
+        from lit_adaptconv.data import decode
 
         ImageFolder(str(folder), image_size=3).prepare_data()
         assert capsys.readouterr().out == ""
-        monkeypatch.setattr(cache, "PATIENCE", 0.0)
+        monkeypatch.setattr(decode, "PATIENCE", 0.0)
         ImageFolder(str(folder)).prepare_data()
         assert "decoding images" in capsys.readouterr().out
 
