@@ -88,8 +88,8 @@ class Tree:
     def excuse(self) -> str:
         """What was left out, for a sentence about images that are missing."""
         counts = self.left_out.most_common()
-        if rest := sum(count for _, count in counts[9:]):
-            counts[9:] = [("others", rest)]
+        if rest := sum(count for _, count in counts[19:]):
+            counts[19:] = [("others", rest)]
         return f"; left out: {', '.join(f'{kind} ({count:,})' for kind, count in counts)}" if counts else ""
 
 
