@@ -14,7 +14,7 @@ import torch
 
 from lit_adaptconv.export import onnx
 from lit_adaptconv.layers import KINDS
-from lit_adaptconv.measure.latency import alternate
+from lit_adaptconv.measure.timing import Task, in_turns
 from lit_adaptconv.models.backbones import LeNet5
 
 WIDTHS = {"standard": (6, 16, 120, 84), "adaptive": (5, 13, 108, 75)}
@@ -36,12 +36,12 @@ def main() -> None:
     ratios = []
     with torch.inference_mode():
         for _ in range(options.rounds):
-            calls = [partial(network, image), partial(run, image)]
-            eager, exported = alternate(calls, 1, torch.device("cpu"), options.seconds)
-            ratios.append(exported.seconds / eager.seconds)
+            tasks = [Task(partial(network, image)), Task(partial(run, image))]
+            eager, exported = in_turns(tasks, seconds=options.seconds)
+            ratios.append(exported.over(eager).median)
             print(
-                f"PyTorch {1e3 * eager.seconds:.3f} ms, onnxruntime {1e3 * exported.seconds:.3f} ms (medians, "
-                f"n = {eager.calls} each): {ratios[-1]:.3f}"
+                f"PyTorch {1e3 * eager.spread.median:.3f} ms, onnxruntime {1e3 * exported.spread.median:.3f} ms "
+                f"(medians, n = {len(eager.seconds)} each): {ratios[-1]:.3f}"
             )
     print(
         f"LeNet-5, {options.kind}, batch 1, {options.threads} thread: onnxruntime / PyTorch = "

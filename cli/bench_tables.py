@@ -6,9 +6,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lit_adaptconv.measure.benchmark import Benchmark, Limit, Measured, Split
+from lit_adaptconv.measure.benchmark import MATRIX, Benchmark, MatrixSpeed, MeasuredLayer, StepParts
 from lit_adaptconv.measure.candidate import Shape
-from lit_adaptconv.measure.timing import MATRIX, Spread, Times
+from lit_adaptconv.measure.timing import Spread, Times
 
 
 def print_benchmark(console: Console, found: Benchmark) -> None:
@@ -83,7 +83,7 @@ def _costs(found: Benchmark) -> Table:
     return table
 
 
-def _times(found: Benchmark, index: int, limit: Limit) -> Table:
+def _times(found: Benchmark, index: int, limit: MatrixSpeed) -> Table:
     number = limit.threads
     several = index > 0
     table = _table(
@@ -111,11 +111,11 @@ def _times(found: Benchmark, index: int, limit: Limit) -> Table:
     return table
 
 
-def _speedup(layer: Measured, index: int) -> str:
+def _speedup(layer: MeasuredLayer, index: int) -> str:
     return f"×{layer.timed[0].training.over(layer.timed[index].training).median:.2f}"
 
 
-def _parts(split: Split, limit: Limit) -> Table:
+def _parts(split: StepParts, limit: MatrixSpeed) -> Table:
     title = f"{split.candidate.name}, {_threads(split.threads)}"
     table = _table("Part of a training step", "ms", "share", "at the limit, ms", title=title)
     total = sum(part.seconds for part in split.parts)

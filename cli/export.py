@@ -18,7 +18,7 @@ from lit_adaptconv.export.check import Agreement, Run, compare
 from lit_adaptconv.export.metadata import describe
 from lit_adaptconv.export.quantize import quantize_int8
 from lit_adaptconv.files import write_atomically
-from lit_adaptconv.measure.latency import Latency, alternate
+from lit_adaptconv.measure.timing import Spread, Task, in_turns
 from lit_adaptconv.train.classifier import ImageClassifier
 from lit_adaptconv.train.loading import check_writable, load_trained, network_parser, set_threads
 
@@ -117,7 +117,7 @@ def _print(console: Console, model: ImageClassifier, exported: list[Exported], s
     image = torch.zeros(1, *model.image_shape)
     with torch.inference_mode():
         calls = [partial(model.network, image), *(partial(e.run, image) for e in exported)]
-        latencies = alternate(calls, 1, torch.device("cpu"), seconds)
+        times = in_turns([Task(call) for call in calls], seconds=seconds)
     first = exported[0].agreement
     table = Table("", "PyTorch", *(e.name for e in exported), title=f"{type(model.network).__name__}, {model.kind}")
     for column in table.columns[1:]:
@@ -128,15 +128,15 @@ def _print(console: Console, model: ImageClassifier, exported: list[Exported], s
         *(percent(e.agreement.accuracy) for e in exported),
     )
     table.add_row("Largest difference of a logit", "", *(f"{e.agreement.largest_difference:.1e}" for e in exported))
-    table.add_row("One image, median", *(f"{1000 * latency.seconds:.3g} ms" for latency in latencies))
-    table.add_row("Quartiles", *(_quartiles(latency) for latency in latencies))
-    table.add_row("Ratio to PyTorch", *(f"{latency.seconds / latencies[0].seconds:.2f}" for latency in latencies))
+    table.add_row("One image, median", *(f"{1000 * t.spread.median:.3g} ms" for t in times))
+    table.add_row("Quartiles", *(_quartiles(t.spread) for t in times))
+    table.add_row("Ratio to PyTorch", *(f"{t.over(times[0]).median:.2f}" for t in times))
     console.print(table)
     console.print(
-        f"Timed in turn, n = {latencies[0].calls}, threads: {torch.get_num_threads()}, torch {torch.__version__}.",
+        f"Timed in turn, n = {len(times[0].seconds)}, threads: {torch.get_num_threads()}, torch {torch.__version__}.",
         highlight=False,
     )
 
 
-def _quartiles(latency: Latency) -> str:
-    return f"{1000 * latency.lower:.3g}–{1000 * latency.upper:.3g} ms"
+def _quartiles(spread: Spread) -> str:
+    return f"{1000 * spread.lower:.3g}–{1000 * spread.upper:.3g} ms"

@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.measure.latency import Latency
-from lit_adaptconv.measure.profile import LayerProfile, Profile
+from lit_adaptconv.measure.profile import Latency, LayerProfile, Profile
 from lit_adaptconv.measure.profile import profile as measure
 from lit_adaptconv.train.loading import check_writable, load_trained, network_parser, set_threads
 

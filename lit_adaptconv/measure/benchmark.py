@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import os
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import torch
 
-from lit_adaptconv.measure.candidate import STANDARD, Candidate, Shape, Step
-from lit_adaptconv.measure.count import TRAINING_FACTOR, forward_flops
-from lit_adaptconv.measure.environment import versions
-from lit_adaptconv.measure.memory import Kept, kept_for_backward, peak_of_steps
+from lit_adaptconv.measure.candidate import DTYPES, STANDARD, Candidate, Shape, Step
+from lit_adaptconv.measure.count import TRAINING_FACTOR, count_parameters, forward_flops
+from lit_adaptconv.measure.environment import Machine
+from lit_adaptconv.measure.memory import KeptBytes, kept_for_backward, peak_of_steps
 from lit_adaptconv.measure.parts import VARIANTS, Part, can_be_split, split
-from lit_adaptconv.measure.timing import MATRIX_FLOPS, Task, Times, in_turns, matrix_product
+from lit_adaptconv.measure.timing import Task, Times, in_turns
 
 SCHEMA_VERSION = 1
+MATRIX = 1024
+"""Rows and columns of the matrices whose product gives the machine's speed."""
+MATRIX_FLOPS = 2 * MATRIX**3
 
 
 @dataclass(frozen=True)
-class Timed:
+class LayerTimes:
     """Times of a layer on some number of threads.
 
     Attributes:
@@ -38,7 +37,7 @@ class Timed:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredLayer:
     """One layer.
 
     Attributes:
@@ -53,13 +52,13 @@ class Measured:
     candidate: Candidate
     parameters: int
     flops: int
-    kept: Kept
+    kept: KeptBytes
     peak: int | None
-    timed: tuple[Timed, ...]
+    timed: tuple[LayerTimes, ...]
 
 
 @dataclass(frozen=True)
-class Limit:
+class MatrixSpeed:
     """How fast a large matrix product is on some number of threads."""
 
     threads: int
@@ -70,45 +69,18 @@ class Limit:
         """Its speed, from the median time."""
         return MATRIX_FLOPS / self.product.spread.median
 
-    def training_seconds(self, layer: Measured) -> float:
+    def training_seconds(self, layer: MeasuredLayer) -> float:
         """Time that the three products of a training step would take at this speed."""
         return TRAINING_FACTOR * layer.flops / self.flops_per_second
 
 
 @dataclass(frozen=True)
-class Split:
+class StepParts:
     """The parts of a layer's training step on one number of threads."""
 
     candidate: Candidate
     threads: int
     parts: tuple[Part, ...]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where it was measured.
-
-    Attributes:
-        device: Name of the CPU or GPU.
-        cores: CPU cores that the process may use.
-        system: Operating system.
-        load: Load average of the last minute when measuring began; above the number of threads, others were busy.
-        versions: Versions of Python and packages.
-    """
-
-    device: str
-    cores: int
-    system: str
-    load: float | None
-    versions: dict[str, str]
-
-    @classmethod
-    def here(cls, device: str) -> Machine:
-        """Describe this machine."""
-        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-        numba = {"numba": importlib.metadata.version("numba")}
-        name = _processor() if device == "cpu" else torch.cuda.get_device_name(device)
-        return cls(name, _cores(), platform.platform(), load, versions() | numba)
 
 
 @dataclass(frozen=True)
@@ -118,9 +90,9 @@ class Benchmark:
     shape: Shape
     rounds: int
     machine: Machine
-    limits: tuple[Limit, ...]
-    layers: tuple[Measured, ...]
-    splits: tuple[Split, ...]
+    limits: tuple[MatrixSpeed, ...]
+    layers: tuple[MeasuredLayer, ...]
+    splits: tuple[StepParts, ...]
 
     def to_json(self) -> str:
         """Everything, times of every round included."""
@@ -163,37 +135,39 @@ def measure(
     """
     machine = Machine.here(shape.device)
     peaks = peak_of_steps([step.candidate for step in steps], shape, max(threads))
-    product = matrix_product(shape)
-    tasks = [
-        Task(call, number)
-        for number in threads
-        for call in (product, *(call for step in steps for call in (step.forward, step.training)))
-    ]
-    taken = in_turns(tasks, rounds, advance)
-    each = 1 + 2 * len(steps)
-    by_threads = [taken[i * each : (i + 1) * each] for i in range(len(threads))]
+    calls = [matrix_product(shape), *(call for step in steps for call in (step.forward, step.training))]
+    taken = iter(in_turns([Task(call, number) for number in threads for call in calls], rounds, advance))
+    limits: list[MatrixSpeed] = []
+    times: list[list[LayerTimes]] = [[] for _ in steps]
+    for number in threads:
+        limits.append(MatrixSpeed(number, next(taken)))
+        for own in times:
+            own.append(LayerTimes(number, forward=next(taken), training=next(taken)))
     layers = tuple(
-        Measured(
+        MeasuredLayer(
             candidate=step.candidate,
-            parameters=sum(p.numel() for p in step.layer.parameters() if p.requires_grad),
+            parameters=count_parameters(step.layer),
             flops=shape.batch_size * _flops(step, shape),
             kept=kept_for_backward(step),
             peak=peak,
-            timed=tuple(
-                Timed(number, times[1 + 2 * i], times[2 + 2 * i])
-                for number, times in zip(threads, by_threads, strict=True)
-            ),
+            timed=tuple(own),
         )
-        for i, (step, peak) in enumerate(zip(steps, peaks, strict=True))
+        for step, peak, own in zip(steps, peaks, times, strict=True)
     )
     splits = tuple(
-        Split(step.candidate, number, split(step, number, rounds, advance))
+        StepParts(step.candidate, number, split(step, number, rounds, advance))
         for step in steps
         if can_be_split(step)
         for number in threads
     )
-    limits = tuple(Limit(number, times[0]) for number, times in zip(threads, by_threads, strict=True))
-    return Benchmark(shape, rounds, machine, limits, layers, splits)
+    return Benchmark(shape, rounds, machine, tuple(limits), layers, splits)
+
+
+def matrix_product(shape: Shape) -> Callable[[], object]:
+    """A large matrix product in a shape's type and on its device; it takes `MATRIX_FLOPS`."""
+    a = torch.randn(MATRIX, MATRIX).to(shape.device, DTYPES[shape.dtype])
+    out = torch.empty_like(a)
+    return lambda: torch.mm(a, a, out=out)
 
 
 def _flops(step: Step, shape: Shape) -> int:
@@ -201,15 +175,3 @@ def _flops(step: Step, shape: Shape) -> int:
     layer = step.candidate.build(replace(shape, device="meta"))
     with step.candidate.running():
         return forward_flops(layer, shape.input_shape[1:])
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _processor() -> str:
-    """Name of the processor, where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

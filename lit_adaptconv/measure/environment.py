@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
+
+PACKAGES = (
+    *("lit-adaptconv", "torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "wandb", "numpy"),
+    *("numba", "triton"),
+)
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result depends on."""
-    packages = ("lit-adaptconv", "torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "wandb", "numpy")
     found = {"python": platform.python_version()}
-    for package in packages:
+    for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -37,4 +44,37 @@ def device_name(device: torch.device) -> str:
     """The device as a reader of a table would name it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type} ({platform.processor() or platform.machine()})"
+    return f"{device.type} ({_processor()})"
+
+
+def _processor() -> str:
+    """Name of the processor, as far as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where something was measured.
+
+    Attributes:
+        device: Name of the CPU or GPU.
+        cores: CPU cores that the process may use.
+        system: Operating system.
+        load: Load average of the last minute when measuring began; above the number of threads, others were busy.
+        versions: Versions of Python and packages.
+    """
+
+    device: str
+    cores: int
+    system: str = field(default_factory=platform.platform)
+    load: float | None = field(default_factory=lambda: os.getloadavg()[0] if hasattr(os, "getloadavg") else None)
+    versions: dict[str, str] = field(default_factory=versions)
+
+    @classmethod
+    def here(cls, device: str) -> Machine:
+        """Describe this machine."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return cls(device_name(torch.device(device)), cores)

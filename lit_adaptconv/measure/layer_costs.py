@@ -5,24 +5,21 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, record_function
-from torch.profiler import profile as torch_profile
 
 from lit_adaptconv.measure.count import FlopMeter
-from lit_adaptconv.measure.latency import WARM_UP, synchronise
 
 OUTSIDE = "(outside of layers)"
 """What the network computes or owns in modules that contain layers."""
 
+WARM_UP = 3
+"""Forward passes before the clock counts."""
+
 Layers = dict[nn.Module, str]
-_FORWARD, _LAYER = "adaptconv.forward", "adaptconv.layer:"
 
 
 def layers_of(network: nn.Module) -> Layers:
@@ -126,45 +123,30 @@ def kept_for_training(network: nn.Module, images: Tensor) -> dict[str, int]:
     return kept
 
 
-@contextlib.contextmanager
-def _without_standard_error() -> Iterator[None]:
-    """Hide what PyTorch's profiler tells of itself, which no Python stream carries."""
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
 def time_shares(network: nn.Module, images: Tensor, calls: int = 10) -> dict[str, float]:
-    """Each layer's share of the time of a forward pass, from PyTorch's profiler; they add up to 1.
+    """Each layer's share of the time of a forward pass; they add up to 1.
 
     The network must be in evaluation mode. The device finishes every layer before the next one starts.
     """
-    spans: list[Any] = []
+    from torch.utils.benchmark import timer  # waits for the device; it looks for a compiler when it is imported
 
-    def enter(name: str) -> None:
-        span = record_function(f"{_LAYER}{name}")
-        span.__enter__()  # type: ignore[no-untyped-call]
-        spans.append(span)
+    spent: dict[str, float] = defaultdict(float)
+    began = 0.0
+
+    def enter(_: str) -> None:
+        nonlocal began
+        began = timer()
 
     def leave(name: str, output: Tensor) -> None:
-        synchronise(images.device)
-        spans.pop().__exit__(None, None, None)
+        spent[name] += timer() - began
 
     with torch.inference_mode(), _between(layers_of(network), enter, leave):
         for _ in range(WARM_UP):
             network(images)
-        synchronise(images.device)
-        with _without_standard_error(), torch_profile(activities=[ProfilerActivity.CPU]) as profiler:
-            for _ in range(calls):
-                with record_function(_FORWARD):
-                    network(images)
-                    synchronise(images.device)
-    times = {event.key: event.cpu_time_total for event in profiler.key_averages()}
-    whole = times[_FORWARD]
-    shares = {key.removeprefix(_LAYER): time / whole for key, time in times.items() if key.startswith(_LAYER)}
+        spent.clear()
+        start = timer()
+        for _ in range(calls):
+            network(images)
+        whole = timer() - start
+    shares = {name: seconds / whole for name, seconds in spent.items()}
     return {**shares, OUTSIDE: max(0.0, 1 - math.fsum(shares.values()))}

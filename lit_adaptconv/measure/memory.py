@@ -26,7 +26,7 @@ RETURN_MEMORY = 65536
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptBytes:
     """Bytes of the tensors that autograd keeps for backward, each storage counted once.
 
     Attributes:
@@ -45,7 +45,7 @@ class Kept:
         return self.input + self.parameters + self.other
 
 
-def kept_for_backward(step: Step) -> Kept:
+def kept_for_backward(step: Step) -> KeptBytes:
     """Run forward and count what autograd saves."""
     seen: dict[int, Tensor] = {}  # keeps them alive, so that no address is used twice
 
@@ -61,7 +61,7 @@ def kept_for_backward(step: Step) -> Kept:
     def total(addresses: set[int]) -> int:
         return sum(seen[address].untyped_storage().nbytes() for address in addresses)
 
-    return Kept(
+    return KeptBytes(
         input=total(seen.keys() & {input}),
         parameters=total(seen.keys() & parameters),
         other=total(seen.keys() - parameters - {input}),

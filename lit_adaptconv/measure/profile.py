@@ -13,7 +13,6 @@ from torch import nn
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
 from lit_adaptconv.measure.environment import device_name, versions
-from lit_adaptconv.measure.latency import Latency, measure
 from lit_adaptconv.measure.layer_costs import (
     OUTSIDE,
     kept_for_training,
@@ -22,6 +21,34 @@ from lit_adaptconv.measure.layer_costs import (
     shapes_and_flops,
     time_shares,
 )
+from lit_adaptconv.measure.timing import Task, Times, in_turns
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds of a forward pass.
+
+    Attributes:
+        batch_size: Images in the batch.
+        seconds: Median.
+        lower: First quartile.
+        upper: Third quartile.
+        calls: Turns that were timed.
+        throughput: Images a second, at the median.
+    """
+
+    batch_size: int
+    seconds: float
+    lower: float
+    upper: float
+    calls: int
+    throughput: float
+
+    @classmethod
+    def of(cls, times: Times, batch_size: int) -> Latency:
+        """Summarise the times of a batch."""
+        s = times.spread
+        return cls(batch_size, s.median, s.lower, s.upper, len(times.seconds), batch_size / s.median)
 
 
 @dataclass(frozen=True)
@@ -124,8 +151,9 @@ def profile(
             (OUTSIDE, ""),
         ]
     ]
+    sizes = (1, batch_size)
     with torch.inference_mode():
-        latency = tuple(measure(partial(network, images[:size]), size, device, seconds) for size in (1, batch_size))
+        times = in_turns([Task(partial(network, images[:size])) for size in sizes], seconds=seconds * len(sizes))
     return Profile(
         network=type(network).__name__,
         kind=kind,
@@ -135,7 +163,7 @@ def profile(
         parameters=sum(row.parameters for row in rows),
         flops=sum(row.flops for row in rows),
         activation_bytes=sum(row.activation_bytes for row in rows),
-        latency=latency,
+        latency=tuple(map(Latency.of, times, sizes)),
         device=device_name(device),
         threads=torch.get_num_threads(),
     )

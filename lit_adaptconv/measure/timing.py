@@ -1,21 +1,16 @@
-"""Times of several layers, taken in turns, so that whatever else the machine does meets all of them."""
+"""The one timer: calls take turns, so that whatever else the machine does meets all of them alike."""
 
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from torch.utils.benchmark import Timer
 
-from lit_adaptconv.measure.candidate import DTYPES, Shape
-
-BLOCK_SECONDS = 0.005
+TURN_SECONDS = 0.005
 """A turn repeats what takes less than this until it lasts about so long."""
-
-MATRIX = 1024
-"""Rows and columns of the matrices whose product gives the machine's speed."""
 
 
 @dataclass(frozen=True)
@@ -57,35 +52,30 @@ class Times:
 
 @dataclass(frozen=True)
 class Task:
-    """What is timed, on how many threads."""
+    """What is timed, on how many CPU threads; by default on as many as PyTorch uses."""
 
     call: Callable[[], object]
-    threads: int
+    threads: int = field(default_factory=torch.get_num_threads)
 
 
-def in_turns(tasks: Sequence[Task], rounds: int, advance: Callable[[], None] = lambda: None) -> list[Times]:
-    """Time tasks alternately; every turn warms up first, and on CUDA waits for the device.
+def in_turns(
+    tasks: Sequence[Task], rounds: int = 5, advance: Callable[[], None] = lambda: None, seconds: float = 0.0
+) -> list[Times]:
+    """Time tasks alternately with PyTorch's timer, which warms up in every turn and waits for the device.
 
     Args:
         tasks: What to time.
-        rounds: Turns of each task.
+        rounds: Turns of each task, at the least.
         advance: Called after every turn.
+        seconds: How long rounds go on; 0: until there are enough.
     """
+    from torch.utils.benchmark import Timer  # it looks for a compiler when it is imported
+
     timers = [Timer("call()", globals={"call": task.call}, num_threads=task.threads) for task in tasks]
-    numbers = [max(1, round(BLOCK_SECONDS / timer.timeit(1).median)) for timer in timers]
-    seconds: list[list[float]] = [[] for _ in tasks]
-    for _ in range(rounds):
-        for timer, number, taken in zip(timers, numbers, seconds, strict=True):
-            taken.append(timer.timeit(number).median)
+    taken: list[list[float]] = [[] for _ in tasks]
+    end = time.perf_counter() + seconds
+    while len(taken[0]) < rounds or time.perf_counter() < end:
+        for timer, values in zip(timers, taken, strict=True):
+            values.append(timer.blocked_autorange(min_run_time=TURN_SECONDS).median)
             advance()
-    return [Times(tuple(taken)) for taken in seconds]
-
-
-def matrix_product(shape: Shape) -> Callable[[], object]:
-    """A large matrix product in a shape's type and on its device; it takes `MATRIX_FLOPS`."""
-    a = torch.randn(MATRIX, MATRIX).to(shape.device, DTYPES[shape.dtype])
-    out = torch.empty_like(a)
-    return lambda: torch.mm(a, a, out=out)
-
-
-MATRIX_FLOPS = 2 * MATRIX**3
+    return [Times(tuple(values)) for values in taken]

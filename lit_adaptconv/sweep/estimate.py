@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from lit_adaptconv.data import ImageData
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.measure.timing import Task, in_turns
 from lit_adaptconv.models.backbones.base import Backbone
 from lit_adaptconv.sweep.plan import Plan
 from lit_adaptconv.sweep.progress import known_durations, seconds_of
@@ -93,29 +93,21 @@ def _probe(
     arms = {pair[0]: [p for p in possible if p[0] == pair[0]] for pair in possible}
     ends = [pair for own in arms.values() for pair in dict.fromkeys((own[0], own[-1]))]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        shape = (data.batch_size, data.in_channels, *data.image_size)
-        images = torch.rand(shape, device=device)
-        labels = torch.zeros(shape[0], dtype=torch.int64, device=device)
-        chosen = ends[:: max(1, -(-len(ends) // PROBES))]
-        return {pair: _step(networks[pair[0]].of(sizes[pair].widths).to(device), images, labels) for pair in chosen}
-    finally:
-        torch.set_num_threads(before)
+    shape = (data.batch_size, data.in_channels, *data.image_size)
+    images, labels = torch.rand(shape, device=device), torch.zeros(shape[0], dtype=torch.int64, device=device)
+    chosen = ends[:: max(1, -(-len(ends) // PROBES))]
+    built = [networks[pair[0]].of(sizes[pair].widths).to(device) for pair in chosen]
+    tasks = [Task(_training_step(network, images, labels), threads) for network in built]
+    times = in_turns(tasks, rounds=2, seconds=PROBE_SECONDS * len(tasks))
+    return {pair: taken.spread.median for pair, taken in zip(chosen, times, strict=True)}
 
 
-def _step(network: Backbone, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """Median seconds of a training step."""
+def _training_step(network: Backbone, images: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
     optimizer = torch.optim.AdamW(network.parameters())
-    times: list[float] = []
-    begin = time.perf_counter()
-    while len(times) < 4 or time.perf_counter() - begin < PROBE_SECONDS:
-        start = time.perf_counter()
+
+    def step() -> None:
         cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
-        if images.is_cuda:
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times[1:]))
+
+    return step

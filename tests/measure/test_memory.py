@@ -8,25 +8,27 @@ import pytest
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.measure.candidate import STANDARD, Candidate, Shape, Step
-from lit_adaptconv.measure.memory import CLEAR_REFS, Kept, kept_for_backward, peak_of_steps
+from lit_adaptconv.measure.memory import CLEAR_REFS, KeptBytes, kept_for_backward, peak_of_steps
 
 SHAPE = Shape(8, 4, 4, (20, 20), (3, 3), padding=(1, 1))
 IMAGES = 8 * 4 * 20 * 20 * 4
 
 
-def kept(text: str, shape: Shape = SHAPE) -> Kept:
+def kept(text: str, shape: Shape = SHAPE) -> KeptBytes:
     return kept_for_backward(Step.of(Candidate.parse(text), shape))
 
 
 def test_an_ordinary_convolution_keeps_its_input_and_its_weight() -> None:
-    assert kept("standard") == Kept(input=IMAGES, parameters=4 * 4 * 9 * 4, other=0)
+    assert kept("standard") == KeptBytes(input=IMAGES, parameters=4 * 4 * 9 * 4, other=0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_fused_adaptive_convolution_keeps_its_input_and_its_generator(dtype: str) -> None:
     wide = 2 if dtype == "float64" else 1
     shape = Shape(8, 4, 4, (20, 20), (3, 3), padding=(1, 1), dtype=dtype)
-    assert kept("adaptive@cpu", shape) == Kept(input=IMAGES * wide, parameters=4 * 4 * 9 * (9 + 1) * 4 * wide, other=0)
+    assert kept("adaptive@cpu", shape) == KeptBytes(
+        input=IMAGES * wide, parameters=4 * 4 * 9 * (9 + 1) * 4 * wide, other=0
+    )
 
 
 def test_the_reference_keeps_a_kernel_for_every_pixel() -> None:
@@ -35,7 +37,7 @@ def test_the_reference_keeps_a_kernel_for_every_pixel() -> None:
 
 def test_the_low_rank_layer_keeps_its_gates_and_values_beside_the_input() -> None:
     """Below a block of channels they come from one convolution, whose output is kept whole beside tanh's."""
-    assert kept("adaptive_low_rank", Shape(8, 4, 16, (20, 20), (3, 3), padding=(1, 1))) == Kept(
+    assert kept("adaptive_low_rank", Shape(8, 4, 16, (20, 20), (3, 3), padding=(1, 1))) == KeptBytes(
         input=IMAGES, parameters=2 * 4 * 16 * 9 * 4, other=2 * 4 * IMAGES
     )
     assert kept("adaptive_low_rank").other == 3 * IMAGES + 2 * 4 * 4 * 9 * 4  # and the stacked weights
