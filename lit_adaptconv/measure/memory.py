@@ -7,11 +7,11 @@ import ctypes
 import gc
 import json
 import os
+import pickle
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,21 +82,15 @@ def peak_of_steps(candidates: list[Candidate], shape: Shape, threads: int) -> li
         return [_cuda_peak(candidate, shape) for candidate in candidates]
     if not CLEAR_REFS.exists():
         return [None] * len(candidates)
-    work = {"threads": threads, "shape": asdict(shape), "candidates": [asdict(c) for c in candidates]}
-    environment = {
-        **os.environ,
-        "MALLOC_MMAP_THRESHOLD_": str(RETURN_MEMORY),
-        "MALLOC_TRIM_THRESHOLD_": str(RETURN_MEMORY),
-    }
     child = subprocess.run(
         [sys.executable, "-m", "lit_adaptconv.measure.memory"],
-        input=json.dumps(work),
-        env=environment,
+        input=pickle.dumps((candidates, shape, threads)),
+        env={**os.environ, **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(RETURN_MEMORY))},
         capture_output=True,
-        text=True,
     )
     if child.returncode != 0:
-        raise UserError(f"the process that measures memory failed: {child.stderr.strip().splitlines()[-1:]}")
+        last = child.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise UserError(f"the process that measures memory failed: {' '.join(last)}")
     peaks: list[int | None] = json.loads(child.stdout.splitlines()[-1])
     return peaks
 
@@ -127,14 +121,7 @@ def _resident(name: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def _measure() -> None:
-    """Read the work from standard input, and write the peaks to standard output."""
-    work: dict[str, Any] = json.load(sys.stdin)
-    torch.set_num_threads(work["threads"])
-    fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in work["shape"].items()}
-    shape = Shape(**fields)
-    print(json.dumps([_resident_peak(Candidate(**candidate), shape) for candidate in work["candidates"]]))
-
-
 if __name__ == "__main__":
-    _measure()
+    candidates, shape, threads = pickle.load(sys.stdin.buffer)
+    torch.set_num_threads(threads)
+    print(json.dumps([_resident_peak(candidate, shape) for candidate in candidates]))

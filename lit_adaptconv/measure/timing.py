@@ -72,10 +72,11 @@ def in_turns(
     from torch.utils.benchmark import Timer  # it looks for a compiler when it is imported
 
     timers = [Timer("call()", globals={"call": task.call}, num_threads=task.threads) for task in tasks]
+    numbers = [max(1, round(TURN_SECONDS / timer.timeit(1).median)) for timer in timers]
     taken: list[list[float]] = [[] for _ in tasks]
     end = time.perf_counter() + seconds
     while len(taken[0]) < rounds or time.perf_counter() < end:
-        for timer, values in zip(timers, taken, strict=True):
-            values.append(timer.blocked_autorange(min_run_time=TURN_SECONDS).median)
+        for timer, number, values in zip(timers, numbers, taken, strict=True):
+            values.append(timer.timeit(number).median)
             advance()
     return [Times(tuple(values)) for values in taken]
