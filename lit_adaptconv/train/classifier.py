@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from lit_adaptconv.errors import DivergedError, UserError
@@ -99,6 +100,8 @@ class ImageClassifier(pl.LightningModule):
         self.train_accuracy, self.val_accuracy, self.test_accuracy = (
             MulticlassAccuracy(num_classes, average="micro", validate_args=False) for _ in range(3)
         )
+        # Over all images of all processes; what Lightning itself makes of a plain number is rounded there.
+        self.val_loss, self.test_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
 
     @property
     def lr(self) -> float:
@@ -129,11 +132,13 @@ class ImageClassifier(pl.LightningModule):
         self.train_accuracy.update(logits.detach(), labels)
         if self._logs_this_step():
             self._check_finite("training loss", loss)
-            self.log("train/loss", loss, prog_bar=True)
+            self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         self._last_loss = loss.detach()
         return loss
 
     def _check_finite(self, name: str, loss: Tensor) -> None:
+        """Raise in every process if the loss of any is not finite: one that goes on alone would wait for the others."""
+        loss = self.trainer.strategy.reduce(loss.detach(), reduce_op="mean")
         if not torch.isfinite(loss):
             raise DivergedError(f"the {name} is {loss.item()} at step {self.global_step}: try a lower learning rate")
 
@@ -186,17 +191,18 @@ class ImageClassifier(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Evaluate one batch of the validation split."""
-        self._evaluate(batch, "val", self.val_accuracy)
+        self._evaluate(batch, "val", self.val_loss, self.val_accuracy)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Evaluate one batch of the test split."""
-        self._evaluate(batch, "test", self.test_accuracy)
+        self._evaluate(batch, "test", self.test_loss, self.test_accuracy)
 
-    def _evaluate(self, batch: Batch, stage: str, accuracy: MulticlassAccuracy) -> None:
+    def _evaluate(self, batch: Batch, stage: str, loss: MeanMetric, accuracy: MulticlassAccuracy) -> None:
         images, labels = batch
         logits = self(images)
+        loss.update(F.cross_entropy(logits, labels, reduction="none"))
         accuracy.update(logits, labels)
-        self.log(f"{stage}/loss", F.cross_entropy(logits, labels), batch_size=len(labels))
+        self.log(f"{stage}/loss", loss, batch_size=len(labels))
         self.log(f"{stage}/accuracy", accuracy, batch_size=len(labels), prog_bar=True)
 
     def on_validation_epoch_end(self) -> None:

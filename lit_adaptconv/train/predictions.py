@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import torch
+import torch.distributed as dist
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch import Tensor
@@ -18,20 +19,15 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically
 
 
-def write_predictions(output: Path, batches: Sequence[Any], data: LightningDataModule | None) -> int:
-    """Write a row a sample.
-
-    Where the data module has `class_names`, a row has the most probable class and the probability of every class;
-    else what the module predicted, a number a column. Its first column is the sample's name, from the data module's
-    `predict_names`, or its index.
+def stack_predictions(batches: Sequence[Any]) -> Tensor:
+    """The predictions of all processes for all samples, in the order of the samples.
 
     Args:
-        output: File to write; its suffix, `.csv` or `.parquet`, decides the format (see `check_output`).
-        batches: What `predict_step` returned, batch by batch: tensors of shape `(N,)` or `(N, values)`.
-        data: The data module.
+        batches: What `predict_step` returned in this process, batch by batch: tensors of shape `(N,)` or `(N, values)`.
+            With several processes each has every n-th sample, as a distributed sampler deals them out.
 
     Returns:
-        The number of rows.
+        The rows, float32, on the CPU, shape `(samples,)` or `(samples, values)`.
 
     Raises:
         UserError: The module predicts something else than such tensors.
@@ -43,7 +39,33 @@ def write_predictions(output: Path, batches: Sequence[Any], data: LightningDataM
             f"predict writes tensors of shape (N,) or (N, values), one for each batch; predict_step returned {got}"
             f"{shape}"
         )
-    values = torch.cat(list(batches)).float().cpu().numpy()
+    mine = torch.cat(list(batches)).float().cpu()
+    if not (dist.is_available() and dist.is_initialized()):
+        return mine
+    shares: list[Tensor] = [mine] * dist.get_world_size()
+    dist.all_gather_object(shares, mine)
+    rows = torch.empty(sum(map(len, shares)), *mine.shape[1:])
+    for rank, share in enumerate(shares):
+        rows[rank :: len(shares)] = share
+    return rows
+
+
+def write_predictions(output: Path, predictions: Tensor, data: LightningDataModule | None) -> int:
+    """Write a row a sample.
+
+    Where the data module has `class_names`, a row has the most probable class and the probability of every class;
+    else what the module predicted, a number a column. Its first column is the sample's name, from the data module's
+    `predict_names`, or its index.
+
+    Args:
+        output: File to write; its suffix, `.csv` or `.parquet`, decides the format (see `check_output`).
+        predictions: From `stack_predictions`.
+        data: The data module.
+
+    Returns:
+        The number of rows.
+    """
+    values = predictions.numpy()
     names = getattr(data, "predict_names", None) or [str(index) for index in range(len(values))]
     columns: dict[str, object] = {"image" if hasattr(data, "class_names") else "sample": list(names)[: len(values)]}
     table = pa.table(columns | _columns(values, getattr(data, "class_names", None)))

@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+import torch.distributed as dist
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils._pytree import tree_leaves
 
@@ -22,7 +23,14 @@ class RandomStateCallback(pl.Callback):
         self._loaded: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the states, as tensors and plain numbers that a safe reader accepts."""
+        """Return the states of all processes, as tensors and plain numbers that a safe reader accepts."""
+        states = [self._own_state()]
+        if dist.is_available() and dist.is_initialized():
+            states *= dist.get_world_size()
+            dist.all_gather_object(states, states[0])
+        return {"processes": states}
+
+    def _own_state(self) -> dict[str, Any]:
         version, words, gauss = random.getstate()
         _, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 (the global generator is meant)
         return {
@@ -53,11 +61,13 @@ class RandomStateCallback(pl.Callback):
             )
         if self._loaded is None:
             return
-        version, words, gauss = self._loaded["python"]
+        states = self._loaded.get("processes", [self._loaded])  # earlier versions kept the first process's alone
+        state = states[trainer.global_rank if len(states) == trainer.world_size else 0]
+        version, words, gauss = state["python"]
         random.setstate((version, tuple(words), gauss))
-        keys, position, has_gauss, cached = self._loaded["numpy"]
+        keys, position, has_gauss, cached = state["numpy"]
         np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
-        torch.set_rng_state(self._loaded["torch"].cpu())
-        if self._loaded["cuda"] and len(self._loaded["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all([state.cpu() for state in self._loaded["cuda"]])
+        torch.set_rng_state(state["torch"].cpu())
+        if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])
         self._loaded = None

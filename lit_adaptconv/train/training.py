@@ -29,7 +29,7 @@ from lit_adaptconv.train.model_and_data import (
     named_model,
 )
 from lit_adaptconv.train.parser import OneLineParser
-from lit_adaptconv.train.predictions import check_output, write_predictions
+from lit_adaptconv.train.predictions import check_output, stack_predictions, write_predictions
 from lit_adaptconv.train.recorder import RunRecorder
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.resume import RandomStateCallback
@@ -267,8 +267,9 @@ class Training(LightningCLI):
         """Predict, and write the file."""
         kwargs["return_predictions"] = True
         output = Path(self._get(self.config, "output"))
-        batches = self.trainer.predict(**kwargs) or []
-        self.show_predictions(output, write_predictions(output, batches, self.datamodule))
+        predictions = stack_predictions(self.trainer.predict(**kwargs) or [])
+        if self.trainer.is_global_zero:
+            self.show_predictions(output, write_predictions(output, predictions, self.datamodule))
 
     def shown_callbacks(self, trainer: Mapping[str, Any]) -> list[pl.Callback]:
         """Callbacks that show the progress; here none."""

@@ -15,7 +15,7 @@ from lit_adaptconv.train.resume import RandomStateCallback
 
 
 def trainer(loaders: Any) -> Any:
-    return SimpleNamespace(train_dataloader=loaders)
+    return SimpleNamespace(train_dataloader=loaders, global_rank=0, world_size=1)
 
 
 def draw() -> list[Any]:
