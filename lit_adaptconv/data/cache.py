@@ -61,13 +61,13 @@ def cache_path(files: Sequence[ImageFile], pixels: Pixels) -> Path:
 def read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
     """Return the array in `path`, or None if there is none or it is damaged."""
     try:
+        if not path.is_file() or path.stat().st_size != DIGEST + math.prod(shape):
+            return None
         content = np.fromfile(path, np.uint8)
     except OSError:
         return None
     digest, images = content[:DIGEST], content[DIGEST:]
-    if images.size != math.prod(shape) or hashlib.sha256(images.data).digest() != digest.tobytes():
-        return None
-    return images.reshape(shape)
+    return images.reshape(shape) if hashlib.sha256(images.data).digest() == digest.tobytes() else None
 
 
 def write(images: NDArray[np.uint8], file: BinaryIO) -> None:

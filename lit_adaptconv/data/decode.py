@@ -19,7 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from lit_adaptconv.errors import UserError
 
-GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
+GREY = ("1", "L", "LA", "La")
+DARKEST = 16  # of 256: what is darker everywhere used fewer bits than it has
+ONE_COLOUR = 32  # colours that differ by less in every channel are one, but for what compression did to it
 NO_IMAGES = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
 """Formats that PIL knows by name alone, or reads with a program of someone else's."""
 MOST_NAMED = 100
@@ -40,14 +42,14 @@ class Pixels:
         width: in pixels.
         resize: whether an image of another size is scaled to cover this one and cropped at the centre, which keeps its
             proportions; otherwise it is an error.
-        grey_bits: how many bits the values of an image with more than 8 bits of grey use; 0 where none was seen.
+        bit_depth: how many bits the values of grey images with more than 8 bits use; 0 where none was seen.
     """
 
     channels: int
     height: int
     width: int
     resize: bool
-    grey_bits: int
+    bit_depth: int
 
     @property
     def nbytes(self) -> int:
@@ -81,8 +83,12 @@ def reading(path: str) -> Iterator[Image.Image]:
         raise UnreadableImageError(f"{path}: not a readable image ({reason})") from error
 
 
-def open_image(path: str) -> Image.Image:
-    """Read an image whole, turned upright as its EXIF orientation says.
+def open_image(path: str, bit_depth: int = 16) -> Image.Image:
+    """Read an image whole in 8 bits, turned upright as its EXIF orientation says.
+
+    Args:
+        path: the file.
+        bit_depth: how many bits the values of grey images with more than 8 bits use, of which the upper 8 are taken.
 
     Raises:
         UnreadableImageError: it cannot be read.
@@ -90,12 +96,18 @@ def open_image(path: str) -> Image.Image:
     with reading(path) as image:
         if image.mode == "F":
             raise ValueError("floating-point pixels, whose white is unknown; convert it to 8 bits")
-        image.load()
-        return ImageOps.exif_transpose(image)
+        deep_colours = ";16" in str(getattr(image, "tile", ""))  # PIL takes the upper 8 bits
+        image = ImageOps.exif_transpose(image)
+        if deep_colours and np.asarray(image).max() < DARKEST:
+            raise ValueError("16 bits of colour, of which the upper ones are not used; convert it to 8 bits")
+        if image.mode.startswith("I"):  # PIL would clip them at 255
+            values = np.asarray(image).astype(np.int64) >> bit_depth - 8
+            image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+        return image
 
 
-def grey_bits(paths: Sequence[str]) -> int:
-    """How many bits images with more than 8 bits of grey use: cameras store 10, 12 or 14 bits in 16.
+def find_bit_depth(paths: Sequence[str]) -> int:
+    """How many bits grey images with more than 8 bits use: cameras store 10, 12 or 14 bits in 16.
 
     Returns:
         An even number from 8 on; 0 where no image has more than 8 bits.
@@ -125,7 +137,9 @@ def decode(path: str, pixels: Pixels, crop: Callable[[Image.Image], Image.Image]
     Raises:
         UserError: the image cannot be read, or its size is another and must not be.
     """
-    image = to_8_bits(open_image(path), pixels.grey_bits).convert("L" if pixels.channels == 1 else "RGB")
+    image = without_transparency(open_image(path, pixels.bit_depth or 16)).convert(
+        "L" if pixels.channels == 1 else "RGB"
+    )
     size = (pixels.width, pixels.height)
     if crop is not None:
         image = crop(image)
@@ -140,21 +154,16 @@ def decode(path: str, pixels: Pixels, crop: Callable[[Image.Image], Image.Image]
     return array[None] if pixels.channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
-def to_8_bits(image: Image.Image, grey_bits: int) -> Image.Image:
-    """Take the upper 8 of so many bits of grey (0: 16), and drop transparency, unless the drawing is in it alone."""
-    if image.mode.startswith("I"):  # PIL would clip 16 bits at 255
-        values = np.asarray(image).astype(np.int64) >> (grey_bits or 16) - 8
-        return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+def without_transparency(image: Image.Image) -> Image.Image:
+    """Drop transparency; where the colours that are seen hardly differ, the drawing is in it, and is laid on paper."""
     if not image.has_transparency_data:
         return image
-    image = image.convert("RGBA")
-    colours, alpha = np.split(np.asarray(image), [3], axis=2)
-    visible = colours[alpha[..., 0] > 0]
-    if len(visible) and (visible == visible[0]).all():  # drawn in one colour: on white, or on black if it is light
-        paper = 255 if visible[0].mean() < 128 else 0
-        mixed = (alpha * visible[0].astype(float) + (255.0 - alpha) * paper) / 255
-        return Image.fromarray(mixed.round().astype(np.uint8))
-    return image
+    colours, alpha = np.split(np.asarray(image.convert("RGBA")).astype(float), [3], axis=2)
+    seen = colours[alpha[..., 0] > 0]
+    if not len(seen) or np.ptp(seen, axis=0).max() > ONE_COLOUR:
+        return image
+    paper = 255 if seen.mean() < 128 else 0
+    return Image.fromarray(((alpha * colours + (255 - alpha) * paper) / 255).round().astype(np.uint8))
 
 
 def on_all_cores(work: Callable[[str], Result], paths: Sequence[str], title: str) -> Iterator[Result]:

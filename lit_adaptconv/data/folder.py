@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lit_adaptconv.data.base import ImageData
 from lit_adaptconv.data.cache import cached_images
-from lit_adaptconv.data.decode import GREY, Pixels, decode, grey_bits, naming_all_broken, open_image
+from lit_adaptconv.data.decode import GREY, Pixels, decode, find_bit_depth, naming_all_broken, open_image
 from lit_adaptconv.data.listing import Listing, list_folder
 from lit_adaptconv.data.source import ImageSource, ResidentImages, Split
 from lit_adaptconv.data.split import stratified_split
@@ -21,7 +21,7 @@ from lit_adaptconv.data.stream import StreamedImages
 from lit_adaptconv.errors import UserError
 
 IN_MEMORY_BYTES = 2 * 2**30
-GREY_SAMPLE = 256  # images whose largest value tells how many bits of grey there are
+DEPTH_SAMPLE = 256  # images whose largest value tells how many bits there are
 STATISTICS_SAMPLE = 1024  # images that mean and std are estimated from where they are not in memory
 
 
@@ -61,8 +61,8 @@ class ImageFolder(ImageData):
             random crops (see `StreamedImages`) before `shift` and `flip`.
         num_workers: processes that decode images that are not in memory.
         eval_batch_size: images per batch in evaluation; None: `batch_size`.
-        grey_bits: how many bits the values of images with more than 8 bits of grey use, such as 12; the upper 8 are
-            taken. None: as many as the largest value in 256 of the images needs, rounded up to an even number.
+        bit_depth: how many bits the values of grey images with more than 8 bits use, such as 12: the upper 8 are taken.
+            None: as many as the largest value in 256 of the images needs, rounded up to an even number.
 
     Raises:
         UserError: an argument is out of its range; later, the folder is missing or empty, there are fewer than two
@@ -87,7 +87,7 @@ class ImageFolder(ImageData):
         in_memory: bool | None = None,
         num_workers: int = 4,
         eval_batch_size: int | None = None,
-        grey_bits: int | None = None,
+        bit_depth: int | None = None,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -106,8 +106,8 @@ class ImageFolder(ImageData):
             raise UserError(f"test_size must be a fraction between 0 and 1 or a count of images, got {test_size}")
         if len(set(class_names or [])) < len(class_names or []):
             raise UserError(f"class_names must differ from each other, got {', '.join(class_names or [])}")
-        if grey_bits is not None and grey_bits < 8:
-            raise UserError(f"grey_bits must be at least 8, got {grey_bits}")
+        if bit_depth is not None and bit_depth < 8:
+            raise UserError(f"bit_depth must be at least 8, got {bit_depth}")
         if num_workers < 0:
             raise UserError(f"num_workers must be at least 0, got {num_workers}")
         if std is not None and min(std, default=0) <= 0:
@@ -121,7 +121,7 @@ class ImageFolder(ImageData):
         self._class_names = class_names
         self._mean = mean
         self._std = std
-        self._grey_bits = grey_bits
+        self._bit_depth = bit_depth
 
     @property
     def in_channels(self) -> int:
@@ -183,15 +183,15 @@ class ImageFolder(ImageData):
         return pool, Split(pool.source, torch.arange(begin, begin + len(self._listing.val)))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what evaluation elsewhere needs: classes, mean, standard deviation and bits of grey."""
+        """Return what evaluation elsewhere needs: classes, mean, standard deviation and bits."""
         state = {"class_names": self.class_names, "mean": list(self.mean), "std": list(self.std)}
-        return {**state, "grey_bits": self._pixels.grey_bits}
+        return {**state, "bit_depth": self._pixels.bit_depth}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over mean and standard deviation, where none were given.
 
         Raises:
-            UserError: the classes are others, or another number of bits of grey was used.
+            UserError: the classes are others, or another number of bits was used.
         """
         known = state_dict["class_names"]
         self._class_names = self._class_names or known
@@ -200,11 +200,11 @@ class ImageFolder(ImageData):
                 f"the checkpoint knows the classes {', '.join(known)}, but {self.root} has "
                 f"{', '.join(self.class_names)}; --data.class_names sets their order"
             )
-        used, bits = state_dict.get("grey_bits", 16), self._pixels.grey_bits  # older checkpoints always used 16
+        used, bits = state_dict.get("bit_depth", 16), self._pixels.bit_depth  # older checkpoints always used 16
         if used and bits and used != bits:
             raise UserError(
-                f"the checkpoint was trained on images of {used} bits of grey, those in {self.root} have {bits}; "
-                f"--data.grey_bits {used} reads them alike"
+                f"the checkpoint was trained on images of {used} bits, those in {self.root} have {bits}; "
+                f"--data.bit_depth {used} reads them alike"
             )
         self._mean = self._mean or state_dict["mean"]
         self._std = self._std or state_dict["std"]
@@ -223,7 +223,7 @@ class ImageFolder(ImageData):
         paths = [file.path for file in self._listing.files]
         with naming_all_broken(paths):
             first = open_image(paths[0])
-            bits = self._grey_bits or grey_bits(paths[:: math.ceil(len(paths) / GREY_SAMPLE)])
+            bits = self._bit_depth or find_bit_depth(paths[:: math.ceil(len(paths) / DEPTH_SAMPLE)])
         height, width = self._image_size or (first.height, first.width)
         channels = self._in_channels or (1 if first.mode in GREY else 3)
         return Pixels(channels, height, width, self._image_size is not None, bits)

@@ -7,7 +7,9 @@ import re
 import shutil
 import socket
 import string
+import struct
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -272,6 +274,35 @@ def test_grey_of_any_depth_keeps_its_upper_bits(tmp_path: Path, bits: int, suffi
         assert np.array_equal(source.images[index, 0].numpy(), values[name])  # type: ignore[attr-defined]
 
 
+def write_png(path: Path, values: np.ndarray) -> None:
+    """Write 16 bits a channel, shape (H, W, channels), as no method of PIL's does."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    height, width, channels = values.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks))
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_colours_of_16_bits_keep_their_upper_8_or_are_refused(tmp_path: Path, bits: int, channels: int) -> None:
+    values = np.random.default_rng(0).integers(0, 2**bits, (20, 30, channels))
+    write_png(tmp_path / "x.png", values)
+    colours = 1 if channels == 2 else 3
+    pixels = Pixels(colours, 20, 30, resize=False, bit_depth=0)
+    if bits <= 12:
+        with pytest.raises(UserError, match="16 bits of colour, of which the upper ones are not used"):
+            decode(str(tmp_path / "x.png"), pixels)
+    else:
+        read = decode(str(tmp_path / "x.png"), pixels)
+        assert np.array_equal(read, values[..., :colours].transpose(2, 0, 1) >> 8)
+
+
 def test_a_checkpoint_of_other_bits_of_grey_is_refused(tmp_path: Path) -> None:
     made = {}
     for bits in (10, 12):
@@ -281,10 +312,10 @@ def test_a_checkpoint_of_other_bits_of_grey_is_refused(tmp_path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(deep).save(path)
         made[bits] = ImageFolder(str(tmp_path / str(bits)))
-    with pytest.raises(UserError, match="12 bits of grey, those in .* have 10; --data.grey_bits 12 reads them alike"):
+    with pytest.raises(UserError, match="12 bits, those in .* have 10; --data.bit_depth 12 reads them alike"):
         made[10].load_state_dict(made[12].state_dict())
-    ImageFolder(str(tmp_path / "10"), grey_bits=12).load_state_dict(made[12].state_dict())
-    with pytest.raises(UserError, match="--data.grey_bits 16"):  # a checkpoint from before, which took 16 for granted
+    ImageFolder(str(tmp_path / "10"), bit_depth=12).load_state_dict(made[12].state_dict())
+    with pytest.raises(UserError, match="--data.bit_depth 16"):  # a checkpoint from before, which took 16 for granted
         made[10].load_state_dict({"class_names": ["cat", "dog"], "mean": [0.0], "std": [1.0]})
 
 
@@ -307,10 +338,22 @@ def test_a_drawing_in_the_alpha_channel_alone_is_seen(
     else:
         drawing.convert(mode).save(tmp_path / "x.png")
     for channels in (1, 3):
-        pixels = decode(str(tmp_path / "x.png"), Pixels(channels, 8, 8, resize=False, grey_bits=0))
+        pixels = decode(str(tmp_path / "x.png"), Pixels(channels, 8, 8, resize=False, bit_depth=0))
         drawn, paper = pixels[0][strokes].astype(int), pixels[0][~strokes].astype(int)
         assert len({*drawn}) == len({*paper}) == 1
         assert abs(drawn[0] - paper[0]) > 50
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+@pytest.mark.parametrize("ink", [0, 255])
+def test_soft_edges_and_lossy_compression_do_not_hide_a_drawing(tmp_path: Path, suffix: str, ink: int) -> None:
+    rows, columns = np.mgrid[:32, :32]
+    array = np.full((32, 32, 4), ink, np.uint8)
+    array[..., 3] = np.clip(255 - 20 * np.abs(np.hypot(rows - 16, columns - 16) - 10), 0, 255)
+    Image.fromarray(array).save(tmp_path / f"x.{suffix}")
+    (pixels,) = decode(str(tmp_path / f"x.{suffix}"), Pixels(1, 32, 32, resize=False, bit_depth=0)).astype(int)
+    expected = np.abs((255 - ink) - array[..., 3].astype(int))  # black on white, or white on black
+    assert np.abs(pixels - expected).max() < 40
 
 
 @settings(max_examples=30)
@@ -322,7 +365,7 @@ def test_transparency_is_dropped_where_the_colours_are_the_picture(
     array[..., 3] |= 255 if opaque else 1
     path = tmp_path_factory.mktemp("alpha") / "x.png"
     Image.fromarray(array).save(path)
-    pixels = decode(str(path), Pixels(3, 6, 6, resize=False, grey_bits=0))
+    pixels = decode(str(path), Pixels(3, 6, 6, resize=False, bit_depth=0))
     assert np.array_equal(pixels, array[..., :3].transpose(2, 0, 1))
 
 
@@ -379,7 +422,7 @@ class TestCache:
     ) -> None:
         root = folder(tmp_path_factory.mktemp("damaged") / "pets", "cat", "dog")
         listing = list_folder(str(root))
-        pixels = Pixels(3, 5, 5, resize=False, grey_bits=0)
+        pixels = Pixels(3, 5, 5, resize=False, bit_depth=0)
         right = cached_images(listing.files, pixels).copy()
         path = cache_path(listing.files, pixels)
         sound = path.read_bytes()
