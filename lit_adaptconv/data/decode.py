@@ -79,7 +79,7 @@ def reading(path: str) -> Iterator[Image.Image]:
         with Image.open(path, formats=image_formats()) as image:
             yield image
     except Exception as error:  # decoders raise whatever they like on a broken file
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).replace(f" {path!r}", "").split()) or type(error).__name__
         raise UnreadableImageError(f"{path}: not a readable image ({reason})") from error
 
 
