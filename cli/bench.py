@@ -11,7 +11,7 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
 from lit_adaptconv.measure.benchmark import measure, prepare, turns
 from lit_adaptconv.measure.candidate import Candidate, Shape
-from lit_adaptconv.ops.geometry import pair
+from lit_adaptconv.ops.geometry import two_ints
 
 from .bench_tables import print_benchmark
 
@@ -36,7 +36,7 @@ def bench(
     """Time layers, forward and backward, and measure their memory, as ratios to nn.Conv2d's in the same run.
 
     Args:
-        layer: Conv kinds, each with its kernel and options if wanted: kind[@kernel][:option=value,...], such as
+        layer: Conv kinds, each with implementation and options if wanted, kind[@implementation][:option=value,...]:
             adaptive, adaptive@reference, adaptive_low_rank:rank=2 or standard:groups=1.
         batch_size: Images.
         in_channels: Channels of the input.
@@ -68,16 +68,16 @@ def bench(
         threads=min(numbers, default=0),
     )
     try:
-        size = pair(kernel_size, "kernel_size")
+        size = two_ints(kernel_size, "kernel_size")
         shape = Shape(
             batch_size=batch_size,
             in_channels=in_channels,
             out_channels=out_channels,
-            image_size=pair(image_size, "image_size"),
+            image_size=two_ints(image_size, "image_size"),
             kernel_size=size,
-            stride=pair(stride, "stride"),
-            padding=(size[0] // 2, size[1] // 2) if padding is None else pair(padding, "padding", least=0),
-            dilation=pair(dilation, "dilation"),
+            stride=two_ints(stride, "stride"),
+            padding=(size[0] // 2, size[1] // 2) if padding is None else two_ints(padding, "padding", least=0),
+            dilation=two_ints(dilation, "dilation"),
             groups=groups,
             dtype=dtype,
             device=_known(device),

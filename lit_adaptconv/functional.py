@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lit_adaptconv.ops import convolutions, reference, schema
 from lit_adaptconv.ops.activation import Activation, check_activation
-from lit_adaptconv.ops.choice import Kernel, choose
-from lit_adaptconv.ops.geometry import Padding, check_input, pair, sides
+from lit_adaptconv.ops.choice import implementation
+from lit_adaptconv.ops.geometry import Call, Padding, check_input, sides, two_ints
 
 
 def adaptive_conv2d(
@@ -26,7 +26,6 @@ def adaptive_conv2d(
     dilation: int | tuple[int, int] = 1,
     groups: int = 1,
     kernel_activation: Activation = "tanh",
-    kernel: Kernel | None = None,
 ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
     r"""Convolve with a kernel that is computed, at every output pixel, from the image under it.
 
@@ -40,6 +39,11 @@ def adaptive_conv2d(
     window moves with the stride, is dilated as the kernel is, and has the same centre (for even sizes, the pixel on
     which `padding="same"` centres it). What it sees beyond the input is zero.
 
+    CPU tensors (by Numba) and CUDA tensors (by Triton) of float32, float64, float16 and bfloat16 are computed by one
+    fused operator, everything else by plain PyTorch operators: with a warning, other devices and types and machines
+    without the compiler; without one, exports to ONNX, and all if `LIT_ADAPTCONV_IMPLEMENTATION=reference` is set. The
+    results are the same up to rounding.
+
     Args:
         input: `(N, C_in, H, W)`, or unbatched `(C_in, H, W)`.
         generator_weight: `(C_out, C_in // groups, kh * kw, qh, qw)`; kernel taps are in row-major order.
@@ -51,21 +55,22 @@ def adaptive_conv2d(
         dilation: Distance between taps, in pixels.
         groups: Number of channel groups; divides `C_in` and `C_out`.
         kernel_activation: What the generated kernel passes through: "tanh" or "identity".
-        kernel: Which implementation computes it: "cpu" (fused, Numba), "gpu" (fused, Triton) or "reference" (plain
-            PyTorch operators, for any device, type or exporter). None takes what the environment variable
-            `LIT_ADAPTCONV_KERNEL` says or else the fused one of the device, and the reference, with a warning, where
-            that cannot be used. All give the same result up to rounding.
 
     Returns:
         `(N, C_out, H_out, W_out)`, or `(C_out, H_out, W_out)` for unbatched input. Under autocast it has the
         autocast type, as a convolution's output has.
 
     Raises:
-        ValueError: Shapes or arguments do not fit together, or `kernel` cannot compute them.
+        ValueError: Shapes or arguments do not fit together, or the implementation that the
+            environment demands cannot compute them.
     """
     check_activation(kernel_activation, "kernel_activation")
-    size, step, spread = pair(kernel_size, "kernel_size"), pair(stride, "stride"), pair(dilation, "dilation")
+    size, step, spread = (
+        two_ints(value, name)
+        for value, name in ((kernel_size, "kernel_size"), (stride, "stride"), (dilation, "dilation"))
+    )
     _check_shapes(input, generator_weight, generator_bias, bias, size, groups)
+    call = Call(size, step, sides(padding, size, step, spread), spread, groups, kernel_activation)
     device = input.device.type
     autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     if autocast:
@@ -79,17 +84,13 @@ def adaptive_conv2d(
             raise ValueError(f"{name} must have the input's type, {input.dtype}, got {tensor.dtype}")
     batch = input if input.dim() == 4 else input.unsqueeze(0)
     tensors = (batch, generator_weight, generator_bias, bias)
-    implementation = choose(kernel, device, input.dtype)
     with torch.autocast(device, enabled=False) if autocast else nullcontext():
-        if implementation == "reference" and torch.onnx.is_in_onnx_export():
-            out = convolutions.adaptive_conv2d(*tensors, size, step, padding, spread, groups, kernel_activation)
-        elif implementation == "reference":
-            out = reference.adaptive_conv2d(*tensors, size, step, padding, spread, groups, kernel_activation)
+        if torch.onnx.is_in_onnx_export():  # which cannot hold a custom operator
+            out = convolutions.forward(*tensors, call)
+        elif implementation(device, input.dtype) == "reference":
+            out = reference.forward(*tensors, call)
         else:
-            around = sides(padding, size, step, spread)
-            out = schema.adaptive_conv2d(
-                *tensors, size, step, around, spread, groups, kernel_activation, implementation
-            )
+            out = schema.adaptive_conv2d(*tensors, *call)
     return out if input.dim() == 4 else out.squeeze(0)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
+from unittest import mock
 
 import torch
 from cases import Case
 from torch import Tensor
 
 from lit_adaptconv.functional import adaptive_conv2d
+from lit_adaptconv.ops.choice import VARIABLE
 
 Layout = Callable[[Tensor], Tensor]
 
@@ -36,11 +39,12 @@ def tensors(case: Case, dtype: torch.dtype = torch.float32) -> list[Tensor]:
 
 
 def results(
-    arguments: Sequence[Tensor], kernel: str, layout: Layout = LAYOUTS["contiguous"], **options: Any
+    arguments: Sequence[Tensor], implementation: str, layout: Layout = LAYOUTS["contiguous"], **options: Any
 ) -> list[Tensor]:
     """Output, and gradients of all arguments for a fixed random gradient of the output."""
     arguments = [t.detach().requires_grad_() for t in arguments]
-    out = adaptive_conv2d(layout(arguments[0]), *arguments[1:], kernel=kernel, **options)
+    with mock.patch.dict(os.environ, {VARIABLE: implementation}):
+        out = adaptive_conv2d(layout(arguments[0]), *arguments[1:], **options)
     cotangent = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out)
     return [out.detach(), *torch.autograd.grad(out, arguments, layout(cotangent))]
 

@@ -44,20 +44,8 @@ def to_program(network: nn.Module, image_shape: tuple[int, int, int]) -> Exporte
 
 
 def _plain(input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, *call: Any) -> Tensor:
-    """The fused operator in PyTorch's own operators; `call` ends with the name of the kernel."""
-    size, stride, padding, dilation, groups, activation, _ = call
-    return convolutions.adaptive_conv2d(
-        input,
-        generator_weight,
-        generator_bias,
-        bias,
-        tuple(size),
-        tuple(stride),
-        tuple(padding),
-        tuple(dilation),
-        groups,
-        activation,
-    )
+    """The fused operator in PyTorch's own operators."""
+    return convolutions.forward(input, generator_weight, generator_bias, bias, schema.as_call(*call))
 
 
 def save(program: ExportedProgram, metadata: Mapping[str, Any]) -> bytes:

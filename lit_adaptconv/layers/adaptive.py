@@ -12,7 +12,7 @@ from lit_adaptconv.functional import adaptive_conv2d
 from lit_adaptconv.layers.base import WindowedLayer, elementwise_product_flops
 from lit_adaptconv.layers.init import tanh_input_std, uniform_bound
 from lit_adaptconv.ops.activation import Activation, activate, check_activation
-from lit_adaptconv.ops.choice import choose
+from lit_adaptconv.ops.choice import implementation
 from lit_adaptconv.ops.geometry import Padding
 
 STATIC_SHARE = 0.95
@@ -140,7 +140,7 @@ class AdaptiveConv2d(WindowedLayer):
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
         """FLOPs of applying the generated kernels, which PyTorch's counter sees in the fused operator alone."""
         weight = self.generator_weight
-        if choose(None, weight.device.type, weight.dtype) != "reference":
+        if implementation(weight.device.type, weight.dtype) != "reference":
             return 0
         return elementwise_product_flops(output_shape, math.prod(self.generator_bias.shape[1:]))
 

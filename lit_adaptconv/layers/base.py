@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from lit_adaptconv.ops.geometry import Padding, check_padding, pair
+from lit_adaptconv.ops.geometry import Padding, check_padding, two_ints
 
 
 class ConvLayer(nn.Module):
@@ -27,9 +27,9 @@ class ConvLayer(nn.Module):
         super().__init__()
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.kernel_size = pair(kernel_size, "kernel_size")
-        self.stride = pair(stride, "stride")
-        self.dilation = pair(dilation, "dilation")
+        self.kernel_size = two_ints(kernel_size, "kernel_size")
+        self.stride = two_ints(stride, "stride")
+        self.dilation = two_ints(dilation, "dilation")
         self.groups = groups
         for name in ("in_channels", "out_channels", "groups"):
             if getattr(self, name) < 1:
@@ -82,7 +82,7 @@ class WindowedLayer(ConvLayer):
         generator_size: int | tuple[int, int] | None,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
-        self.generator_size = pair(kernel_size if generator_size is None else generator_size, "generator_size")
+        self.generator_size = two_ints(kernel_size if generator_size is None else generator_size, "generator_size")
 
     def describe(self, **options: tuple[object, object]) -> str:
         """Return `nn.Conv2d`'s way of writing the layer; `options` maps names to (value, default)."""

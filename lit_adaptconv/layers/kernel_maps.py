@@ -14,7 +14,7 @@ from lit_adaptconv.layers.adaptive import AdaptiveConv2d
 from lit_adaptconv.layers.low_rank import LowRankAdaptiveConv2d
 from lit_adaptconv.layers.residual import ResidualAdaptiveConv2d
 from lit_adaptconv.ops.activation import activate
-from lit_adaptconv.ops.geometry import Window, windows
+from lit_adaptconv.ops.geometry import Call, sides, windows
 from lit_adaptconv.ops.reference import generate_kernels
 
 AdaptiveLayer = AdaptiveConv2d | LowRankAdaptiveConv2d | ResidualAdaptiveConv2d
@@ -120,34 +120,21 @@ def pixel_kernels(layer: AdaptiveLayer, input: Tensor) -> Tensor:
     """The kernel of every output pixel, `(N, C_out, C_in / groups, kh, kw, H_out, W_out)`, for `(N, C_in, H, W)`."""
     if isinstance(layer, ResidualAdaptiveConv2d):
         return layer.static.weight[..., None, None] + pixel_kernels(layer.adaptive, input)
-    around = windows(
-        (input.shape[-2], input.shape[-1]),
-        layer.kernel_size,
-        layer.generator_size,
-        layer.stride,
-        layer.padding,
-        layer.dilation,
-    )
     if isinstance(layer, AdaptiveConv2d):
-        generated = generate_kernels(
-            input,
-            layer.generator_weight,
-            layer.generator_bias,
-            around,
-            layer.stride,
-            layer.dilation,
-            layer.groups,
-            layer.kernel_activation,
-        )
+        padding = sides(layer.padding, layer.kernel_size, layer.stride, layer.dilation)
+        call = Call(layer.kernel_size, layer.stride, padding, layer.dilation, layer.groups, layer.kernel_activation)
+        generated = generate_kernels(input, layer.generator_weight, layer.generator_bias, call)
         by_output = generated.transpose(2, 3).flatten(1, 2)
         return torch.unflatten(by_output, 3, layer.kernel_size)
-    return torch.einsum("nrohw,rocyx->nocyxhw", _gates(layer, input, around), layer.weight)
+    return torch.einsum("nrohw,rocyx->nocyxhw", _gates(layer, input), layer.weight)
 
 
-def _gates(layer: LowRankAdaptiveConv2d, input: Tensor, around: tuple[Window, Window]) -> Tensor:
+def _gates(layer: LowRankAdaptiveConv2d, input: Tensor) -> Tensor:
     """How much of each mixed kernel every pixel takes, `(N, rank, C_out, H_out, W_out)`."""
-    rows, columns = around
-    seen = F.pad(input, (*columns.generator_pad, *rows.generator_pad))
+    around = windows(
+        input.shape[2:], layer.kernel_size, layer.generator_size, layer.stride, layer.padding, layer.dilation
+    )
+    seen = F.pad(input, around.generator_pad)
     gates = [
         F.conv2d(seen, weight, bias, layer.stride, 0, layer.dilation, layer.groups)
         for weight, bias in zip(layer.gate_weight, layer.gate_bias, strict=True)

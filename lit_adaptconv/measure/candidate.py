@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.kinds import conv_kind
-from lit_adaptconv.ops.choice import VARIABLE, Kernel
+from lit_adaptconv.ops.choice import VARIABLE, Implementation
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -62,31 +62,32 @@ class Shape:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A layer to measure: a conv kind with its options, and which kernel computes it.
+    """A layer to measure: a conv kind with its options, and which implementation computes it.
 
     Attributes:
         name: What the user called it.
         kind: Conv kind.
-        kernel: Implementation of the adaptive convolution, or None for the one that is used anyway.
+        implementation: Of the adaptive convolution, or None for the one that is used anyway.
         options: Options of the kind, and `groups` if other than the shape's.
     """
 
     name: str
     kind: str
-    kernel: Kernel | None = None
+    implementation: Implementation | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, text: str) -> Candidate:
-        """Read `kind[@kernel][:option=value,...]`, such as `adaptive@reference:generator_size=5`.
+        """Read `kind[@implementation][:option=value,...]`, such as `adaptive@reference:generator_size=5`.
 
         Raises:
-            UserError: It is not of that form, or the kind, the kernel or an option is unknown.
+            UserError: It is not of that form, or the kind, the implementation or an option is unknown.
         """
         head, _, tail = text.partition(":")
-        kind, at, kernel = head.partition("@")
-        if at and kernel not in get_args(Kernel):
-            raise UserError(f"{text!r}: unknown kernel {kernel!r}; known: {', '.join(get_args(Kernel))}")
+        kind, at, implementation = head.partition("@")
+        known = get_args(Implementation)
+        if at and implementation not in known:
+            raise UserError(f"{text!r}: unknown implementation {implementation!r}; known: {', '.join(known)}")
         options: dict[str, Any] = {}
         for part in filter(None, tail.split(",")):
             name, equals, value = part.partition("=")
@@ -97,7 +98,7 @@ class Candidate:
             except yaml.YAMLError as error:
                 raise UserError(f"{text!r}: {value!r} is no value for {name!r}") from error
         conv_kind(kind, {name: value for name, value in options.items() if name != "groups"})
-        return cls(text, kind, kernel or None, options)  # type: ignore[arg-type]
+        return cls(text, kind, implementation or None, options)  # type: ignore[arg-type]
 
     def build(self, shape: Shape) -> nn.Module:
         """Make the layer, with the same parameters each time.
@@ -125,14 +126,14 @@ class Candidate:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Let the kernel that was asked for compute, as long as this lasts."""
+        """Let the implementation that was asked for compute, as long as this lasts."""
         before = os.environ.get(VARIABLE)
-        if self.kernel is not None:
-            os.environ[VARIABLE] = self.kernel
+        if self.implementation is not None:
+            os.environ[VARIABLE] = self.implementation
         try:
             yield
         finally:
-            if self.kernel is not None:
+            if self.implementation is not None:
                 os.environ.pop(VARIABLE)
                 if before is not None:
                     os.environ[VARIABLE] = before

@@ -10,6 +10,7 @@ from lit_adaptconv.layers.adaptive import AdaptiveConv2d
 from lit_adaptconv.measure.candidate import Step
 from lit_adaptconv.measure.timing import Task, Times, in_turns
 from lit_adaptconv.ops import schema
+from lit_adaptconv.ops.choice import implementation
 from lit_adaptconv.ops.geometry import sides
 
 VARIANTS = 7
@@ -34,7 +35,8 @@ class Part:
 def can_be_split(step: Step) -> bool:
     """Whether the layer is one that the fused CPU kernel computes."""
     layer = step.layer
-    fused = step.candidate.kernel in (None, "cpu") and step.input.device.type == "cpu"
+    with step.candidate.running():
+        fused = implementation(step.input.device.type, step.input.dtype) == "cpu"
     return fused and isinstance(layer, AdaptiveConv2d) and layer.kernel_activation == "tanh"
 
 
@@ -55,10 +57,10 @@ def split(step: Step, threads: int, rounds: int, advance: Callable[[], None] = l
     bias = None if layer.bias is None else layer.bias.detach()
 
     def forward(activation: str) -> Callable[[], object]:
-        return lambda: schema.FORWARD(*tensors, bias, *geometry, activation, "cpu")
+        return lambda: schema.FORWARD(*tensors, bias, *geometry, activation)
 
     def backward(activation: str, *needs: bool) -> Callable[[], object]:
-        return lambda: schema.BACKWARD(step.grad_output, *tensors, *geometry, activation, "cpu", *needs)
+        return lambda: schema.BACKWARD(step.grad_output, *tensors, *geometry, activation, *needs)
 
     calls: dict[str, Callable[[], Any]] = {
         "training": step.training,

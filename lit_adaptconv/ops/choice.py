@@ -12,71 +12,56 @@ from typing import Literal, get_args
 
 import torch
 
-Kernel = Literal["reference", "cpu", "gpu"]
-VARIABLE = "LIT_ADAPTCONV_KERNEL"
+Implementation = Literal["reference", "cpu", "gpu"]
+VARIABLE = "LIT_ADAPTCONV_IMPLEMENTATION"
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-COMPILERS = {"cpu": "numba", "gpu": "triton"}
 OLDEST_GPU = (7, 0)  # the oldest for which Triton compiles
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def choose(kernel: Kernel | None, device: str, dtype: torch.dtype) -> Kernel:
-    """Choose the implementation.
+def implementation(device: str, dtype: torch.dtype) -> Implementation:
+    """Name what computes `adaptive_conv2d` for tensors of this type of device and number.
 
-    Without a wish of the caller's or in the environment variable `LIT_ADAPTCONV_KERNEL`, it is the device's fused
-    kernel or, with one warning, the reference where that cannot be used. While PyTorch exports to ONNX, which cannot
-    hold a custom operator, it is the reference.
-
-    Args:
-        kernel: The caller's wish; None leaves it to the environment variable.
-        device: Type of the device of the tensors.
-        dtype: Type of the tensors.
+    The environment variable `LIT_ADAPTCONV_IMPLEMENTATION` may ask for the reference; any other name in it is a demand
+    that this one be used.
 
     Raises:
-        ValueError: What is asked for is unknown or cannot compute this.
+        ValueError: The variable holds an unknown name, or one that cannot compute this.
     """
-    wish = kernel or os.environ.get(VARIABLE) or None
-    if wish is not None:
-        name = "kernel" if kernel else VARIABLE
-        if wish not in get_args(Kernel):
-            raise ValueError(f"{name} must be one of {', '.join(get_args(Kernel))}, got {wish!r}")
-        shapes_alone = device == "meta"
-        if wish != "reference" and not shapes_alone and (obstacle := _obstacle(wish, device, dtype)):
-            raise ValueError(f"{name}={wish} cannot be used: {obstacle}")
-        return wish  # type: ignore[return-value]
-    if torch.onnx.is_in_onnx_export():
+    wish = os.environ.get(VARIABLE)
+    if wish and wish not in get_args(Implementation):
+        raise ValueError(f"{VARIABLE} must be one of {', '.join(get_args(Implementation))}, got {wish!r}")
+    if wish == "reference":
         return "reference"
     if device == "meta":
-        return "cpu"  # shapes alone; the fused operator's FLOPs are counted
+        return "cpu"  # shapes alone; the operator's FLOPs are counted
+    found = fused(device, dtype)
+    if wish and wish != found:
+        raise ValueError(f"{VARIABLE}={wish} cannot be used: on {device} tensors of {dtype}, {found} computes")
+    return found
+
+
+@cache
+def fused(device: str, dtype: torch.dtype) -> Implementation:
+    """The fused implementation for such tensors or, with a warning at the first call, the reference."""
+    name: Implementation = "cpu" if device == "cpu" else "gpu"
+    if obstacle := _obstacle(name, device, dtype):
+        warnings.warn(f"adaptive_conv2d uses its slow reference implementation: {obstacle}", stacklevel=4)
+        return "reference"
+    return name
+
+
+def _obstacle(name: str, device: str, dtype: torch.dtype) -> str | None:
+    """Say why a fused implementation cannot be used, if so."""
     if device not in ("cpu", "cuda"):
-        return "reference"
-    fused: Kernel = "gpu" if device == "cuda" else "cpu"
-    if obstacle := _obstacle(fused, device, dtype):
-        _warn(obstacle)
-        return "reference"
-    return fused
-
-
-@cache
-def _warn(obstacle: str) -> None:
-    warnings.warn(f"adaptive_conv2d uses its slow reference implementation: {obstacle}", stacklevel=4)
-
-
-@cache
-def _obstacle(kernel: str, device: str, dtype: torch.dtype) -> str | None:
-    """Say why a fused kernel cannot be used, and what could be, if so."""
+        return f"the fused ones compute on cpu and cuda tensors, not on {device} tensors"
     if dtype not in DTYPES:
-        return f"the fused kernels know float32, float64, float16 and bfloat16, not {dtype}"
-    interpreted = kernel == "gpu" and os.environ.get("TRITON_INTERPRET") == "1"
-    home = "cuda" if kernel == "gpu" else "cpu"
-    if device != home and not interpreted:
-        other = {"cuda": "gpu or reference", "cpu": "cpu or reference"}.get(device, "reference")
-        return f"the {kernel} kernel computes on {home} tensors, not on {device} tensors: take {other}"
+        return f"the fused ones know float32, float64, float16 and bfloat16, not {dtype}"
     try:
-        importlib.import_module(f"lit_adaptconv.ops.{kernel}")
+        importlib.import_module(f"lit_adaptconv.ops.{name}")
     except ImportError as error:
-        return f"{COMPILERS[kernel]} cannot be imported ({error})"
-    return _triton_obstacle() if kernel == "gpu" and not interpreted else None
+        return f"{'numba' if name == 'cpu' else 'triton'} cannot be imported ({error})"
+    return None if name == "cpu" else _triton_obstacle()
 
 
 def _triton_obstacle() -> str | None:

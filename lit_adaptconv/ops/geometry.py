@@ -1,10 +1,10 @@
-"""Where kernel and generator windows lie: the sizes that every kernel implementation shares."""
+"""Where kernel and generator windows lie: the sizes that every implementation shares."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lit_adaptconv.ops.activation import Activation
 
@@ -13,7 +13,7 @@ Sides = tuple[int, int, int, int]
 """Zeros above, below, left and right of the image."""
 
 
-def pair(value: int | tuple[int, int], name: str, least: int = 1) -> tuple[int, int]:
+def two_ints(value: int | tuple[int, int], name: str, least: int = 1) -> tuple[int, int]:
     """Return `value` as (height, width).
 
     Raises:
@@ -34,7 +34,7 @@ def check_padding(padding: Padding, stride: tuple[int, int]) -> Padding:
         ValueError: It is an unknown name, is negative, or is "same" with a stride.
     """
     if not isinstance(padding, str):
-        return pair(padding, "padding", least=0)
+        return two_ints(padding, "padding", least=0)
     if padding not in ("same", "valid"):
         raise ValueError(f"padding must be an int, a pair of ints, 'same' or 'valid', got {padding!r}")
     if padding == "same" and stride != (1, 1):
@@ -52,7 +52,7 @@ def sides(padding: Padding, kernel_size: tuple[int, int], stride: tuple[int, int
     if padding == "same":
         y, x = (dilation[i] * (kernel_size[i] - 1) for i in range(2))
         return (y // 2, y - y // 2, x // 2, x - x // 2)
-    y, x = (0, 0) if isinstance(padding, str) else pair(padding, "padding", least=0)
+    y, x = (0, 0) if isinstance(padding, str) else two_ints(padding, "padding", least=0)
     return (y, y, x, x)
 
 
@@ -107,30 +107,47 @@ class Window:
         )
 
 
+class Windows(NamedTuple):
+    """Both image axes."""
+
+    rows: Window
+    columns: Window
+
+    @property
+    def kernel_pad(self) -> Sides:
+        """Zeros around the image for the kernel, in the order of `torch.nn.functional.pad`."""
+        return (*self.columns.kernel_pad, *self.rows.kernel_pad)
+
+    @property
+    def generator_pad(self) -> Sides:
+        """The same for the generator."""
+        return (*self.columns.generator_pad, *self.rows.generator_pad)
+
+
 def windows(
-    image: tuple[int, int],
-    kernel_size: tuple[int, int],
-    generator_size: tuple[int, int],
+    image: Sequence[int],
+    kernel_size: Sequence[int],
+    generator_size: Sequence[int],
     stride: tuple[int, int],
     padding: Padding | Sides,
     dilation: tuple[int, int],
-) -> tuple[Window, Window]:
-    """Place the windows on both image axes (height, width).
+) -> Windows:
+    """Place the windows on both axes of an image (height, width).
 
     Raises:
         ValueError: The padding does not fit, or the input is smaller than the kernel.
     """
+    kernel = (kernel_size[0], kernel_size[1])
     top, bottom, left, right = (
-        padding if isinstance(padding, tuple) and len(padding) == 4 else sides(padding, kernel_size, stride, dilation)
+        padding if isinstance(padding, tuple) and len(padding) == 4 else sides(padding, kernel, stride, dilation)
     )
-    return (
-        Window.of(image[0], kernel_size[0], generator_size[0], stride[0], (top, bottom), dilation[0]),
-        Window.of(image[1], kernel_size[1], generator_size[1], stride[1], (left, right), dilation[1]),
+    return Windows(
+        Window.of(image[0], kernel[0], generator_size[0], stride[0], (top, bottom), dilation[0]),
+        Window.of(image[1], kernel[1], generator_size[1], stride[1], (left, right), dilation[1]),
     )
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """The arguments of an adaptive convolution beside its tensors, checked and in one form.
 
     Attributes:
@@ -148,3 +165,7 @@ class Call:
     dilation: tuple[int, int]
     groups: int
     kernel_activation: Activation
+
+    def windows(self, image: Sequence[int], generator_size: Sequence[int]) -> Windows:
+        """Place the windows on both axes of an image (height, width)."""
+        return windows(image, self.kernel_size, generator_size, self.stride, self.padding, self.dilation)

@@ -1,13 +1,15 @@
 """The custom operator `lit_adaptconv::adaptive_conv2d`, its backward operator, and what PyTorch asks of both.
 
-An operator is one opaque call to autograd, `torch.compile` and `torch.export`, which know its shapes. Its first
-derivatives are computed by the backward operator, fused likewise; those of the backward operator, for double backward,
-by differentiating the reference implementation. Under `vmap` the mapped dimension joins the batch or the groups.
+An operator is one opaque call to autograd, `torch.compile` and `torch.export`, which know its shapes. The device of its
+tensors decides what computes it: Numba on CPUs, Triton on GPUs, the reference elsewhere. Its first derivatives are
+computed by the backward operator, fused likewise; those of the backward operator, for double backward, by
+differentiating the reference implementation. Under `vmap` the mapped dimension joins the batch or the groups.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,18 +17,18 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from lit_adaptconv.ops import reference
-from lit_adaptconv.ops.geometry import Call, Sides, windows
+from lit_adaptconv.ops.choice import fused
+from lit_adaptconv.ops.geometry import Call, Sides
 
 LIBRARY = torch.library.Library("lit_adaptconv", "DEF")
 _CALL = "int[] kernel_size, int[] stride, int[] padding, int[] dilation, int groups, str kernel_activation"
 LIBRARY.define(
-    f"adaptive_conv2d(Tensor input, Tensor generator_weight, Tensor generator_bias, Tensor? bias, {_CALL}, "
-    "str kernel) -> Tensor",
+    f"adaptive_conv2d(Tensor input, Tensor generator_weight, Tensor generator_bias, Tensor? bias, {_CALL}) -> Tensor",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
 LIBRARY.define(
     "adaptive_conv2d_backward(Tensor grad_output, Tensor input, Tensor generator_weight, Tensor generator_bias, "
-    f"{_CALL}, str kernel, bool needs_input, bool needs_weights) -> (Tensor, Tensor, Tensor, Tensor)",
+    f"{_CALL}, bool needs_input, bool needs_weights) -> (Tensor, Tensor, Tensor, Tensor)",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
 FORWARD = torch.ops.lit_adaptconv.adaptive_conv2d.default
@@ -36,44 +38,40 @@ Ints = list[int]
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def _call(kernel_size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int, activation: Any) -> Call:
+def as_call(kernel_size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int, activation: Any) -> Call:
+    """The operator's arguments after its tensors, in the form that the implementations take."""
     sides: Sides = (padding[0], padding[1], padding[2], padding[3])
-    return Call(_two(kernel_size), _two(stride), sides, _two(dilation), groups, activation)
+    size, step, spread = ((values[0], values[1]) for values in (kernel_size, stride, dilation))
+    return Call(size, step, sides, spread, groups, activation)
 
 
-def _two(values: Ints) -> tuple[int, int]:
-    return (values[0], values[1])
-
-
-def _passes(kernel: str) -> Any:
+def _passes(tensor: Tensor) -> Any:
     """Return the module with the passes `forward` and `backward`; its compiler is imported when first needed."""
-    return importlib.import_module(f"lit_adaptconv.ops.{kernel}")
+    return importlib.import_module(f"lit_adaptconv.ops.{fused(tensor.device.type, tensor.dtype)}")
 
 
 def _forward(
     input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, *call: Any
 ) -> Tensor:
-    out: Tensor = _passes(call[-1]).forward(input, generator_weight, generator_bias, bias, _call(*call[:-1]))
+    out: Tensor = _passes(input).forward(input, generator_weight, generator_bias, bias, as_call(*call))
     return out
 
 
 def _backward(
     grad_output: Tensor, input: Tensor, generator_weight: Tensor, generator_bias: Tensor, *rest: Any
 ) -> Gradients:
-    *call, kernel, needs_input, needs_weights = rest
-    gradients: Gradients = _passes(kernel).backward(
-        grad_output, input, generator_weight, generator_bias, _call(*call), needs_input, needs_weights
+    *call, needs_input, needs_weights = rest
+    gradients: Gradients = _passes(input).backward(
+        grad_output, input, generator_weight, generator_bias, as_call(*call), needs_input, needs_weights
     )
     return gradients
 
 
 def _fake_forward(
-    input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, *rest: Any
+    input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, *call: Any
 ) -> Tensor:
-    call = _call(*rest[:-1])
-    image, generator = (input.shape[2], input.shape[3]), (generator_weight.shape[3], generator_weight.shape[4])
-    rows, columns = windows(image, call.kernel_size, generator, call.stride, call.padding, call.dilation)
-    return input.new_empty((input.shape[0], generator_weight.shape[0], rows.out, columns.out))
+    rows, columns = as_call(*call).windows(input.shape[2:], generator_weight.shape[-2:])
+    return input.new_empty((input.shape[0], generator_bias.shape[0], rows.out, columns.out))
 
 
 def _fake_backward(
@@ -84,7 +82,7 @@ def _fake_backward(
         input.new_empty(input.shape if needs_input else (0,)),
         input.new_empty(generator_weight.shape if needs_weights else (0,)),
         input.new_empty(generator_bias.shape if needs_weights else (0,)),
-        input.new_empty((generator_weight.shape[0],)),
+        input.new_empty(generator_bias.shape[:1]),
     )
 
 
@@ -96,7 +94,11 @@ def _save_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _differentiate_forward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     needs_input, needs_bias = ctx.needs_input_grad[0], ctx.needs_input_grad[3]
     needs_weights = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
-    grads = _adaptive_conv2d_backward(grad_output, *ctx.saved_tensors, *ctx.call, needs_input, needs_weights)
+    tensors = (grad_output, *ctx.saved_tensors)
+    if fused(grad_output.device.type, grad_output.dtype) == "reference":
+        grads = _reference_backward(as_call(*ctx.call))(*tensors)
+    else:
+        grads = _adaptive_conv2d_backward(*tensors, *ctx.call, needs_input, needs_weights)
     needed = (needs_input, needs_weights, needs_weights, needs_bias)
     return (*(grad if need else None for grad, need in zip(grads, needed, strict=True)), *(None for _ in ctx.call))
 
@@ -106,18 +108,22 @@ def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: Gradients) -> None
     *ctx.call, ctx.needs_input, ctx.needs_weights = inputs[4:]
 
 
-def _differentiate_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-    call = _call(*ctx.call[:-1])
+def _reference_backward(call: Call) -> Callable[..., Gradients]:
+    """The backward operator in plain PyTorch, for what cannot be fused and for its own derivatives."""
 
     def convolve(input: Tensor, generator_weight: Tensor, generator_bias: Tensor) -> Tensor:
-        return reference.adaptive_conv2d(input, generator_weight, generator_bias, None, *vars(call).values())
+        return reference.forward(input, generator_weight, generator_bias, None, call)
 
-    def backward(grad_output: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def backward(grad_output: Tensor, *inputs: Tensor) -> Gradients:
         pull_back = torch.func.vjp(convolve, *inputs)[1]
         return (*pull_back(grad_output), grad_output.sum((0, 2, 3)))
 
+    return backward
+
+
+def _differentiate_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
     needed = (ctx.needs_input, ctx.needs_weights, ctx.needs_weights, True)
-    outputs, pull_back = torch.func.vjp(backward, *ctx.saved_tensors)[:2]
+    outputs, pull_back = torch.func.vjp(_reference_backward(as_call(*ctx.call)), *ctx.saved_tensors)[:2]
     cotangents = (
         grad if need else torch.zeros_like(output) for grad, need, output in zip(grads, needed, outputs, strict=True)
     )
@@ -245,7 +251,7 @@ def _backward_flops(grad_output: Any, input: Any, weight: Any, *args: Any, out_s
     return 2 * _macs(input, weight, grad_output) * (int(needs_input) + int(needs_weights))
 
 
-torch.library.register_kernel(FORWARD, ("cpu", "cuda"), _forward, lib=LIBRARY)
+torch.library.register_kernel(FORWARD, None, _forward, lib=LIBRARY)  # any device
 torch.library.register_kernel(BACKWARD, ("cpu", "cuda"), _backward, lib=LIBRARY)
 torch.library.register_fake(FORWARD, _fake_forward, lib=LIBRARY)
 torch.library.register_fake(BACKWARD, _fake_backward, lib=LIBRARY)

@@ -16,9 +16,9 @@ from lit_adaptconv.ops.choice import VARIABLE
 SHAPE = Shape(2, 4, 6, (7, 5), (3, 3), padding=(1, 1), groups=2)
 
 
-def test_a_name_holds_kind_kernel_and_options() -> None:
+def test_a_name_holds_kind_implementation_and_options() -> None:
     candidate = Candidate.parse("adaptive@reference:generator_size=5,kernel_activation=identity")
-    assert (candidate.kind, candidate.kernel) == ("adaptive", "reference")
+    assert (candidate.kind, candidate.implementation) == ("adaptive", "reference")
     layer = candidate.build(SHAPE)
     assert isinstance(layer, AdaptiveConv2d)
     assert layer.generator_size == (5, 5)

@@ -106,7 +106,7 @@ def test_measuring_memory_leaves_batch_norm_as_it_was() -> None:
 def test_the_reference_implementation_keeps_more_than_the_fused_one(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, images = AdaptiveConv2d(2, 3, 3), torch.randn(2, 2, 8, 8)
     fused = sum(kept_for_training(layer, images).values())
-    monkeypatch.setenv("LIT_ADAPTCONV_KERNEL", "reference")
+    monkeypatch.setenv("LIT_ADAPTCONV_IMPLEMENTATION", "reference")
     assert sum(kept_for_training(layer, images).values()) > 5 * fused
 
 

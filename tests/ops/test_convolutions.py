@@ -9,6 +9,7 @@ from hypothesis import given, settings
 
 from lit_adaptconv.ops import convolutions, reference
 from lit_adaptconv.ops.activation import Activation
+from lit_adaptconv.ops.geometry import Call, sides
 
 
 @pytest.mark.parametrize("activation", ["tanh", "identity"])
@@ -20,9 +21,7 @@ def test_the_exported_form_agrees_with_the_reference(activation: Activation, cas
     weights = (case.out_channels, case.group_in, taps)
     arrays = case.normal(shape, (*weights, *case.generator_size), weights, (case.out_channels,))
     input, generator_weight, generator_bias, bias = map(torch.from_numpy, arrays)
-    call = (case.kernel_size, case.stride, case.padding, case.dilation, case.groups, activation)
+    around = sides(case.padding, case.kernel_size, case.stride, case.dilation)
+    call = Call(case.kernel_size, case.stride, around, case.dilation, case.groups, activation)
     tensors = (input, generator_weight, generator_bias, bias if case.bias else None)
-    torch.testing.assert_close(
-        convolutions.adaptive_conv2d(*tensors, *call),  # type: ignore[arg-type]
-        reference.adaptive_conv2d(*tensors, *call),  # type: ignore[arg-type]
-    )
+    torch.testing.assert_close(convolutions.forward(*tensors, call), reference.forward(*tensors, call))

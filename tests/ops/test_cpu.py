@@ -137,4 +137,4 @@ def test_the_input_may_be_smaller_than_the_generators_window_but_not_than_the_ke
     one = replace(PLAIN, image=(1, 1), padding=(0, 0), kernel_size=(1, 1), generator_size=(4, 4))
     assert max(errors(one, "tanh")) < 1e-5
     with pytest.raises(ValueError, match="is larger than"):
-        adaptive_conv2d(*tensors(replace(PLAIN, image=(2, 3))), kernel_size=3, kernel="cpu")
+        adaptive_conv2d(*tensors(replace(PLAIN, image=(2, 3))), kernel_size=3)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from cases import Case, cases
 from hypothesis import given, settings
 
-from lit_adaptconv.ops.geometry import check_padding, pair, windows
+from lit_adaptconv.ops.geometry import check_padding, two_ints, windows
 
 
 @settings(max_examples=200)
@@ -49,13 +49,13 @@ def test_both_windows_have_one_centre_where_padding_same_puts_it(case: Case) -> 
     ("value", "expected"), [(3, (3, 3)), ((2, 5), (2, 5)), ([2, 5], (2, 5)), (np.int64(4), (4, 4))]
 )
 def test_a_size_is_one_int_or_two(value: object, expected: tuple[int, int]) -> None:
-    assert pair(value, "kernel_size") == expected
+    assert two_ints(value, "kernel_size") == expected
 
 
 @pytest.mark.parametrize("value", [1.0, (1, 2.0), "33", (1,), None, (1, 2, 3)])
 def test_what_is_no_size_is_refused_by_the_arguments_name(value: object) -> None:
     with pytest.raises(ValueError, match="^stride must be an int or a pair of ints, got "):
-        pair(value, "stride")
+        two_ints(value, "stride")
 
 
 def test_a_padding_is_a_name_or_two_lengths() -> None:

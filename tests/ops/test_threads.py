@@ -40,7 +40,7 @@ def outputs(threads: int) -> list[Tensor]:
 
 def convolved(threads: int) -> Tensor:
     torch.set_num_threads(threads)
-    return adaptive_conv2d(*tensors(CASE), kernel_size=3, padding=1, groups=2, kernel="cpu")
+    return adaptive_conv2d(*tensors(CASE), kernel_size=3, padding=1, groups=2)
 
 
 def test_any_number_of_threads_gives_the_same_bits() -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_adaptconv.ops.geometry import Call, Window, windows
+from lit_adaptconv.ops.geometry import Call, Window
 
 BLOCK = 3  # taps, window pixels and vectors that the loops take at once
 STEP = 48  # the longest step of the vector loops, in pixels
@@ -84,7 +84,7 @@ def lay_out(
     """Lay out a call: sizes, and the distance from an output pixel to each kernel tap and to each window pixel."""
     images, in_channels, height, width = shape
     kernel_size, stride, dilation = call.kernel_size, call.stride, call.dilation
-    on_y, on_x = windows((height, width), kernel_size, generator_size, stride, call.padding, dilation)
+    on_y, on_x = call.windows((height, width), generator_size)
     y = _Axis.of(on_y, height, kernel_size[0], generator_size[0], stride[0], dilation[0])
     x = _Axis.of(on_x, width, kernel_size[1], generator_size[1], stride[1], dilation[1])
     below = max(y.taps[-1], y.window[-1]) // stride[0] + 1

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from lit_adaptconv.ops.geometry import Call, windows
+from lit_adaptconv.ops.geometry import Call
 
 FARTHEST = 2**31 - 2**16  # offsets in one plane up to here, and a tile more, fit in 32 bits
 
@@ -42,10 +42,7 @@ class Strides(NamedTuple):
 def sizes_of(input: Tensor, generator_weight: Tensor, call: Call) -> Sizes:
     """Measure a call."""
     images, channels, height, width = input.shape
-    window_height, window_width = generator_weight.shape[3:]
-    y, x = windows(
-        (height, width), call.kernel_size, (window_height, window_width), call.stride, call.padding, call.dilation
-    )
+    y, x = call.windows((height, width), generator_weight.shape[-2:])
     return Sizes(
         images * y.out * x.out,
         height,
