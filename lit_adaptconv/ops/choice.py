@@ -11,6 +11,7 @@ from functools import cache
 from typing import Literal, get_args
 
 import torch
+from torch.autograd import forward_ad
 
 Implementation = Literal["reference", "cpu", "gpu"]
 VARIABLE = "LIT_ADAPTCONV_IMPLEMENTATION"
@@ -23,7 +24,8 @@ def implementation(device: str, dtype: torch.dtype) -> Implementation:
     """Name what computes `adaptive_conv2d` for tensors of this type of device and number.
 
     The environment variable `LIT_ADAPTCONV_IMPLEMENTATION` may ask for the reference; any other name in it is a demand
-    that this one be used.
+    that this one be used. Forward-mode derivatives go through the reference, whose operators have them to any order:
+    where one forward mode is inside another, PyTorch is silently wrong about operators with a rule of their own.
 
     Raises:
         ValueError: The variable holds an unknown name, or one that cannot compute this.
@@ -31,7 +33,7 @@ def implementation(device: str, dtype: torch.dtype) -> Implementation:
     wish = os.environ.get(VARIABLE)
     if wish and wish not in get_args(Implementation):
         raise ValueError(f"{VARIABLE} must be one of {', '.join(get_args(Implementation))}, got {wish!r}")
-    if wish == "reference":
+    if wish == "reference" or forward_ad._current_level >= 0:
         return "reference"
     if device == "meta":
         return "cpu"  # shapes alone; the operator's FLOPs are counted

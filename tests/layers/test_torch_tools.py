@@ -27,6 +27,8 @@ from lit_adaptconv.layers import (
     SeparableConv2d,
 )
 
+# PyTorch itself, when forward mode is first used.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is")
 LAYERS: dict[str, Callable[..., nn.Module]] = {
     "adaptive": partial(AdaptiveConv2d, 4, 6, 3, 2, 1, groups=2),
     "adaptive, even same": partial(AdaptiveConv2d, 4, 6, 2, 1, "same", generator_size=3),
@@ -44,7 +46,7 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
     "deformable": partial(DeformableConv2d, 4, 6, 3, 2, 1, groups=2),
 }
 every_layer = pytest.mark.parametrize("name", LAYERS)
-# torchvision's operator has a first derivative only, and no rule for vmap.
+# torchvision's operator has a first derivative only, in reverse mode, and no rule for vmap.
 PLAIN = [name for name in LAYERS if name != "deformable"]
 every_plain_layer = pytest.mark.parametrize("name", PLAIN)
 every_adaptive_layer = pytest.mark.parametrize("name", list(LAYERS)[:5])
@@ -133,8 +135,8 @@ def test_its_first_and_second_derivatives_equal_finite_differences(name: str) ->
         return out
 
     step = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(along, (x, step))
-    assert torch.autograd.gradgradcheck(along, (x, step))
+    assert torch.autograd.gradcheck(along, (x, step), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(along, (x, step), check_fwd_over_rev=True, check_rev_over_rev=True)
 
 
 @every_layer
@@ -148,9 +150,11 @@ def test_its_derivatives_in_every_parameter_equal_finite_differences(name: str) 
         out: Tensor = functional_call(layer, dict(zip(names, values, strict=True)), (x,))
         return out
 
-    assert torch.autograd.gradcheck(of, (x, *values), fast_mode=True)
-    if name in PLAIN:
-        assert torch.autograd.gradgradcheck(of, (x, *values), fast_mode=True)
+    plain = name in PLAIN
+    assert torch.autograd.gradcheck(of, (x, *values), fast_mode=True, check_forward_ad=plain)
+    if plain:
+        both = {"check_fwd_over_rev": True, "check_rev_over_rev": True}
+        assert torch.autograd.gradgradcheck(of, (x, *values), fast_mode=True, **both)
 
 
 @every_plain_layer

@@ -11,15 +11,20 @@ import torch
 from agreement import tensors
 from cases import Case
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.func import functional_call, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
 from lit_adaptconv import AdaptiveConv2d
 from lit_adaptconv.functional import adaptive_conv2d
 from lit_adaptconv.ops import schema
+from lit_adaptconv.ops.choice import VARIABLE
 from lit_adaptconv.ops.geometry import sides
 
+# PyTorch itself, when forward mode is first used.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is")
 CASE = Case(2, (5, 6), 2, 3, 2, (3, 2), (2, 3), (2, 1), (1, 1), (1, 2), True, 0)
+SMALL = Case(1, (3, 3), 1, 1, 1, (2, 2), (2, 2), (1, 1), (0, 0), (1, 1), True, 0)
 OPTIONS: dict[str, Any] = {"kernel_size": CASE.kernel_size, **CASE.windows}
 
 
@@ -55,12 +60,12 @@ def test_the_backward_operator_passes_opcheck(needs: tuple[bool, bool]) -> None:
 
 
 def test_second_derivatives_equal_finite_differences_in_every_combination_of_inputs() -> None:
-    small = Case(1, (3, 3), 1, 1, 1, (2, 2), (2, 2), (1, 1), (0, 0), (1, 1), True, 0)
     for mask in range(1, 16):
-        args = [t.requires_grad_(bool(mask >> i & 1)) for i, t in enumerate(tensors(small, torch.float64))]
-        assert torch.autograd.gradcheck(lambda *a: adaptive_conv2d(*a, kernel_size=2), args)
+        args = [t.requires_grad_(bool(mask >> i & 1)) for i, t in enumerate(tensors(SMALL, torch.float64))]
+        assert torch.autograd.gradcheck(lambda *a: adaptive_conv2d(*a, kernel_size=2), args, check_forward_ad=True)
         if mask != 8:  # linear in the bias
-            assert torch.autograd.gradgradcheck(lambda *a: adaptive_conv2d(*a, kernel_size=2), args)
+            both = {"check_fwd_over_rev": True, "check_rev_over_rev": True}
+            assert torch.autograd.gradgradcheck(lambda *a: adaptive_conv2d(*a, kernel_size=2), args, **both)
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
@@ -110,15 +115,38 @@ def test_mapped_over_any_argument_it_gives_what_a_loop_gives(mapped: tuple[int |
         torch.testing.assert_close(got, torch.stack(each))
 
 
-def test_a_hessian_by_torch_func_equals_one_by_autograd() -> None:
-    small = Case(1, (3, 3), 1, 1, 1, (2, 2), (2, 2), (1, 1), (0, 0), (1, 1), True, 0)
-    x, *rest = tensors(small, torch.float64)
+def test_hessians_in_every_mode_equal_one_by_autograd() -> None:
+    x, *rest = tensors(SMALL, torch.float64)
 
     def total(x: Tensor) -> Tensor:
         return adaptive_conv2d(x, *rest, kernel_size=2).square().sum()
 
     expected = torch.autograd.functional.hessian(total, x)
-    torch.testing.assert_close(torch.func.jacrev(torch.func.jacrev(total))(x), expected)
+    torch.testing.assert_close(torch.func.hessian(total)(x), expected)
+    for outer in (torch.func.jacrev, torch.func.jacfwd):
+        for inner in (torch.func.jacrev, torch.func.jacfwd):
+            torch.testing.assert_close(outer(inner(total))(x), expected)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_directional_derivative_is_that_of_the_reference(
+    compiled: bool, unchecked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = arguments(grad=False)
+    directions = tuple(torch.randn_like(a) for a in args)
+
+    def push(*args: Tensor) -> tuple[Tensor, Tensor]:
+        out: tuple[Tensor, Tensor] = torch.func.jvp(lambda *a: adaptive_conv2d(*a, **OPTIONS), args, directions)
+        return out
+
+    torch.compiler.reset()
+    got = (torch.compile(push, fullgraph=True, backend="aot_eager") if compiled else push)(*args)
+    torch.testing.assert_close(got[0], adaptive_conv2d(*args, **OPTIONS))
+    with forward_ad.dual_level():
+        duals = [forward_ad.make_dual(a, d) for a, d in zip(args, directions, strict=True)]
+        torch.testing.assert_close(forward_ad.unpack_dual(adaptive_conv2d(*duals, **OPTIONS)).tangent, got[1])
+    monkeypatch.setenv(VARIABLE, "reference")
+    torch.testing.assert_close(got, push(*args))
 
 
 def test_an_ensemble_of_layers_mapped_over_their_parameters_equals_the_layers() -> None:
