@@ -9,14 +9,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lit_adaptconv.ops import convolutions, reference, schema
-from lit_adaptconv.ops.activation import Activation, check_activation
+from lit_adaptconv.ops.activation import Activation
 from lit_adaptconv.ops.choice import implementation
-from lit_adaptconv.ops.geometry import Call, Padding, check_input, sides, two_ints
+from lit_adaptconv.ops.geometry import Call, Padding, check_input, check_one_of, sides, two_ints
 
 
 def adaptive_conv2d(
     input: Float[Tensor, "*batch in_channels height width"],
-    generator_weight: Float[Tensor, "out_channels group_channels taps generator_height generator_width"],
+    generator_weight: Float[Tensor, "filters taps generator_height generator_width"],
     generator_bias: Float[Tensor, "out_channels group_channels taps"],
     bias: Float[Tensor, " out_channels"] | None = None,
     *,
@@ -46,7 +46,8 @@ def adaptive_conv2d(
 
     Args:
         input: `(N, C_in, H, W)`, or unbatched `(C_in, H, W)`.
-        generator_weight: `(C_out, C_in // groups, kh * kw, qh, qw)`; kernel taps are in row-major order.
+        generator_weight: `(C_out * C_in // groups, kh * kw, qh, qw)`: for each output channel, and in it each channel
+            of its group, a filter for each kernel tap, in row-major order.
         generator_bias: `(C_out, C_in // groups, kh * kw)`.
         bias: `(C_out,)` or None.
         kernel_size: `k` or `(kh, kw)`, in taps.
@@ -64,7 +65,7 @@ def adaptive_conv2d(
         ValueError: Shapes or arguments do not fit together, or the implementation that the
             environment demands cannot compute them.
     """
-    check_activation(kernel_activation, "kernel_activation")
+    check_one_of(kernel_activation, "kernel_activation", Activation)
     size, step, spread = (
         two_ints(value, name)
         for value, name in ((kernel_size, "kernel_size"), (stride, "stride"), (dilation, "dilation"))
@@ -102,22 +103,19 @@ def _check_shapes(
     kernel_size: tuple[int, int],
     groups: int,
 ) -> None:
-    if generator_weight.dim() != 5:
-        raise ValueError(
-            "generator_weight must be (out_channels, in_channels // groups, taps, qh, qw), "
-            f"got shape {tuple(generator_weight.shape)}"
-        )
-    out_channels, group_in, taps = generator_weight.shape[:3]
+    if generator_bias.dim() != 3:
+        shape = "(out_channels, in_channels // groups, taps)"
+        raise ValueError(f"generator_bias must be {shape}, got shape {tuple(generator_bias.shape)}")
+    out_channels, group_in, taps = generator_bias.shape
     if groups < 1 or out_channels % groups:
         raise ValueError(f"groups must be positive and divide the {out_channels} output channels, got {groups}")
     check_input(input.shape, group_in * groups)
     if taps != kernel_size[0] * kernel_size[1]:
         raise ValueError(
-            f"generator_weight makes {taps} taps, kernel_size {kernel_size} has {kernel_size[0] * kernel_size[1]}"
+            f"generator_bias makes {taps} taps, kernel_size {kernel_size} has {kernel_size[0] * kernel_size[1]}"
         )
-    if generator_bias.shape != generator_weight.shape[:3]:
-        raise ValueError(
-            f"generator_bias must be {tuple(generator_weight.shape[:3])}, got {tuple(generator_bias.shape)}"
-        )
+    if generator_weight.dim() != 4 or generator_weight.shape[:2] != (out_channels * group_in, taps):
+        shape = f"({out_channels * group_in}, {taps}, qh, qw)"
+        raise ValueError(f"generator_weight must be {shape}, got {tuple(generator_weight.shape)}")
     if bias is not None and bias.shape != (out_channels,):
         raise ValueError(f"bias must be ({out_channels},), got {tuple(bias.shape)}")

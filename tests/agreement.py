@@ -30,7 +30,7 @@ def tensors(case: Case, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     taps = case.kernel_size[0] * case.kernel_size[1]
     shapes = (
         case.input_shape,
-        (case.out_channels, case.group_in, taps, *case.generator_size),
+        (case.out_channels * case.group_in, taps, *case.generator_size),
         (case.out_channels, case.group_in, taps),
         (case.out_channels,),
     )

@@ -79,6 +79,12 @@ def array(tensor: torch.Tensor) -> Array:
     return tensor.detach().numpy()
 
 
+def kernels_of(layer: Any, name: str = "weight") -> Array:
+    """A stack of kernels with a dimension of its own in front of the output channels."""
+    stack = array(layer.get_parameter(name))
+    return stack.reshape(-1, layer.out_channels, *stack.shape[1:])
+
+
 def pixel(x: Array, row: int, column: int) -> Array:
     """All samples and channels of one pixel, `(N, C)`; zero outside the image."""
     inside = 0 <= row < x.shape[2] and 0 <= column < x.shape[3]

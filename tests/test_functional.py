@@ -32,7 +32,7 @@ def agrees_with_the_oracle(case: Case, activation: str) -> None:
     batch = x[None] if case.batch is None else x
     known = {"kernel_size": case.kernel_size, "kernel_activation": activation, **case.windows}
     expected = oracle.full_rank(batch, q, b, bias if case.bias else None, **known)
-    tensors = [torch.from_numpy(a) for a in (x, q, b)]
+    tensors = [torch.from_numpy(a) for a in (x, q.reshape(-1, *q.shape[2:]), b)]
     got = adaptive_conv2d(*tensors, torch.from_numpy(bias) if case.bias else None, **known).numpy()
     assert got.shape == (expected[0] if case.batch is None else expected).shape
     np.testing.assert_allclose(got, expected[0] if case.batch is None else expected, rtol=1e-10, atol=1e-11)
@@ -64,7 +64,7 @@ def tensors(
     torch.manual_seed(0)
     shapes = [
         (batch, group_in * groups, *image),
-        (out, group_in, k[0] * k[1], *q),
+        (out * group_in, k[0] * k[1], *q),
         (out, group_in, k[0] * k[1]),
         (out,),
     ]
@@ -105,7 +105,7 @@ def test_a_generator_that_ignores_its_input_makes_an_ordinary_convolution(case: 
     x, b, bias = map(
         torch.from_numpy, case.normal(case.input_shape, (case.out_channels, case.group_in, taps), (case.out_channels,))
     )
-    zero = x.new_zeros(case.out_channels, case.group_in, taps, *case.generator_size)
+    zero = x.new_zeros(case.out_channels * case.group_in, taps, *case.generator_size)
     got = adaptive_conv2d(x, zero, b, bias, kernel_size=case.kernel_size, kernel_activation="identity", **case.windows)
     expected = F.conv2d(x, b.unflatten(2, case.kernel_size), bias, **case.windows)
     torch.testing.assert_close(got, expected)
@@ -116,7 +116,7 @@ def test_it_equals_correlations_by_scipy(generator: int) -> None:
     x, q, b, _ = tensors(1, (7, 6), 1, 1, 1, (3, 3), (generator, generator))
     image, expected = x[0, 0].numpy(), np.zeros((7, 6))
     for t in range(9):
-        kernel = np.tanh(b[0, 0, t].item() + ndimage.correlate(image, q[0, 0, t].numpy(), mode="constant"))
+        kernel = np.tanh(b[0, 0, t].item() + ndimage.correlate(image, q[0, t].numpy(), mode="constant"))
         expected += kernel * ndimage.shift(image, (1 - t // 3, 1 - t % 3), order=0, mode="constant")
     np.testing.assert_allclose(adaptive_conv2d(x, q, b, kernel_size=3, padding="same")[0, 0], expected, atol=1e-12)
 
@@ -139,7 +139,7 @@ def test_exchanging_height_and_width_exchanges_them_in_the_output() -> None:
     out = adaptive_conv2d(x, q, b, bias, kernel_size=(3, 2), groups=2, **options)
     turned = adaptive_conv2d(
         x.mT,
-        q.unflatten(2, (3, 2)).transpose(2, 3).flatten(2, 3).mT,
+        q.unflatten(1, (3, 2)).transpose(1, 2).flatten(1, 2).mT,
         b.unflatten(2, (3, 2)).mT.flatten(2, 3),
         bias,
         kernel_size=(2, 3),
@@ -153,14 +153,17 @@ def test_reordering_channels_reorders_what_belongs_to_them() -> None:
     x, q, b, bias = tensors(2, (5, 5), 4, 3, 1, (3, 3), (3, 3))
     out = adaptive_conv2d(x, q, b, bias, kernel_size=3)
     ins, outs = torch.tensor([2, 0, 3, 1]), torch.tensor([1, 2, 0])
-    torch.testing.assert_close(adaptive_conv2d(x[:, ins], q[:, ins], b[:, ins], bias, kernel_size=3), out)
-    torch.testing.assert_close(adaptive_conv2d(x, q[outs], b[outs], bias[outs], kernel_size=3), out[:, outs])
+    q = q.unflatten(0, (3, 4))
+    moved = adaptive_conv2d(x[:, ins], q[:, ins].flatten(0, 1), b[:, ins], bias, kernel_size=3)
+    torch.testing.assert_close(moved, out)
+    moved = adaptive_conv2d(x, q[outs].flatten(0, 1), b[outs], bias[outs], kernel_size=3)
+    torch.testing.assert_close(moved, out[:, outs])
 
 
 def test_groups_are_separate_convolutions_side_by_side() -> None:
     x, q, b, bias = tensors(2, (6, 5), 2, 6, 3, (2, 3), (3, 2))
     parts = [
-        adaptive_conv2d(x[:, 2 * g : 2 * g + 2], q[s], b[s], bias[s], kernel_size=(2, 3), padding=1)
+        adaptive_conv2d(x[:, 2 * g : 2 * g + 2], q[4 * g : 4 * g + 4], b[s], bias[s], kernel_size=(2, 3), padding=1)
         for g, s in enumerate(torch.arange(6).split(2))
     ]
     together = adaptive_conv2d(x, q, b, bias, kernel_size=(2, 3), padding=1, groups=3)

@@ -18,7 +18,7 @@ HALF = (torch.float16, torch.bfloat16)
 def arguments(dtype: torch.dtype = torch.float64) -> list[Tensor]:
     """Input of 4 channels, generator and bias of 6 output channels in 2 groups, kernel and generator 3×3."""
     torch.manual_seed(0)
-    shapes = ((2, 4, 6, 5), (6, 2, 9, 3, 3), (6, 2, 9), (6,))
+    shapes = ((2, 4, 6, 5), (12, 9, 3, 3), (6, 2, 9), (6,))
     return [torch.randn(s, dtype=torch.float64).to(dtype) for s in shapes]
 
 
@@ -80,7 +80,7 @@ def test_an_unbatched_image_gives_the_unbatched_output() -> None:
         ({"kernel_size": 0}, "kernel_size must be at least 1, got 0"),
         ({"kernel_size": (3, 3, 3)}, "kernel_size must be an int or a pair of ints, got (3, 3, 3)"),
         ({"kernel_size": 3.0}, "kernel_size must be an int or a pair of ints, got 3.0"),
-        ({"kernel_size": (3, 2)}, "generator_weight makes 9 taps, kernel_size (3, 2) has 6"),
+        ({"kernel_size": (3, 2)}, "generator_bias makes 9 taps, kernel_size (3, 2) has 6"),
         ({"stride": 0}, "stride must be at least 1, got 0"),
         ({"stride": (1, -1)}, "stride must be at least 1, got (1, -1)"),
         ({"dilation": 0}, "dilation must be at least 1, got 0"),
@@ -106,12 +106,10 @@ def test_bad_options_raise_one_line_that_names_them(options: dict[str, Any], mes
         (0, torch.zeros(6, 5), "input must be (N, 4, H, W) or (4, H, W), got shape (6, 5)"),
         (0, torch.zeros(1, 1, 4, 6, 5), "input must be (N, 4, H, W) or (4, H, W), got shape (1, 1, 4, 6, 5)"),
         (0, torch.zeros(1, 4, 6, 5), "generator_weight must have the input's type, torch.float32, got torch.float64"),
-        (
-            1,
-            torch.zeros(6, 2, 9),
-            "generator_weight must be (out_channels, in_channels // groups, taps, qh, qw), got shape (6, 2, 9)",
-        ),
-        (2, torch.zeros(6, 2), "generator_bias must be (6, 2, 9), got (6, 2)"),
+        (1, torch.zeros(6, 2, 9), "generator_weight must be (12, 9, qh, qw), got (6, 2, 9)"),
+        (1, torch.zeros(6, 2, 9, 3, 3), "generator_weight must be (12, 9, qh, qw), got (6, 2, 9, 3, 3)"),
+        (1, torch.zeros(6, 9, 3, 3), "generator_weight must be (12, 9, qh, qw), got (6, 9, 3, 3)"),
+        (2, torch.zeros(6, 2), "generator_bias must be (out_channels, in_channels // groups, taps), got shape (6, 2)"),
         (3, torch.zeros(5), "bias must be (6,), got (5,)"),
         (3, torch.zeros(6), "bias must have the input's type, torch.float64, got torch.float32"),
     ],

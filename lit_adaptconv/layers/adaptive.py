@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from lit_adaptconv.functional import adaptive_conv2d
-from lit_adaptconv.layers.base import WindowedLayer, elementwise_product_flops
+from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
 from lit_adaptconv.layers.init import tanh_input_std, uniform_bound
-from lit_adaptconv.ops.activation import Activation, activate, check_activation
+from lit_adaptconv.ops.activation import Activation, activate
 from lit_adaptconv.ops.choice import implementation
-from lit_adaptconv.ops.geometry import Padding
+from lit_adaptconv.ops.geometry import Padding, PaddingMode, check_one_of
 
 STATIC_SHARE = 0.95
 
 
-class AdaptiveConv2d(WindowedLayer):
+class AdaptiveConv2d(ConvLayer):
     """Adaptive convolution, full rank: every output pixel generates its own kernel from the pixels under it.
 
     Drop-in for `torch.nn.Conv2d`; see `lit_adaptconv.functional.adaptive_conv2d` for the equation. It has
@@ -33,20 +32,12 @@ class AdaptiveConv2d(WindowedLayer):
 
     Source: Zamora Esquivel et al., *Adaptive Convolutional Kernels*, ICCV Workshops 2019.
 
+    The first arguments, `device` and `dtype` are those of `torch.nn.Conv2d`.
+
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel_size: Size of the generated kernels, `k` or `(kh, kw)`.
-        stride: Step between output pixels.
-        padding: Zeros on each side, in pixels, or "same" or "valid".
-        dilation: Distance between taps, of the kernel and of the generator.
-        groups: Channel groups; divides both channel counts.
-        bias: Whether to add a learned constant to each output channel.
         generator_size: Size of the window that the generator sees, `q` or `(qh, qw)`; None means `kernel_size`.
         kernel_activation: Applied to the generated kernel, "tanh" or "identity".
         output_activation: Applied to the output, "tanh" or "identity".
-        device: Where the parameters are made.
-        dtype: Type of the parameters.
 
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
@@ -66,6 +57,7 @@ class AdaptiveConv2d(WindowedLayer):
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
         *,
         generator_size: int | tuple[int, int] | None = None,
         kernel_activation: Activation = "tanh",
@@ -73,14 +65,16 @@ class AdaptiveConv2d(WindowedLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, generator_size)
-        check_activation(kernel_activation, "kernel_activation")
-        check_activation(output_activation, "output_activation")
+        geometry = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        super().__init__(*geometry, padding_mode, generator_size)
+        check_one_of(kernel_activation, "kernel_activation", Activation)
+        check_one_of(output_activation, "output_activation", Activation)
         self.kernel_activation: Activation = kernel_activation
         self.output_activation: Activation = output_activation
-        kernels = (out_channels, in_channels // groups, math.prod(self.kernel_size))
-        self.generator_weight = nn.Parameter(torch.empty(*kernels, *self.generator_size, device=device, dtype=dtype))
-        self.generator_bias = nn.Parameter(torch.empty(kernels, device=device, dtype=dtype))
+        seen, taps = in_channels // groups, math.prod(self.kernel_size)
+        filters = (out_channels * seen, taps, *self.generator_size)
+        self.generator_weight = nn.Parameter(torch.empty(filters, device=device, dtype=dtype))
+        self.generator_bias = nn.Parameter(torch.empty(out_channels, seen, taps, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
 
@@ -119,18 +113,16 @@ class AdaptiveConv2d(WindowedLayer):
         if self.bias is not None and convolution.bias is not None:
             self.bias.copy_(convolution.bias)
 
-    def forward(
-        self, input: Float[Tensor, "*batch in_channels height width"]
-    ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
-        """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
+    def _convolve(self, batch: Tensor) -> Tensor:
+        batch, padding = self.padded(batch)
         out = adaptive_conv2d(
-            input,
+            batch,
             self.generator_weight,
             self.generator_bias,
             self.bias,
             kernel_size=self.kernel_size,
             stride=self.stride,
-            padding=self.padding,
+            padding=padding,
             dilation=self.dilation,
             groups=self.groups,
             kernel_activation=self.kernel_activation,
@@ -143,11 +135,3 @@ class AdaptiveConv2d(WindowedLayer):
         if implementation(weight.device.type, weight.dtype) != "reference":
             return 0
         return elementwise_product_flops(output_shape, math.prod(self.generator_bias.shape[1:]))
-
-    def extra_repr(self) -> str:
-        """Return the arguments that differ from their defaults."""
-        return self.describe(
-            bias=(self.bias is not None, True),
-            kernel_activation=(self.kernel_activation, "tanh"),
-            output_activation=(self.output_activation, "identity"),
-        )

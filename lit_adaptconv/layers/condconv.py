@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer
 from lit_adaptconv.layers.init import uniform_bound
 from lit_adaptconv.layers.per_sample import mix_kernels, per_sample_conv2d
-from lit_adaptconv.ops.geometry import Padding, check_input
+from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
 
 class CondConv2d(ConvLayer):
@@ -29,18 +28,10 @@ class CondConv2d(ConvLayer):
     Source: Yang, Bender, Le, Ngiam, *CondConv: Conditionally Parameterized Convolutions for Efficient Inference*,
     NeurIPS 2019, https://arxiv.org/abs/1904.04971.
 
+    The first arguments, `device` and `dtype` are those of `torch.nn.Conv2d`.
+
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel_size: Size of the experts' kernels, `k` or `(kh, kw)`.
-        stride: Step between output pixels.
-        padding: Zeros on each side, in pixels, or "same" or "valid".
-        dilation: Distance between taps.
-        groups: Channel groups; divides both channel counts.
-        bias: Whether to add a learned constant to each output channel.
         num_experts: Number of kernels that are mixed; 8 in most of the paper.
-        device: Where the parameters are made.
-        dtype: Type of the parameters.
 
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
@@ -60,17 +51,18 @@ class CondConv2d(ConvLayer):
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
         *,
         num_experts: int = 8,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode)
         if num_experts < 1:
             raise ValueError(f"num_experts must be at least 1, got {num_experts}")
         self.num_experts = num_experts
         self.routing = nn.Linear(in_channels, num_experts, bias=False, device=device, dtype=dtype)
-        shape = (num_experts, out_channels, in_channels // groups, *self.kernel_size)
+        shape = (num_experts * out_channels, in_channels // groups, *self.kernel_size)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
@@ -78,23 +70,14 @@ class CondConv2d(ConvLayer):
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as the class describes."""
         self.routing.reset_parameters()
-        terms = math.prod(self.weight.shape[2:])
+        terms = math.prod(self.weight.shape[1:])
         bound = uniform_bound(2 / math.sqrt(self.num_experts * terms))
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(
-        self, input: Float[Tensor, "*batch in_channels height width"]
-    ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
-        """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
-        check_input(input.shape, self.in_channels)
-        batch = input if input.dim() == 4 else input.unsqueeze(0)
+    def _convolve(self, batch: Tensor) -> Tensor:
         routing = torch.sigmoid(self.routing(batch.mean((2, 3))))
         kernels = mix_kernels(routing, self.weight)
-        out = per_sample_conv2d(batch, kernels, self.bias, self.stride, self.padding, self.dilation, self.groups)
-        return out if input.dim() == 4 else out.squeeze(0)
-
-    def extra_repr(self) -> str:
-        """Return the arguments that differ from their defaults."""
-        return self.describe(bias=(self.bias is not None, True), num_experts=(self.num_experts, 8))
+        batch, padding = self.padded(batch)
+        return per_sample_conv2d(batch, kernels, self.bias, self.stride, padding, self.dilation, self.groups)

@@ -6,14 +6,13 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
 from lit_adaptconv.layers.init import uniform_bound
 from lit_adaptconv.layers.per_pixel import per_pixel_conv2d
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
-from lit_adaptconv.ops.geometry import Padding, check_input, windows
+from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
 EPSILON = 1e-5
 
@@ -42,19 +41,12 @@ class DecoupledDynamicFilter2d(ConvLayer):
     Source: Zhou, Jampani, Pi, Liu, Yang, *Decoupled Dynamic Filter Networks*, CVPR 2021,
     https://arxiv.org/abs/2104.14107.
 
+    The first arguments, `device` and `dtype` are those of `torch.nn.Conv2d`.
+
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel_size: Size of the generated filters, `k` or `(kh, kw)`.
-        stride: Step between output pixels.
-        padding: Zeros on each side, in pixels, or "same" or "valid".
-        dilation: Distance between taps.
         groups: Channel groups of the 1×1 convolution; the filters themselves never mix channels.
-        bias: Whether to add a learned constant to each output channel.
         reduction: How many times narrower than the output the channel branch's hidden layer is; 5 in the paper.
         pointwise: Whether the 1×1 convolution also stands where `in_channels` is `out_channels`.
-        device: Where the parameters are made.
-        dtype: Type of the parameters.
 
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
@@ -74,13 +66,14 @@ class DecoupledDynamicFilter2d(ConvLayer):
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
         *,
         reduction: int = 5,
         pointwise: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode, 1)
         hidden = hidden_channels(out_channels, reduction)
         taps = math.prod(self.kernel_size)
         self.pointwise = (
@@ -112,32 +105,21 @@ class DecoupledDynamicFilter2d(ConvLayer):
             if shift is not None:
                 nn.init.zeros_(shift)
 
-    def forward(
-        self, input: Float[Tensor, "*batch in_channels height width"]
-    ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
-        """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
-        check_input(input.shape, self.in_channels)
-        batch = input if input.dim() == 4 else input.unsqueeze(0)
+    def _convolve(self, batch: Tensor) -> Tensor:
         batch = batch if self.pointwise is None else self.pointwise(batch)
-        rows, columns = windows(
-            (batch.shape[-2], batch.shape[-1]), self.kernel_size, (1, 1), self.stride, self.padding, self.dilation
-        )
-        spatial = self.spatial(F.pad(batch, (*columns.generator_pad, *rows.generator_pad)))
+        padded, padding = self.padded(batch)
+        around = self.windows(padded, padding)
+        spatial = self.spatial(F.pad(padded, around.generator_pad))
         spatial = _normalise(spatial.unsqueeze(1), self.spatial_scale, self.spatial_shift)
         channel = torch.unflatten(self.channel(self.squeeze(batch)), 1, (self.out_channels, -1))[..., None, None]
         channel = _normalise(channel, self.channel_scale, self.channel_shift)
-        out = per_pixel_conv2d(batch, spatial * channel, (rows, columns), self.kernel_size, self.stride, self.dilation)
-        out = out if self.bias is None else out + self.bias[:, None, None].to(out.dtype)
-        return out if input.dim() == 4 else out.squeeze(0)
+        out = per_pixel_conv2d(padded, spatial * channel, around, self.kernel_size, self.stride, self.dilation)
+        return self._with_bias(out)
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
         """Products of both filters, and their multiply-adds with the pixels under them."""
         taps = math.prod(self.kernel_size)
         return elementwise_product_flops(output_shape, taps) + taps * math.prod(output_shape)
-
-    def extra_repr(self) -> str:
-        """Return the arguments that differ from their defaults."""
-        return self.describe(bias=(self.bias is not None, True), pointwise=(self.pointwise is not None, False))
 
 
 def _normalise(filters: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

@@ -6,13 +6,12 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
 from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
 from lit_adaptconv.layers.init import uniform_bound
-from lit_adaptconv.ops.geometry import Padding, check_input, windows
+from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
 
 class DeformableConv2d(ConvLayer):
@@ -35,19 +34,11 @@ class DeformableConv2d(ConvLayer):
     Source: Dai et al., *Deformable Convolutional Networks*, ICCV 2017, https://arxiv.org/abs/1703.06211, and
     (modulated) Zhu, Hu, Lin, Dai, *Deformable ConvNets v2*, CVPR 2019, https://arxiv.org/abs/1811.11168.
 
+    The first arguments, `device` and `dtype` are those of `torch.nn.Conv2d`.
+
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel_size: Size of the kernel, `k` or `(kh, kw)`.
-        stride: Step between output pixels.
-        padding: Zeros on each side, in pixels, or "same" or "valid".
-        dilation: Distance between taps.
-        groups: Channel groups; divides both channel counts.
-        bias: Whether to add a learned constant to each output channel.
         modulated: Whether taps are weighed too (v2) or only shifted (v1).
         offset_groups: Groups of input channels with offsets of their own; divides `in_channels`.
-        device: Where the parameters are made.
-        dtype: Type of the parameters.
 
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
@@ -67,13 +58,14 @@ class DeformableConv2d(ConvLayer):
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
         *,
         modulated: bool = True,
         offset_groups: int = 1,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode)
         if offset_groups < 1 or in_channels % offset_groups:
             raise ValueError(f"offset_groups must divide in_channels={in_channels}, got {offset_groups}")
         self.modulated = modulated
@@ -102,21 +94,9 @@ class DeformableConv2d(ConvLayer):
             if bias is not None:
                 nn.init.zeros_(bias)
 
-    def forward(
-        self, input: Float[Tensor, "*batch in_channels height width"]
-    ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
-        """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
-        check_input(input.shape, self.in_channels)
-        batch = input if input.dim() == 4 else input.unsqueeze(0)
-        rows, columns = windows(
-            (batch.shape[-2], batch.shape[-1]),
-            self.kernel_size,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-        )
-        batch = F.pad(batch, (*columns.kernel_pad, *rows.kernel_pad))
+    def _convolve(self, batch: Tensor) -> Tensor:
+        batch, padding = self.padded(batch)
+        batch = F.pad(batch, self.windows(batch, padding).kernel_pad)
         offsets = self.offsets(batch)
         shifts = 2 * self.offset_groups * math.prod(self.kernel_size)
         wide = torch.float64 if batch.dtype == torch.float64 else torch.float32
@@ -129,18 +109,10 @@ class DeformableConv2d(ConvLayer):
             dilation=self.dilation,
             mask=torch.sigmoid(offsets[:, shifts:].to(wide)) if self.modulated else None,
         ).to(offsets.dtype)
-        return out if input.dim() == 4 else out.squeeze(0)
+        return out
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
         """Multiply-adds of the kernel, and of the bilinear interpolation (four pixels for every tap and channel)."""
         sampled = self.in_channels * math.prod(self.kernel_size)
         sampling = (9 if self.modulated else 8) * sampled * math.prod(output_shape[1:])
         return elementwise_product_flops(output_shape, sampled // self.groups) + sampling
-
-    def extra_repr(self) -> str:
-        """Return the arguments that differ from their defaults."""
-        return self.describe(
-            bias=(self.bias is not None, True),
-            modulated=(self.modulated, True),
-            offset_groups=(self.offset_groups, 1),
-        )

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer
 from lit_adaptconv.layers.init import uniform_bound
 from lit_adaptconv.layers.per_sample import mix_kernels, per_sample_conv2d
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
-from lit_adaptconv.ops.geometry import Padding, check_input
+from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
 
 class DynamicConv2d(ConvLayer):
@@ -34,20 +33,13 @@ class DynamicConv2d(ConvLayer):
     Source: Chen, Dai, Liu, Chen, Yuan, Liu, *Dynamic Convolution: Attention over Convolution Kernels*, CVPR 2020,
     https://arxiv.org/abs/1912.03458.
 
+    The first arguments, `device` and `dtype` are those of `torch.nn.Conv2d`.
+
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel_size: Size of the averaged kernels, `k` or `(kh, kw)`.
-        stride: Step between output pixels.
-        padding: Zeros on each side, in pixels, or "same" or "valid".
-        dilation: Distance between taps.
-        groups: Channel groups; divides both channel counts.
         bias: Whether to add a learned constant to each output channel of each kernel.
         num_kernels: Number of kernels that are averaged.
         reduction: How many times narrower than the input the attention's hidden layer is.
         temperature: What the attention's logits are divided by.
-        device: Where the parameters are made.
-        dtype: Type of the parameters.
 
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
@@ -67,6 +59,7 @@ class DynamicConv2d(ConvLayer):
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
         *,
         num_kernels: int = 4,
         reduction: int = 4,
@@ -74,7 +67,7 @@ class DynamicConv2d(ConvLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode)
         if num_kernels < 1:
             raise ValueError(f"num_kernels must be at least 1, got {num_kernels}")
         if not temperature > 0:
@@ -83,7 +76,7 @@ class DynamicConv2d(ConvLayer):
         hidden = hidden_channels(in_channels, reduction)
         self.squeeze = Squeeze(in_channels, hidden, device=device, dtype=dtype)
         self.attention = nn.Linear(hidden, num_kernels, device=device, dtype=dtype)
-        shape = (num_kernels, out_channels, in_channels // groups, *self.kernel_size)
+        shape = (num_kernels * out_channels, in_channels // groups, *self.kernel_size)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(num_kernels, out_channels, device=device, dtype=dtype)) if bias else None
         self.temperature: Tensor
@@ -94,23 +87,14 @@ class DynamicConv2d(ConvLayer):
         """Draw the parameters anew, as the class describes."""
         self.squeeze.linear.reset_parameters()
         self.attention.reset_parameters()
-        bound = uniform_bound(math.sqrt(self.num_kernels / math.prod(self.weight.shape[2:])))
+        bound = uniform_bound(math.sqrt(self.num_kernels / math.prod(self.weight.shape[1:])))
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(
-        self, input: Float[Tensor, "*batch in_channels height width"]
-    ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
-        """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
-        check_input(input.shape, self.in_channels)
-        batch = input if input.dim() == 4 else input.unsqueeze(0)
+    def _convolve(self, batch: Tensor) -> Tensor:
         attention = torch.softmax(self.attention(self.squeeze(batch)) / self.temperature, dim=1)
         kernels = mix_kernels(attention, self.weight)
-        bias = None if self.bias is None else mix_kernels(attention, self.bias)
-        out = per_sample_conv2d(batch, kernels, bias, self.stride, self.padding, self.dilation, self.groups)
-        return out if input.dim() == 4 else out.squeeze(0)
-
-    def extra_repr(self) -> str:
-        """Return the arguments that differ from their defaults."""
-        return self.describe(bias=(self.bias is not None, True), num_kernels=(self.num_kernels, 4))
+        bias = None if self.bias is None else attention @ self.bias.to(attention.dtype)
+        batch, padding = self.padded(batch)
+        return per_sample_conv2d(batch, kernels, bias, self.stride, padding, self.dilation, self.groups)

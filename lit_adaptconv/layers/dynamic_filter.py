@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.adaptive import STATIC_SHARE
@@ -13,7 +12,7 @@ from lit_adaptconv.layers.base import ConvLayer
 from lit_adaptconv.layers.init import uniform_bound
 from lit_adaptconv.layers.per_sample import per_sample_conv2d
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
-from lit_adaptconv.ops.geometry import Padding, check_input
+from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
 
 class DynamicFilter2d(ConvLayer):
@@ -33,18 +32,10 @@ class DynamicFilter2d(ConvLayer):
     Source: De Brabandere, Jia, Tuytelaars, Van Gool, *Dynamic Filter Networks*, NeurIPS 2016,
     https://arxiv.org/abs/1605.09673.
 
+    The first arguments, `device` and `dtype` are those of `torch.nn.Conv2d`.
+
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel_size: Size of the generated kernels, `k` or `(kh, kw)`.
-        stride: Step between output pixels.
-        padding: Zeros on each side, in pixels, or "same" or "valid".
-        dilation: Distance between taps.
-        groups: Channel groups; divides both channel counts.
-        bias: Whether to add a learned constant to each output channel.
         reduction: How many times narrower than the input the generator's hidden layer is.
-        device: Where the parameters are made.
-        dtype: Type of the parameters.
 
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
@@ -64,12 +55,13 @@ class DynamicFilter2d(ConvLayer):
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
         *,
         reduction: int = 4,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode)
         hidden = hidden_channels(in_channels, reduction)
         self.filter_shape = (out_channels, in_channels // groups, *self.kernel_size)
         self.squeeze = Squeeze(in_channels, hidden, device=device, dtype=dtype)
@@ -88,16 +80,7 @@ class DynamicFilter2d(ConvLayer):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(
-        self, input: Float[Tensor, "*batch in_channels height width"]
-    ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
-        """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
-        check_input(input.shape, self.in_channels)
-        batch = input if input.dim() == 4 else input.unsqueeze(0)
+    def _convolve(self, batch: Tensor) -> Tensor:
         kernels = torch.unflatten(self.filters(self.squeeze(batch)), 1, self.filter_shape)
-        out = per_sample_conv2d(batch, kernels, self.bias, self.stride, self.padding, self.dilation, self.groups)
-        return out if input.dim() == 4 else out.squeeze(0)
-
-    def extra_repr(self) -> str:
-        """Return the arguments that differ from their defaults."""
-        return self.describe(bias=(self.bias is not None, True))
+        batch, padding = self.padded(batch)
+        return per_sample_conv2d(batch, kernels, self.bias, self.stride, padding, self.dilation, self.groups)

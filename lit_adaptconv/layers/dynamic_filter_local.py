@@ -6,17 +6,16 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.adaptive import STATIC_SHARE
-from lit_adaptconv.layers.base import WindowedLayer, elementwise_product_flops
+from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
 from lit_adaptconv.layers.init import uniform_bound
 from lit_adaptconv.layers.squeeze import hidden_channels
-from lit_adaptconv.ops.geometry import Padding, check_input, windows
+from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
 
-class LocalDynamicFilter2d(WindowedLayer):
+class LocalDynamicFilter2d(ConvLayer):
     """Dynamic local filtering of a Dynamic Filter Network: every pixel generates the filters that are applied there.
 
         h(p)        = relu(features ⋆ x)(p)
@@ -35,19 +34,11 @@ class LocalDynamicFilter2d(WindowedLayer):
     Source: De Brabandere, Jia, Tuytelaars, Van Gool, *Dynamic Filter Networks*, NeurIPS 2016,
     https://arxiv.org/abs/1605.09673.
 
+    The first arguments, `device` and `dtype` are those of `torch.nn.Conv2d`.
+
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel_size: Size of the generated kernels, `k` or `(kh, kw)`.
-        stride: Step between output pixels.
-        padding: Zeros on each side, in pixels, or "same" or "valid".
-        dilation: Distance between taps, of the kernels and of the generator.
-        groups: Channel groups; divides both channel counts.
-        bias: Whether to add a learned constant to each output channel.
         generator_size: Size of the window that the generator sees, `q` or `(qh, qw)`; None means `kernel_size`.
         reduction: How many times narrower than the input the generator's hidden layer is.
-        device: Where the parameters are made.
-        dtype: Type of the parameters.
 
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
@@ -67,13 +58,15 @@ class LocalDynamicFilter2d(WindowedLayer):
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
         *,
         generator_size: int | tuple[int, int] | None = None,
         reduction: int = 4,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, generator_size)
+        geometry = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        super().__init__(*geometry, padding_mode, generator_size)
         self.hidden = hidden_channels(in_channels, reduction)
         self.features = nn.Conv2d(
             in_channels,
@@ -84,7 +77,7 @@ class LocalDynamicFilter2d(WindowedLayer):
             device=device,
             dtype=dtype,
         )
-        shape = (self.hidden + 1, out_channels, in_channels // groups, *self.kernel_size)
+        shape = ((self.hidden + 1) * out_channels, in_channels // groups, *self.kernel_size)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
@@ -93,34 +86,23 @@ class LocalDynamicFilter2d(WindowedLayer):
         """Draw the parameters anew, as the class describes."""
         seen = uniform_bound(1 / math.sqrt(math.prod(self.features.weight.shape[1:])))
         nn.init.uniform_(self.features.weight, -seen, seen)
-        terms = math.prod(self.weight.shape[2:])
+        terms = math.prod(self.weight.shape[1:])
         static = uniform_bound(math.sqrt(STATIC_SHARE / terms))
         relu_power = 0.5  # E[relu(z)²] for z standard normal
         dynamic = uniform_bound(math.sqrt((1 - STATIC_SHARE) / (terms * self.hidden * relu_power)))
-        nn.init.uniform_(self.weight[:1], -static, static)
-        nn.init.uniform_(self.weight[1:], -dynamic, dynamic)
+        nn.init.uniform_(self.weight[: self.out_channels], -static, static)
+        nn.init.uniform_(self.weight[self.out_channels :], -dynamic, dynamic)
         for bias in (self.features.bias, self.bias):
             if bias is not None:
                 nn.init.zeros_(bias)
 
-    def forward(
-        self, input: Float[Tensor, "*batch in_channels height width"]
-    ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
-        """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
-        check_input(input.shape, self.in_channels)
-        batch = input if input.dim() == 4 else input.unsqueeze(0)
-        rows, columns = windows(
-            (batch.shape[-2], batch.shape[-1]),
-            self.kernel_size,
-            self.generator_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-        )
-        hidden = F.relu(self.features(F.pad(batch, (*columns.generator_pad, *rows.generator_pad))))
-        by_group = torch.unflatten(self.weight, 1, (self.groups, -1)).transpose(0, 1)
+    def _convolve(self, batch: Tensor) -> Tensor:
+        batch, padding = self.padded(batch)
+        around = self.windows(batch, padding)
+        hidden = F.relu(self.features(F.pad(batch, around.generator_pad)))
+        by_group = torch.unflatten(self.weight, 0, (self.hidden + 1, self.groups, -1)).transpose(0, 1)
         values = F.conv2d(
-            F.pad(batch, (*columns.kernel_pad, *rows.kernel_pad)),
+            F.pad(batch, around.kernel_pad),
             by_group.flatten(0, 2),
             None,
             self.stride,
@@ -130,14 +112,8 @@ class LocalDynamicFilter2d(WindowedLayer):
         )
         values = torch.unflatten(values, 1, (self.groups, self.hidden + 1, -1))
         out = values[:, :, 0] + (values[:, :, 1:] * hidden[:, None, :, None]).sum(2)
-        out = out.flatten(1, 2)
-        out = out if self.bias is None else out + self.bias[:, None, None].to(out.dtype)
-        return out if input.dim() == 4 else out.squeeze(0)
+        return self._with_bias(out.flatten(1, 2))
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
         """Multiply-adds of the hidden channels with their convolutions."""
         return elementwise_product_flops(output_shape, self.hidden)
-
-    def extra_repr(self) -> str:
-        """Return the arguments that differ from their defaults."""
-        return self.describe(bias=(self.bias is not None, True))

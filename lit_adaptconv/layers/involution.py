@@ -6,7 +6,6 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.adaptive import STATIC_SHARE
@@ -14,7 +13,7 @@ from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
 from lit_adaptconv.layers.init import uniform_bound
 from lit_adaptconv.layers.per_pixel import per_pixel_conv2d
 from lit_adaptconv.layers.squeeze import hidden_channels
-from lit_adaptconv.ops.geometry import Padding, check_input, windows
+from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
 
 class Involution2d(ConvLayer):
@@ -40,20 +39,13 @@ class Involution2d(ConvLayer):
     Source: Li, Hu, Wang, Li, She, Zhu, Zhang, Chen, *Involution: Inverting the Inherence of Convolution for Visual
     Recognition*, CVPR 2021, https://arxiv.org/abs/2103.06255.
 
+    The first arguments, `device` and `dtype` are those of `torch.nn.Conv2d`.
+
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel_size: Size of the generated kernels, `k` or `(kh, kw)`.
-        stride: Step between output pixels.
-        padding: Zeros on each side, in pixels, or "same" or "valid".
-        dilation: Distance between taps.
         groups: Channel groups of the 1×1 convolution; the filters themselves never mix channels.
-        bias: Whether to add a learned constant to each output channel.
         group_channels: Number of channels that share a kernel.
         reduction: How many times narrower than the output the generator's hidden layer is.
         pointwise: Whether the 1×1 convolution also stands where `in_channels` is `out_channels`.
-        device: Where the parameters are made.
-        dtype: Type of the parameters.
 
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
@@ -73,6 +65,7 @@ class Involution2d(ConvLayer):
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
         *,
         group_channels: int = 16,
         reduction: int = 4,
@@ -80,7 +73,7 @@ class Involution2d(ConvLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode, 1)
         if group_channels < 1:
             raise ValueError(f"group_channels must be at least 1, got {group_channels}")
         self.group_channels = min(group_channels, out_channels)
@@ -115,32 +108,21 @@ class Involution2d(ConvLayer):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(
-        self, input: Float[Tensor, "*batch in_channels height width"]
-    ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
-        """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
-        check_input(input.shape, self.in_channels)
-        batch = input if input.dim() == 4 else input.unsqueeze(0)
+    def _convolve(self, batch: Tensor) -> Tensor:
         batch = batch if self.pointwise is None else self.pointwise(batch)
-        rows, columns = windows(
-            (batch.shape[-2], batch.shape[-1]), self.kernel_size, (1, 1), self.stride, self.padding, self.dilation
-        )
-        (top, bottom), (left, right) = rows.generator_pad, columns.generator_pad
+        batch, padding = self.padded(batch)
+        around = self.windows(batch, padding)
+        left, right, top, bottom = around.generator_pad
         seen = F.pad(batch, (left, right + self.stride[1] - 1, top, bottom + self.stride[0] - 1))
         seen = seen if self.stride == (1, 1) else F.avg_pool2d(seen, self.stride)
         kernels = self.span(F.relu(self.norm(self.reduce(seen))))
         kernels = torch.unflatten(kernels, 1, (self.kernel_groups, -1))
         short = self.kernel_groups * self.group_channels - self.out_channels
         whole = F.pad(batch, (0, 0, 0, 0, 0, short)) if short else batch
-        out = per_pixel_conv2d(whole, kernels, (rows, columns), self.kernel_size, self.stride, self.dilation)
+        out = per_pixel_conv2d(whole, kernels, around, self.kernel_size, self.stride, self.dilation)
         out = out[:, : self.out_channels] if short else out
-        out = out if self.bias is None else out + self.bias[:, None, None].to(out.dtype)
-        return out if input.dim() == 4 else out.squeeze(0)
+        return self._with_bias(out)
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
         """Multiply-adds of the kernels with the pixels under them."""
         return elementwise_product_flops(output_shape, math.prod(self.kernel_size))
-
-    def extra_repr(self) -> str:
-        """Return the arguments that differ from their defaults."""
-        return self.describe(bias=(self.bias is not None, True), group_channels=(self.group_channels, 16))

@@ -14,7 +14,7 @@ from lit_adaptconv.layers.adaptive import AdaptiveConv2d
 from lit_adaptconv.layers.low_rank import LowRankAdaptiveConv2d
 from lit_adaptconv.layers.residual import ResidualAdaptiveConv2d
 from lit_adaptconv.ops.activation import activate
-from lit_adaptconv.ops.geometry import Call, sides, windows
+from lit_adaptconv.ops.geometry import Call, sides
 from lit_adaptconv.ops.reference import generate_kernels
 
 AdaptiveLayer = AdaptiveConv2d | LowRankAdaptiveConv2d | ResidualAdaptiveConv2d
@@ -120,23 +120,18 @@ def pixel_kernels(layer: AdaptiveLayer, input: Tensor) -> Tensor:
     """The kernel of every output pixel, `(N, C_out, C_in / groups, kh, kw, H_out, W_out)`, for `(N, C_in, H, W)`."""
     if isinstance(layer, ResidualAdaptiveConv2d):
         return layer.static.weight[..., None, None] + pixel_kernels(layer.adaptive, input)
+    input, padding = layer.padded(input)
     if isinstance(layer, AdaptiveConv2d):
-        padding = sides(layer.padding, layer.kernel_size, layer.stride, layer.dilation)
-        call = Call(layer.kernel_size, layer.stride, padding, layer.dilation, layer.groups, layer.kernel_activation)
+        around = sides(padding, layer.kernel_size, layer.stride, layer.dilation)
+        call = Call(layer.kernel_size, layer.stride, around, layer.dilation, layer.groups, layer.kernel_activation)
         generated = generate_kernels(input, layer.generator_weight, layer.generator_bias, call)
         by_output = generated.transpose(2, 3).flatten(1, 2)
         return torch.unflatten(by_output, 3, layer.kernel_size)
-    return torch.einsum("nrohw,rocyx->nocyxhw", _gates(layer, input), layer.weight)
-
-
-def _gates(layer: LowRankAdaptiveConv2d, input: Tensor) -> Tensor:
-    """How much of each mixed kernel every pixel takes, `(N, rank, C_out, H_out, W_out)`."""
-    around = windows(
-        input.shape[2:], layer.kernel_size, layer.generator_size, layer.stride, layer.padding, layer.dilation
-    )
-    seen = F.pad(input, around.generator_pad)
+    seen = F.pad(input, layer.windows(input, padding).generator_pad)
+    filters = torch.unflatten(layer.gate_weight, 0, (layer.rank, -1))
     gates = [
         F.conv2d(seen, weight, bias, layer.stride, 0, layer.dilation, layer.groups)
-        for weight, bias in zip(layer.gate_weight, layer.gate_bias, strict=True)
+        for weight, bias in zip(filters, layer.gate_bias, strict=True)
     ]
-    return activate(torch.stack(gates, dim=1), layer.gate_activation)
+    taken = activate(torch.stack(gates, dim=1), layer.gate_activation)
+    return torch.einsum("nrohw,rocyx->nocyxhw", taken, torch.unflatten(layer.weight, 0, (layer.rank, -1)))

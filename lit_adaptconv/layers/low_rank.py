@@ -7,20 +7,19 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from lit_adaptconv.layers.base import WindowedLayer, elementwise_product_flops
+from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
 from lit_adaptconv.layers.init import second_moment, uniform_bound
-from lit_adaptconv.ops.activation import GateActivation, activate, check_activation
-from lit_adaptconv.ops.geometry import Padding, check_input, windows
+from lit_adaptconv.ops.activation import GateActivation, activate
+from lit_adaptconv.ops.geometry import Padding, PaddingMode, Sides, check_one_of
 
 GATE_STD = {"tanh": 0.5, "sigmoid": 0.5, "identity": 0.25}  # what does not saturate must start closer to constant
 CHANNEL_BLOCK = 16
 """Output channels that an ordinary convolution in float32 computes at once, on CPUs with vectors of 512 bits."""
 
 
-class LowRankAdaptiveConv2d(WindowedLayer):
+class LowRankAdaptiveConv2d(ConvLayer):
     """Adaptive convolution, low rank: `rank` learned kernels, mixed at every pixel by what a small filter sees there.
 
         K[o,c,t](p) = Σ_r act( gate_bias[r,o] + (gate_weight[r,o] ⋆ input)(p) ) · weight[r,o,c,t]
@@ -37,22 +36,14 @@ class LowRankAdaptiveConv2d(WindowedLayer):
     does not saturate: "identity" has 0.25. E[act²] is computed for that normal distribution, which gives Var(weight).
     All draws are uniform; `bias` starts at zero.
 
+    The first arguments, `device` and `dtype` are those of `torch.nn.Conv2d`.
+
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel_size: Size of the mixed kernels, `k` or `(kh, kw)`.
-        stride: Step between output pixels.
-        padding: Zeros on each side, in pixels, or "same" or "valid".
-        dilation: Distance between taps, of the kernels and of the gate's filter.
-        groups: Channel groups; divides both channel counts.
-        bias: Whether to add a learned constant to each output channel.
         rank: Number of kernels that are mixed.
         generator_size: Size of the window that the gate sees, `q` or `(qh, qw)`; None means `kernel_size`.
         gate_activation: Applied to the gate, "tanh", "sigmoid" or "identity".
         shared_gate: Whether the output channels of a group share one gate for each of the mixed kernels.
         gate_mean: Mean of what goes into the gate at the start.
-        device: Where the parameters are made.
-        dtype: Type of the parameters.
 
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
@@ -72,6 +63,7 @@ class LowRankAdaptiveConv2d(WindowedLayer):
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
         *,
         rank: int = 1,
         generator_size: int | tuple[int, int] | None = None,
@@ -81,27 +73,28 @@ class LowRankAdaptiveConv2d(WindowedLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, generator_size)
+        geometry = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        super().__init__(*geometry, padding_mode, generator_size)
         if rank < 1:
             raise ValueError(f"rank must be at least 1, got {rank}")
-        check_activation(gate_activation, "gate_activation", GateActivation)
+        check_one_of(gate_activation, "gate_activation", GateActivation)
         self.rank = rank
         self.gate_activation: GateActivation = gate_activation
         self.shared_gate, self.gate_mean = shared_gate, gate_mean
         gates, seen = groups if shared_gate else out_channels, in_channels // groups
         empty = partial(torch.empty, device=device, dtype=dtype)
-        self.gate_weight = nn.Parameter(empty(rank, gates, seen, *self.generator_size))
+        self.gate_weight = nn.Parameter(empty(rank * gates, seen, *self.generator_size))
         self.gate_bias = nn.Parameter(empty(rank, gates))
-        self.weight = nn.Parameter(empty(rank, out_channels, seen, *self.kernel_size))
+        self.weight = nn.Parameter(empty(rank * out_channels, seen, *self.kernel_size))
         self.bias = nn.Parameter(empty(out_channels)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as the class describes."""
         std = GATE_STD[self.gate_activation]
-        gate = uniform_bound(std / math.sqrt(math.prod(self.gate_weight.shape[2:])))
+        gate = uniform_bound(std / math.sqrt(math.prod(self.gate_weight.shape[1:])))
         power = second_moment(self.gate_activation, self.gate_mean, std)
-        kernel = uniform_bound(1 / math.sqrt(self.rank * math.prod(self.weight.shape[2:]) * power))
+        kernel = uniform_bound(1 / math.sqrt(self.rank * math.prod(self.weight.shape[1:]) * power))
         nn.init.uniform_(self.gate_weight, -gate, gate)
         nn.init.constant_(self.gate_bias, self.gate_mean)
         nn.init.uniform_(self.weight, -kernel, kernel)
@@ -123,34 +116,26 @@ class LowRankAdaptiveConv2d(WindowedLayer):
             raise ValueError(f"gates that start closed hide the convolution: gate_mean must not be {self.gate_mean:g}")
         nn.init.zeros_(self.gate_weight)
         nn.init.constant_(self.gate_bias, self.gate_mean)
-        self.weight.add_((convolution.weight / gate - self.weight.sum(0)) / self.rank)
+        kernels = torch.unflatten(self.weight, 0, (self.rank, -1))
+        kernels.add_((convolution.weight / gate - kernels.sum(0)) / self.rank)
         if self.bias is not None and convolution.bias is not None:
             self.bias.copy_(convolution.bias)
 
-    def forward(
-        self, input: Float[Tensor, "*batch in_channels height width"]
-    ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
-        """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
-        check_input(input.shape, self.in_channels)
-        batch = input if input.dim() == 4 else input.unsqueeze(0)
-        rows, columns = windows(
-            (batch.shape[-2], batch.shape[-1]),
-            self.kernel_size,
-            self.generator_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-        )
+    def _convolve(self, batch: Tensor) -> Tensor:
+        batch, padding = self.padded(batch)
+        around = self.windows(batch, padding)
         gate_weight, weight = (self._by_group(w).flatten(0, 2) for w in (self.gate_weight, self.weight))
         if self._as_one:
-            both = self._convolve(batch, torch.cat((gate_weight, weight)), rows.kernel_pad, columns.kernel_pad)
+            both = self._filter(batch, torch.cat((gate_weight, weight)), around.kernel_pad)
             gate, values = torch.split(both, [len(gate_weight), len(weight)], 1)
         else:
-            gate = self._convolve(batch, gate_weight, rows.generator_pad, columns.generator_pad)
-            values = self._convolve(batch, weight, rows.kernel_pad, columns.kernel_pad)
-        gate_bias = self._by_group(self.gate_bias).flatten()[:, None, None].to(gate.dtype)
-        out = self._mix(activate(gate + gate_bias, self.gate_activation), values)
-        return out if input.dim() == 4 else out.squeeze(0)
+            gate = self._filter(batch, gate_weight, around.generator_pad)
+            values = self._filter(batch, weight, around.kernel_pad)
+        gate_bias = self._by_group(self.gate_bias.flatten()).flatten()[:, None, None].to(gate.dtype)
+        gate = activate(gate + gate_bias, self.gate_activation)
+        gate, values = (torch.unflatten(t, 1, (self.groups, self.rank, -1)) for t in (gate, values))
+        out = gate * values  # a gate may be shared by the output channels of its group
+        return self._with_bias((out.sum(2) if self.rank > 1 else out.squeeze(2)).flatten(1, 2))
 
     @property
     def _as_one(self) -> bool:
@@ -162,36 +147,20 @@ class LowRankAdaptiveConv2d(WindowedLayer):
         fewer_blocks = -(-sum(filters) // CHANNEL_BLOCK) < sum(-(-n // CHANNEL_BLOCK) for n in filters)
         return self.kernel_size == self.generator_size and self.groups == 1 and fewer_blocks
 
-    def _mix(self, gate: Tensor, values: Tensor) -> Tensor:
-        """Multiply, sum over the rank, add the bias."""
-        gate, values = (torch.unflatten(t, 1, (self.groups, self.rank, -1)) for t in (gate, values))
-        out = gate * values  # a gate may be shared by the output channels of its group
-        out = (out.sum(2) if self.rank > 1 else out.squeeze(2)).flatten(1, 2)
-        return out if self.bias is None else out + self.bias[:, None, None].to(out.dtype)
-
     def _by_group(self, parameter: Tensor) -> Tensor:
-        """(rank, C_out, ...) as (groups, rank, C_out // groups, ...)."""
-        return torch.unflatten(parameter, 1, (self.groups, -1)).transpose(0, 1)
+        """(rank * C_out, ...) as (groups, rank, C_out // groups, ...)."""
+        return torch.unflatten(parameter, 0, (self.rank, self.groups, -1)).transpose(0, 1)
 
-    def _convolve(self, batch: Tensor, weight: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
-        """Convolve, padded by these (before, after) amounts; negative ones crop."""
+    def _filter(self, batch: Tensor, weight: Tensor, pad: Sides) -> Tensor:
+        """Convolve, padded by these amounts; negative ones crop."""
+        left, right, top, bottom = pad
         padding: int | tuple[int, int] = 0
-        if rows[0] == rows[1] >= 0 and columns[0] == columns[1] >= 0:
-            padding = (rows[0], columns[0])
+        if top == bottom >= 0 and left == right >= 0:
+            padding = (top, left)
         else:
-            batch = F.pad(batch, (*columns, *rows))
+            batch = F.pad(batch, pad)
         return F.conv2d(batch, weight, None, self.stride, padding, self.dilation, self.groups)
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
         """FLOPs of the products with the gates, which PyTorch's counter does not see."""
         return elementwise_product_flops(output_shape, self.rank)
-
-    def extra_repr(self) -> str:
-        """Return the arguments that differ from their defaults."""
-        return self.describe(
-            bias=(self.bias is not None, True),
-            rank=(self.rank, 1),
-            gate_activation=(self.gate_activation, "tanh"),
-            shared_gate=(self.shared_gate, False),
-            gate_mean=(self.gate_mean, 1.0),
-        )

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer
 from lit_adaptconv.layers.init import uniform_bound
 from lit_adaptconv.layers.per_sample import mix_kernels, per_sample_conv2d
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
-from lit_adaptconv.ops.geometry import Padding, check_input
+from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
 GATE_START = 2.0
 
@@ -39,20 +38,12 @@ class ODConv2d(ConvLayer):
 
     Source: Li, Zhou, Yao, *Omni-Dimensional Dynamic Convolution*, ICLR 2022, https://arxiv.org/abs/2209.07947.
 
+    The first arguments, `device` and `dtype` are those of `torch.nn.Conv2d`.
+
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel_size: Size of the kernels, `k` or `(kh, kw)`.
-        stride: Step between output pixels.
-        padding: Zeros on each side, in pixels, or "same" or "valid".
-        dilation: Distance between taps.
-        groups: Channel groups; divides both channel counts.
-        bias: Whether to add a learned constant to each output channel.
         num_kernels: Number of kernels that are averaged; 1 and 4 in the paper.
         reduction: How many times narrower than the input the attention's hidden layer is.
         temperature: What the logits of α_w are divided by.
-        device: Where the parameters are made.
-        dtype: Type of the parameters.
 
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
@@ -72,6 +63,7 @@ class ODConv2d(ConvLayer):
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
         *,
         num_kernels: int = 1,
         reduction: int = 16,
@@ -79,7 +71,7 @@ class ODConv2d(ConvLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode)
         if num_kernels < 1:
             raise ValueError(f"num_kernels must be at least 1, got {num_kernels}")
         if not temperature > 0:
@@ -91,7 +83,7 @@ class ODConv2d(ConvLayer):
         self.channel_gate = nn.Linear(hidden, in_channels, device=device, dtype=dtype)
         self.filter_gate = nn.Linear(hidden, out_channels, device=device, dtype=dtype)
         self.attention = nn.Linear(hidden, num_kernels, device=device, dtype=dtype) if num_kernels > 1 else None
-        shape = (num_kernels, out_channels, in_channels // groups, *self.kernel_size)
+        shape = (num_kernels * out_channels, in_channels // groups, *self.kernel_size)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
         self.temperature: Tensor
@@ -107,21 +99,16 @@ class ODConv2d(ConvLayer):
             gate.reset_parameters()
             nn.init.constant_(gate.bias, GATE_START)
         open_share = 1 / (1 + math.exp(-GATE_START))
-        terms = math.prod(self.weight.shape[2:])
+        terms = math.prod(self.weight.shape[1:])
         bound = uniform_bound(math.sqrt(self.num_kernels / terms) / open_share**3)
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(
-        self, input: Float[Tensor, "*batch in_channels height width"]
-    ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
-        """Convolve `(N, C_in, H, W)` or `(C_in, H, W)`."""
-        check_input(input.shape, self.in_channels)
-        batch = input if input.dim() == 4 else input.unsqueeze(0)
+    def _convolve(self, batch: Tensor) -> Tensor:
         kernels = self._kernels(self.squeeze(batch))
-        out = per_sample_conv2d(batch, kernels, self.bias, self.stride, self.padding, self.dilation, self.groups)
-        return out if input.dim() == 4 else out.squeeze(0)
+        batch, padding = self.padded(batch)
+        return per_sample_conv2d(batch, kernels, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def _kernels(self, hidden: Tensor) -> Tensor:
         """(N, hidden) to every sample's kernel, (N, C_out, C_in // groups, kh, kw)."""
@@ -129,7 +116,9 @@ class ODConv2d(ConvLayer):
             torch.sigmoid(gate(hidden)) for gate in (self.tap_gate, self.channel_gate, self.filter_gate)
         )
         kernels = self.weight.to(hidden.dtype)
-        if self.attention is not None:
+        if self.attention is None:
+            kernels = kernels[None]
+        else:
             kernels = mix_kernels(torch.softmax(self.attention(hidden) / self.temperature, dim=1), kernels)
         by_group = torch.unflatten(kernels, 1, (self.groups, -1))
         by_group = by_group * filters.view(-1, self.groups, self.out_channels // self.groups, 1, 1, 1)
@@ -138,8 +127,4 @@ class ODConv2d(ConvLayer):
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
         """Multiplications of the three gates into one sample's kernel."""
-        return 3 * math.prod(self.weight.shape[1:])
-
-    def extra_repr(self) -> str:
-        """Return the arguments that differ from their defaults."""
-        return self.describe(bias=(self.bias is not None, True), num_kernels=(self.num_kernels, 1))
+        return 3 * self.out_channels * math.prod(self.weight.shape[1:])

@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_adaptconv.ops.geometry import Window
+from lit_adaptconv.ops.geometry import Windows
 
 
 def per_pixel_conv2d(
     input: Tensor,
     kernels: Tensor,
-    windows: tuple[Window, Window],
+    windows: Windows,
     kernel_size: tuple[int, int],
     stride: tuple[int, int],
     dilation: tuple[int, int],
@@ -28,7 +28,7 @@ def per_pixel_conv2d(
         input: `(N, C, H, W)`.
         kernels: `(N, G, kh * kw, H_out, W_out)`, taps in row-major order; G divides C, and C / G neighbouring channels
             share a kernel.
-        windows: Where the kernel lies on both axes, from `lit_adaptconv.ops.geometry.windows`.
+        windows: Where the kernel lies.
         kernel_size: `(kh, kw)`.
         stride: Step between output pixels.
         dilation: Distance between taps.
@@ -36,9 +36,8 @@ def per_pixel_conv2d(
     Returns:
         `(N, C, H_out, W_out)`, of the type of `kernels`.
     """
-    rows, columns = windows
     wide = torch.float64 if input.dtype == torch.float64 else torch.float32
-    padded = F.pad(input, (*columns.kernel_pad, *rows.kernel_pad)).to(wide)
+    padded = F.pad(input, windows.kernel_pad).to(wide)
     grouped = torch.unflatten(padded, 1, (kernels.shape[1], -1))
     reach = [d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True)]
     out: Tensor | None = None

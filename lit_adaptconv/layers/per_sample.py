@@ -9,8 +9,9 @@ from torch import Tensor
 from lit_adaptconv.ops.geometry import Padding, windows
 
 
-def mix_kernels(weights: Tensor, kernels: Tensor) -> Tensor:
-    """Mix `(E, ...)` kernels by `(N, E)` weights into a kernel for every sample, `(N, ...)`."""
+def mix_kernels(weights: Tensor, stack: Tensor) -> Tensor:
+    """Mix E kernels, a stack `(E * C_out, ...)`, by weights `(N, E)` into one for every sample, `(N, C_out, ...)`."""
+    kernels = torch.unflatten(stack, 0, (weights.shape[1], -1))
     return torch.unflatten(weights @ kernels.flatten(1).to(weights.dtype), 1, kernels.shape[1:])
 
 
@@ -46,15 +47,15 @@ def per_sample_conv2d(
     """
     samples, out_channels = weight.shape[:2]
     kernel_size = (weight.shape[3], weight.shape[4])
-    rows, columns = windows((input.shape[2], input.shape[3]), kernel_size, kernel_size, stride, padding, dilation)
+    around = windows(input.shape[2:], kernel_size, kernel_size, stride, padding, dilation)
     if samples == 0:  # a convolution has at least one group; the sum of no kernels keeps the graph whole
         shared = bias.sum(0) if bias is not None and bias.dim() == 2 else bias
         return F.conv2d(input, weight.sum(0), shared, stride, padding, dilation, groups)
     if torch.onnx.is_in_onnx_export() and not isinstance(samples, int):
-        padded = F.pad(input, (*columns.kernel_pad, *rows.kernel_pad))
+        padded = F.pad(input, around.kernel_pad)
         patches = torch.unflatten(F.unfold(padded, kernel_size, dilation, stride=stride), 1, (groups, -1))
         out = weight.reshape(samples, groups, out_channels // groups, -1) @ patches
-        out = out.reshape(samples, out_channels, rows.out, columns.out)
+        out = out.reshape(samples, out_channels, around.rows.out, around.columns.out)
         return out if bias is None else out + bias.expand(samples, out_channels)[:, :, None, None]
     out = F.conv2d(
         input.reshape(1, -1, *input.shape[2:]),

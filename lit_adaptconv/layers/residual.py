@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lit_adaptconv.layers.init import uniform_bound
 from lit_adaptconv.layers.low_rank import LowRankAdaptiveConv2d
-from lit_adaptconv.ops.geometry import Padding
+from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
 
 class ResidualAdaptiveConv2d(nn.Module):
@@ -29,19 +29,11 @@ class ResidualAdaptiveConv2d(nn.Module):
 
     Source: this project.
 
+    The first arguments, `device` and `dtype` are those of `torch.nn.Conv2d`.
+
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel_size: Size of the kernels, `k` or `(kh, kw)`.
-        stride: Step between output pixels.
-        padding: Zeros on each side, in pixels, or "same" or "valid".
-        dilation: Distance between taps, of the kernels and of the gate's filter.
-        groups: Channel groups; divides both channel counts.
-        bias: Whether to add a learned constant to each output channel.
         rank: Number of kernels that are mixed into the static one.
         generator_size: Size of the window that the gate sees, `q` or `(qh, qw)`; None means `kernel_size`.
-        device: Where the parameters are made.
-        dtype: Type of the parameters.
 
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
@@ -61,6 +53,7 @@ class ResidualAdaptiveConv2d(nn.Module):
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
         *,
         rank: int = 1,
         generator_size: int | tuple[int, int] | None = None,
@@ -70,9 +63,9 @@ class ResidualAdaptiveConv2d(nn.Module):
         super().__init__()
         geometry = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
         self.adaptive = LowRankAdaptiveConv2d(
-            *geometry, bias=False, rank=rank, generator_size=generator_size, device=device, dtype=dtype
+            *geometry, False, padding_mode, rank=rank, generator_size=generator_size, device=device, dtype=dtype
         )
-        self.static = nn.Conv2d(*geometry, bias=bias, device=device, dtype=dtype)
+        self.static = nn.Conv2d(*geometry, bias, padding_mode, device=device, dtype=dtype)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -93,8 +86,6 @@ class ResidualAdaptiveConv2d(nn.Module):
         Raises:
             ValueError: Its geometry, its bias or its kind of padding differs from this layer's; nothing is changed.
         """
-        if convolution.padding_mode != "zeros":
-            raise ValueError(f"only zero padding can be taken over, got padding_mode={convolution.padding_mode!r}")
         if str(convolution) != str(self.static):
             raise ValueError(f"this layer can take over {self.static}, got {convolution}")
         self.static.load_state_dict(convolution.state_dict())

@@ -9,29 +9,23 @@ from typing import Any
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.init import uniform_bound
-from lit_adaptconv.ops.geometry import Padding
+from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
 
 class SeparableConv2d(nn.Module):
     """Depthwise convolution (`groups = C_in`), then 1×1 (pointwise) convolution that mixes the channels.
 
     `depthwise` is any conv kind; `nn.Conv2d` gives the separable convolution of MobileNet (Howard et al. 2017). The
-    bias belongs to the pointwise convolution: one in the depthwise part would be redundant. `groups` applies to the
-    pointwise part.
+    bias belongs to the pointwise convolution: one in the depthwise part would be redundant.
 
     Initialisation: the depthwise part starts as its own kind does. The pointwise weights are drawn with variance
     1 / (C_in / groups), so that this part keeps its input's variance (PyTorch's own would keep a third of it, too
     little for an adaptive depthwise part, whose input decides its kernel); the bias starts at zero.
 
+    The first arguments are those of `torch.nn.Conv2d`: `groups` and `bias` of the pointwise part, the others of the
+    depthwise part.
+
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel_size: Size of the depthwise kernels.
-        stride: Stride of the depthwise part.
-        padding: Padding of the depthwise part.
-        dilation: Dilation of the depthwise part.
-        groups: Channel groups of the pointwise part.
-        bias: Whether the pointwise part has a bias.
         depthwise: The conv kind of the depthwise part.
         options: Further arguments of the depthwise part (and `device`, `dtype`, which go to both).
 
@@ -50,15 +44,15 @@ class SeparableConv2d(nn.Module):
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
         *,
         depthwise: Callable[..., nn.Module] = nn.Conv2d,
         **options: Any,
     ) -> None:
         super().__init__()
         where = {name: options[name] for name in ("device", "dtype") if name in options}
-        self.depthwise = depthwise(
-            in_channels, in_channels, kernel_size, stride, padding, dilation, in_channels, bias=False, **options
-        )
+        geometry = (in_channels, in_channels, kernel_size, stride, padding, dilation, in_channels)
+        self.depthwise = depthwise(*geometry, bias=False, padding_mode=padding_mode, **options)
         self.pointwise = nn.Conv2d(in_channels, out_channels, 1, groups=groups, bias=bias, **where)
         self.reset_parameters()
 

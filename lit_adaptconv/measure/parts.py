@@ -78,8 +78,8 @@ def split(step: Step, threads: int, rounds: int, advance: Callable[[], None] = l
         rows = zip(*(times[name].seconds for name in (more, *less)), strict=True)
         return Times(tuple(first - sum(others) for first, *others in rows)).spread.median
 
-    taps, window = layer.generator_bias.shape[-1], layer.generator_weight[0, 0, 0].numel()
-    each = step.grad_output.numel() * layer.generator_weight.shape[1] * taps
+    taps, window = layer.generator_bias.shape[-1], layer.generator_weight[0, 0].numel()
+    each = step.grad_output.numel() * layer.generator_bias.shape[1] * taps
     products = each * (window + 1)
     return (
         Part("forward: generate kernels, apply them, copy in and out", between("forward, no tanh"), products),

@@ -13,7 +13,7 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.kinds import KINDS, Conv, conv_kind
 from lit_adaptconv.measure.count import count_parameters, forward_flops
 from lit_adaptconv.models.parameter_formula import on_meta
-from lit_adaptconv.models.selection import Left, Spot, Where, find_spots
+from lit_adaptconv.models.selection import Skipped, Swappable, Where, find_swappable
 from lit_adaptconv.models.swap import conv_like, put
 
 
@@ -42,7 +42,7 @@ class Conversion:
         model: The model; the same object, unless the model itself was a convolution.
         kind: The conv kind.
         swapped: What was swapped, in the model's order.
-        left: What was meant, and was left alone.
+        skipped: What was meant, and was left alone.
         parameters_before: Trainable parameters of the model as it was.
         parameters_after: Trainable parameters now.
         flops_before: FLOPs of one sample as it was; None without an example input.
@@ -52,7 +52,7 @@ class Conversion:
     model: nn.Module
     kind: str
     swapped: tuple[Swapped, ...]
-    left: tuple[Left, ...]
+    skipped: tuple[Skipped, ...]
     parameters_before: int
     parameters_after: int
     flops_before: int | None = None
@@ -65,7 +65,7 @@ class Conversion:
             (s.name or "(model)", s.convolution, f"{s.parameters_before:,}", f"{s.parameters_after:,}")
             for s in self.swapped
         ]
-        rows += [(left.name or "(model)", f"stays: it {left.reason}", "", "") for left in self.left]
+        rows += [(one.name or "(model)", f"stays: it {one.reason}", "", "") for one in self.skipped]
         rows.append(("model", "parameters", f"{self.parameters_before:,}", f"{self.parameters_after:,}"))
         if self.flops_before is not None:
             rows.append(("", "FLOPs a sample", f"{self.flops_before:,}", f"{self.flops_after:,}"))
@@ -87,9 +87,10 @@ def convert(
 ) -> Conversion:
     """Swap convolutions of a model for another kind, in place.
 
-    Stride, padding, dilation, groups, bias, device, dtype, training mode and forward and backward hooks survive, and
-    a shared layer stays shared. The new layers draw their weights anew (see `warm_start`) and are trainable. Kind
-    "standard" swaps nothing. If anything is wrong, the model stays as it was. Pass a `copy.deepcopy` to keep it.
+    Stride, padding and its mode, dilation, groups, bias, device, dtype, training mode and forward and backward hooks
+    survive, and a shared layer stays shared. The new layers draw their weights anew (see `warm_start`) and are
+    trainable. Kind "standard" swaps nothing. If anything is wrong, the model stays as it was. Pass a `copy.deepcopy` to
+    keep it.
 
     With a budget, as many convolutions are swapped as it allows: those that add the fewest parameters first, in the
     model's order among equals.
@@ -99,8 +100,8 @@ def convert(
         kind: The conv kind; `lit_adaptconv.layers.KINDS` lists them.
         where: Which convolutions: a pattern on names in the model ("layer1"), several, a `Selection` ("3×3, stride
             1") or another predicate `(name, convolution) -> bool`; None means all. 1×1 convolutions are meant only by a
-            `Selection` with kernel_size 1 and by predicates. Only a plain `nn.Conv2d` with zero padding is swapped; the
-            result lists what was left alone, and why.
+            `Selection` with kernel_size 1 and by predicates. Only a plain `nn.Conv2d` is swapped; the result lists what
+            was left alone, and why.
         budget: Largest number of trainable parameters that the converted model may have.
         example_input: A batch `(N, C, H, W)` for the model. Only its shape matters: to count FLOPs, the model is run on
             one sample of zeros, before and after.
@@ -114,25 +115,25 @@ def convert(
             kind that cannot take over these weights.
     """
     conv = conv_kind(kind, kind_options)
-    spots, left = find_spots(model, where)
-    after = [count_parameters(_try(spot, kind, conv, device="meta")) for spot in spots]
-    before = [count_parameters(spot.convolution) for spot in spots]
+    found, skipped = find_swappable(model, where)
+    after = [count_parameters(_try(one, kind, conv, device="meta")) for one in found]
+    before = [count_parameters(one.convolution) for one in found]
     total = count_parameters(model)
     if budget is not None:
-        chosen = _within(budget, total, [a - b for a, b in zip(after, before, strict=True)], spots, kind)
-        spots, after, before = ([column[i] for i in chosen] for column in (spots, after, before))  # type: ignore[assignment]
+        chosen = _within(budget, total, [a - b for a, b in zip(after, before, strict=True)], found, kind)
+        found, after, before = ([column[i] for i in chosen] for column in (found, after, before))  # type: ignore[assignment]
     flops = None if example_input is None else forward_flops(model, tuple(example_input.shape[1:]))
     layers: dict[nn.Module, nn.Module] = {
-        spot.convolution: _try(spot, kind, conv, warm_start=warm_start) for spot in spots
+        one.convolution: _try(one, kind, conv, warm_start=warm_start) for one in found
     }
-    shown = [str(spot.convolution) for spot in spots]
+    shown = [str(one.convolution) for one in found]
     put(model, layers)
     model = layers.get(model, model)
     return Conversion(
         model,
         kind,
-        tuple(Swapped(s.name, text, b, a) for s, text, b, a in zip(spots, shown, before, after, strict=True)),
-        tuple(left),
+        tuple(Swapped(s.name, text, b, a) for s, text, b, a in zip(found, shown, before, after, strict=True)),
+        tuple(skipped),
         total,
         count_parameters(model),
         flops,
@@ -141,20 +142,20 @@ def convert(
 
 
 def _try(
-    spot: Spot, kind: str, conv: Conv, device: torch.device | str | None = None, warm_start: bool = False
+    one: Swappable, kind: str, conv: Conv, device: torch.device | str | None = None, warm_start: bool = False
 ) -> nn.Module:
-    """Make the layer for a spot, or say in one line why the kind does not fit there."""
+    """Make the layer for a convolution, or say in one line why the kind does not fit there."""
     try:
         if device == "meta":
-            return on_meta(lambda: conv_like(spot.convolution, conv, device))
-        layer = conv_like(spot.convolution, conv)
-        if warm_start and layer is not spot.convolution:
-            _start_from(layer, spot.convolution, kind)
+            return on_meta(lambda: conv_like(one.convolution, conv, device))
+        layer = conv_like(one.convolution, conv)
+        if warm_start and layer is not one.convolution:
+            _start_from(layer, one.convolution, kind)
         return layer
     except UserError:
         raise
     except (ValueError, TypeError) as error:
-        where = f"at {spot.name!r}: " if spot.name else ""
+        where = f"at {one.name!r}: " if one.name else ""
         raise UserError(f"conv kind {kind!r} does not fit {where}{error}") from error
 
 
@@ -166,9 +167,9 @@ def _start_from(layer: nn.Module, convolution: nn.Conv2d, kind: str) -> None:
     start(convolution)
 
 
-def _within(budget: int, total: int, added: list[int], spots: list[Spot], kind: str) -> list[int]:
-    """Choose the most spots whose added parameters keep the model within its budget; those that add least first."""
-    order = sorted(range(len(spots)), key=lambda i: added[i])
+def _within(budget: int, total: int, added: list[int], found: list[Swappable], kind: str) -> list[int]:
+    """Choose the most convolutions whose added parameters the budget allows; those that add least first."""
+    order = sorted(range(len(found)), key=lambda i: added[i])
     chosen = 0
     for count in range(1, len(order) + 1):
         total += added[order[count - 1]]
@@ -176,7 +177,7 @@ def _within(budget: int, total: int, added: list[int], spots: list[Spot], kind: 
             chosen = count
     if not chosen:
         least = min(total - sum(added) + sum(added[i] for i in order[:count]) for count in range(1, len(order) + 1))
-        first = spots[order[0]].name or "the model"
+        first = found[order[0]].name or "the model"
         raise UserError(
             f"no swap to conv kind {kind!r} fits a budget of {budget:,} parameters: "
             f"the smallest result, which swaps {first!r} first, has {least:,}"

@@ -66,7 +66,7 @@ Where = str | Sequence[str] | Predicate | None
 
 
 @dataclass(frozen=True)
-class Spot:
+class Swappable:
     """A convolution that can be swapped, and its name; a shared one has the first of its names."""
 
     name: str
@@ -74,17 +74,17 @@ class Spot:
 
 
 @dataclass(frozen=True)
-class Left:
+class Skipped:
     """A convolution that was meant but stays as it is, and why."""
 
     name: str
     reason: str
 
 
-def find_spots(model: nn.Module, where: Where) -> tuple[list[Spot], list[Left]]:
+def find_swappable(model: nn.Module, where: Where) -> tuple[list[Swappable], list[Skipped]]:
     """Find the convolutions that are meant: those that can be swapped, and those that must be left alone.
 
-    Only a plain `nn.Conv2d` with zero padding can be swapped. A convolution within a layer of this package is not one
+    Only a plain `nn.Conv2d` can be swapped. A convolution within a layer of this package is not one
     of the model's.
 
     Raises:
@@ -96,20 +96,20 @@ def find_spots(model: nn.Module, where: Where) -> tuple[list[Spot], list[Left]]:
     if not found:
         raise UserError(f"{type(model).__name__} has no convolutions")
     weights = Counter(id(m.weight) for m in {id(m): m for _, m in found}.values() if type(m) is nn.Conv2d)
-    spots: dict[int, Spot] = {}
-    left: dict[int, Left] = {}
+    swappable: dict[int, Swappable] = {}
+    skipped: dict[int, Skipped] = {}
     for name, module in found:
         if type(module) is not nn.Conv2d:
             if by_name(name):
-                left.setdefault(id(module), Left(name, _foreign(module)))
+                skipped.setdefault(id(module), Skipped(name, _why_foreign(module)))
         elif meant(name, module):
-            if reason := _peculiar(module, weights):
-                left.setdefault(id(module), Left(name, reason))
+            if reason := _why_bound(module, weights):
+                skipped.setdefault(id(module), Skipped(name, reason))
             else:
-                spots.setdefault(id(module), Spot(name, module))
-    if not spots:
-        raise UserError(_nothing_found(where, [name for name, _ in found], list(left.values())))
-    return list(spots.values()), list(left.values())
+                swappable.setdefault(id(module), Swappable(name, module))
+    if not swappable:
+        raise UserError(_nothing_found(where, [name for name, _ in found], list(skipped.values())))
+    return list(swappable.values()), list(skipped.values())
 
 
 def _patterns(where: str | Sequence[str] | None) -> list[str]:
@@ -128,7 +128,7 @@ def _convolutions(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn
             yield from _convolutions(child, f"{prefix}.{name}" if prefix else name)
 
 
-def _foreign(module: nn.Module) -> str:
+def _why_foreign(module: nn.Module) -> str:
     """Why a convolution that is no plain `nn.Conv2d` stays."""
     name = type(module).__name__
     if isinstance(module, _KIND_LAYERS):
@@ -144,21 +144,19 @@ def _foreign(module: nn.Module) -> str:
     return f"is a {name}, not a Conv2d"
 
 
-def _peculiar(convolution: nn.Conv2d, weights: Counter[int]) -> str | None:
+def _why_bound(convolution: nn.Conv2d, weights: Counter[int]) -> str | None:
     """Why an `nn.Conv2d` stays, or None if it need not."""
     if "weight" not in convolution._parameters:
         return "has a weight that is computed (by weight normalisation or pruning)"
     if weights[id(convolution.weight)] > 1:
         return "shares its weight with another convolution"
-    if convolution.padding_mode != "zeros":
-        return f"has padding_mode={convolution.padding_mode!r}"
     return None
 
 
-def _nothing_found(where: Where, names: list[str], left: list[Left]) -> str:
-    if left:
-        reasons = "; ".join(f"{one.name or 'the model'} {one.reason}" for one in left[:3])
-        return f"none of the convolutions meant can be swapped: {reasons}{'; …' if len(left) > 3 else ''}"
+def _nothing_found(where: Where, names: list[str], skipped: list[Skipped]) -> str:
+    if skipped:
+        reasons = "; ".join(f"{one.name or 'the model'} {one.reason}" for one in skipped[:3])
+        return f"none of the convolutions meant can be swapped: {reasons}{'; …' if len(skipped) > 3 else ''}"
     shown = f"{', '.join(name or '(the model)' for name in names[:6])}{', …' if len(names) > 6 else ''}"
     there = f"there are {len(names)}: {shown}"
     if isinstance(where, Selection):

@@ -22,12 +22,13 @@ _HOOKS = (
 
 
 def conv_like(convolution: nn.Conv2d, conv: Conv, device: torch.device | str | None = None) -> nn.Module:
-    """Make a layer of another kind with a convolution's geometry, bias and dtype, on its device or another.
+    """Make a layer of another kind with a convolution's geometry, bias, padding and dtype, on its device or another.
 
     Its weights are drawn anew. For `nn.Conv2d` itself, the convolution is returned as it is.
     """
     if conv is nn.Conv2d:
         return convolution
+    padding = {} if convolution.padding_mode == "zeros" else {"padding_mode": convolution.padding_mode}
     return conv(
         convolution.in_channels,
         convolution.out_channels,
@@ -37,6 +38,7 @@ def conv_like(convolution: nn.Conv2d, conv: Conv, device: torch.device | str | N
         convolution.dilation,
         convolution.groups,
         convolution.bias is not None,
+        **padding,
         device=device or convolution.weight.device,
         dtype=convolution.weight.dtype,
     )

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from lit_adaptconv.ops.activation import Activation
 
 Padding = int | tuple[int, int] | Literal["same", "valid"]
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 Sides = tuple[int, int, int, int]
 """Zeros above, below, left and right of the image."""
+
+
+def check_one_of(value: str, name: str, known: Any) -> None:
+    """Check an argument that is one of a few words.
+
+    Raises:
+        ValueError: `value` is not in the Literal `known`; the message names the argument and the known words.
+    """
+    if value not in get_args(known):
+        raise ValueError(f"{name} must be one of {', '.join(get_args(known))}, got {value!r}")
 
 
 def two_ints(value: int | tuple[int, int], name: str, least: int = 1) -> tuple[int, int]:

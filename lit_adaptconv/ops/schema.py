@@ -235,8 +235,8 @@ def _autocast(device: str) -> Any:
 
 def _macs(input_shape: torch.Size, weight_shape: torch.Size, out_shape: torch.Size) -> int:
     """Multiply-adds of the generator and of the application."""
-    out_channels, group_in, taps, height, width = weight_shape
-    return out_shape[0] * out_shape[2] * out_shape[3] * out_channels * group_in * taps * (height * width + 1)
+    filters, taps, height, width = weight_shape
+    return out_shape[0] * out_shape[2] * out_shape[3] * filters * taps * (height * width + 1)
 
 
 @register_flop_formula(torch.ops.lit_adaptconv.adaptive_conv2d)  # type: ignore[untyped-decorator]

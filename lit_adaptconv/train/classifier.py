@@ -23,7 +23,7 @@ from lit_adaptconv.errors import DivergedError, UserError
 from lit_adaptconv.measure.count import count_parameters, forward_flops
 from lit_adaptconv.models.backbones import LeNet5
 from lit_adaptconv.models.network import BackboneCallable, ConvertOptions, build_network
-from lit_adaptconv.train.compatibility import check_compatible
+from lit_adaptconv.train.compatibility import check_compatible, stack_kernels
 from lit_adaptconv.train.schedules import OneCycle
 
 SchedulerCallable = Callable[[Optimizer], LRScheduler]
@@ -245,6 +245,7 @@ class ImageClassifier(pl.LightningModule):
         Raises:
             UserError: The checkpoint comes from another network, or was trained on images of another shape.
         """
+        stack_kernels(checkpoint, self)
         check_compatible(checkpoint, self.state_dict(), self.image_shape)
         trained = self.train_accuracy
         for name, value in checkpoint.get("training_accuracy", {}).items():

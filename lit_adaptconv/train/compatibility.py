@@ -1,13 +1,34 @@
-"""Whether a checkpoint belongs to the network that it is to be loaded into."""
+"""Whether a checkpoint belongs to the network that it is to be loaded into, and old ones brought into today's form."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.layers.base import stacked
+
+
+def stack_kernels(checkpoint: Mapping[str, Any], module: nn.Module) -> None:
+    """Bring a checkpoint in place from when stacks of kernels had five dimensions into today's form.
+
+    Args:
+        checkpoint: With the keys "state_dict" and, if a training can be continued from it, "optimizer_states".
+        module: What it is to be loaded into.
+    """
+    parameters = dict(module.named_parameters())
+    for name, value in checkpoint["state_dict"].items():
+        if name in parameters:
+            checkpoint["state_dict"][name] = stacked(value, parameters[name])
+    shapes = {parameter.shape for parameter in parameters.values()}
+    for optimizer in checkpoint.get("optimizer_states", ()):
+        for of_parameter in optimizer["state"].values():
+            for name, value in of_parameter.items():
+                is_old = isinstance(value, Tensor) and value.dim() == 5 and value.shape not in shapes
+                if is_old and value.flatten(0, 1).shape in shapes:
+                    of_parameter[name] = value.flatten(0, 1)
 
 
 def check_compatible(checkpoint: Mapping[str, Any], ours: Mapping[str, Tensor], image_shape: tuple[int, ...]) -> None:

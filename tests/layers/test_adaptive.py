@@ -17,7 +17,7 @@ from lit_adaptconv.functional import adaptive_conv2d
 def test_the_state_dict_has_the_documented_names_and_shapes() -> None:
     layer = AdaptiveConv2d(4, 6, (3, 2), groups=2, generator_size=(1, 5))
     shapes = {name: tuple(value.shape) for name, value in layer.state_dict().items()}
-    assert shapes == {"generator_weight": (6, 2, 6, 1, 5), "generator_bias": (6, 2, 6), "bias": (6,)}
+    assert shapes == {"generator_weight": (12, 6, 1, 5), "generator_bias": (6, 2, 6), "bias": (6,)}
     without = AdaptiveConv2d(4, 6, 3, bias=False)
     assert without.bias is None
     assert set(without.state_dict()) == {"generator_weight", "generator_bias"}

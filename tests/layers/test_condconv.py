@@ -3,7 +3,7 @@ import pytest
 from cases import Case, cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loop_oracle import array, images, linear, loop_conv, make, outputs, sigmoid
+from loop_oracle import images, kernels_of, linear, loop_conv, make, outputs, sigmoid
 
 from lit_adaptconv.layers import CondConv2d
 
@@ -13,7 +13,7 @@ from lit_adaptconv.layers import CondConv2d
 def test_agrees_with_the_paper_s_formula_in_loops(case: Case, experts: int) -> None:
     layer, x = make(case, CondConv2d, num_experts=experts), images(case)
     routing = sigmoid(linear(layer.routing, x.mean((2, 3))))
-    kernels = np.einsum("ne,e...->n...", routing, array(layer.weight))
+    kernels = np.einsum("ne,e...->n...", routing, kernels_of(layer))
     expected = loop_conv(case, x, lambda i, j: kernels, layer.bias)
     np.testing.assert_allclose(outputs(layer, x), expected, rtol=1e-9, atol=1e-9)
 

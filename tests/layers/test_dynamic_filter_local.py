@@ -3,7 +3,7 @@ import pytest
 import torch
 from cases import Case, cases
 from hypothesis import given, settings
-from loop_oracle import Array, array, centre, images, loop_conv, make, outputs, pixel, relu
+from loop_oracle import Array, array, centre, images, kernels_of, loop_conv, make, outputs, pixel, relu
 
 from lit_adaptconv.layers import LocalDynamicFilter2d
 
@@ -21,7 +21,7 @@ def test_local_filters_agree_with_kernels_written_out_pixel_by_pixel(case: Case)
             for b in range(seen[1]):
                 under = pixel(x, top + a * case.dilation[0], left + b * case.dilation[1])
                 hidden += under @ array(layer.features.weight)[:, :, a, b].T
-        return array(layer.weight)[0] + np.einsum("nh,h...->n...", relu(hidden), array(layer.weight)[1:])
+        return kernels_of(layer)[0] + np.einsum("nh,h...->n...", relu(hidden), kernels_of(layer)[1:])
 
     np.testing.assert_allclose(outputs(layer, x), loop_conv(case, x, kernel, layer.bias), rtol=1e-9, atol=1e-9)
 
@@ -31,7 +31,7 @@ def test_a_generator_that_sees_nothing_leaves_an_ordinary_convolution() -> None:
     torch.nn.init.zeros_(layer.features.weight)
     x = torch.randn(2, 4, 7, 7)
     torch.testing.assert_close(
-        layer(x), torch.nn.functional.conv2d(x, layer.weight[0], layer.bias, padding=1, groups=2)
+        layer(x), torch.nn.functional.conv2d(x, layer.weight[: layer.out_channels], layer.bias, padding=1, groups=2)
     )
 
 

@@ -48,6 +48,7 @@ BOTH: list[tuple[dict[str, Any], str]] = [
     ({"dilation": (1, 0)}, "dilation must be at least 1, got (1, 0)"),
     ({"padding": -2}, "padding must be at least 0, got -2"),
     ({"padding": "full"}, "padding must be an int, a pair of ints, 'same' or 'valid', got 'full'"),
+    ({"padding_mode": "mirror"}, "padding_mode must be one of zeros, reflect, replicate, circular, got 'mirror'"),
     ({"padding": "same", "stride": (1, 2)}, "padding='same' works with stride 1 only, got stride (1, 2)"),
 ]
 FULL: list[tuple[dict[str, Any], str]] = [

@@ -59,7 +59,8 @@ def test_generated_kernels_start_with_mean_square_one_over_the_terms_of_the_sum(
     torch.manual_seed(0)
     layer = AdaptiveConv2d(channels, 64, k, generator_size=q, kernel_activation=activation)
     seen = torch.randn(500, channels, q * q)
-    kernels = torch.einsum("octs,ncs->noct", layer.generator_weight.flatten(3), seen) + layer.generator_bias
+    weight = layer.generator_weight.flatten(2).unflatten(0, (64, -1))
+    kernels = torch.einsum("octs,ncs->noct", weight, seen) + layer.generator_bias
     square = (kernels.tanh() if activation == "tanh" else kernels).square().mean().item()
     assert square == pytest.approx(1 / (channels * k * k), rel=0.05)
 
@@ -69,9 +70,9 @@ def test_generated_kernels_start_with_mean_square_one_over_the_terms_of_the_sum(
 def test_mixed_kernels_start_with_mean_square_one_over_the_terms_of_the_sum(activation: str, rank: int) -> None:
     torch.manual_seed(0)
     layer = LowRankAdaptiveConv2d(16, 64, 3, rank=rank, gate_activation=activation)
-    gate = layer.gate_weight.flatten(2) @ torch.randn(144, 500) + layer.gate_bias[..., None]
+    gate = layer.gate_weight.flatten(1).unflatten(0, (rank, -1)) @ torch.randn(144, 500) + layer.gate_bias[..., None]
     gate = torch.from_numpy(FUNCTIONS[activation](gate.detach().numpy()))
-    kernels = torch.einsum("ron,roct->noct", gate, layer.weight.flatten(3))
+    kernels = torch.einsum("ron,roct->noct", gate, layer.weight.flatten(2).unflatten(0, (rank, -1)))
     assert kernels.square().mean().item() == pytest.approx(1 / 144, rel=0.05)
 
 

@@ -138,8 +138,8 @@ def test_the_bilinear_layer_is_a_product_of_two_convolutions() -> None:
     torch.manual_seed(0)
     layer = conv_kind("adaptive_bilinear")(3, 4, 3, padding=1).double()
     x = torch.randn(2, 3, 6, 5, dtype=torch.float64)
-    gate = F.conv2d(x, layer.gate_weight[0], layer.gate_bias[0], padding=1)
-    expected = gate * F.conv2d(x, layer.weight[0], padding=1) + layer.bias[:, None, None]
+    gate = F.conv2d(x, layer.gate_weight, layer.gate_bias[0], padding=1)
+    expected = gate * F.conv2d(x, layer.weight, padding=1) + layer.bias[:, None, None]
     torch.testing.assert_close(layer(x), expected)
     degree_two = layer(2 * x) - 2 * layer(x) + layer(0 * x)  # second difference of a polynomial of degree 2 along x
     torch.testing.assert_close(layer(3 * x) - 2 * layer(2 * x) + layer(x), degree_two)

@@ -40,9 +40,14 @@ def make(case: Case, rank: int, activation: str) -> LowRankAdaptiveConv2d:
     return layer
 
 
+def kernels(layer: LowRankAdaptiveConv2d, name: str) -> Tensor:
+    """A stack of kernels with a dimension for the rank."""
+    return layer.get_parameter(name).unflatten(0, (layer.rank, -1))
+
+
 def arrays(layer: LowRankAdaptiveConv2d) -> list[Any]:
-    """Gate weight, gate bias, weight and bias as NumPy arrays."""
-    parameters = (layer.gate_weight, layer.gate_bias, layer.weight, layer.bias)
+    """Gate weight, gate bias, weight and bias as NumPy arrays, the first three with the rank first."""
+    parameters = (kernels(layer, "gate_weight"), layer.gate_bias, kernels(layer, "weight"), layer.bias)
     return [None if p is None else p.detach().numpy() for p in parameters]
 
 
@@ -70,7 +75,7 @@ def test_however_it_is_computed_it_equals_its_two_convolutions(
     x = torch.randn(2, 4, 6, 5, dtype=torch.float64, requires_grad=True)
 
     def filtered(weight: Tensor) -> Tensor:
-        return torch.stack([nn.functional.conv2d(x, w, None, 1, 1, 1, groups) for w in weight])
+        return torch.stack([nn.functional.conv2d(x, w, None, 1, 1, 1, groups) for w in weight.unflatten(0, (rank, -1))])
 
     gates = torch.tanh(filtered(layer.gate_weight) + layer.gate_bias[:, None, :, None, None])
     expected = (gates * filtered(layer.weight)).sum(0)
@@ -91,11 +96,11 @@ def test_with_one_channel_a_group_and_no_activation_it_is_full_rank_with_a_facto
     """K[o,t](p) = Σ_r (a[r,o] + G[r,o]·x) W[r,o,t], so the generator is Q = Σ_r W Gᵀ, of that rank, and b = Σ_r a W."""
     case = replace(case, group_in=1)
     layer = make(case, rank, "identity")
-    weight, gate = layer.weight[:, :, 0].flatten(2), layer.gate_weight[:, :, 0]
+    weight, gate = kernels(layer, "weight")[:, :, 0].flatten(2), kernels(layer, "gate_weight")[:, :, 0]
     (x,) = map(torch.from_numpy, case.normal(case.input_shape))
     full = adaptive_conv2d(
         x,
-        torch.einsum("rot,royx->otyx", weight, gate).unsqueeze(1),
+        torch.einsum("rot,royx->otyx", weight, gate),
         torch.einsum("rot,ro->ot", weight, layer.gate_bias).unsqueeze(1),
         layer.bias,
         kernel_size=case.kernel_size,
@@ -107,7 +112,7 @@ def test_with_one_channel_a_group_and_no_activation_it_is_full_rank_with_a_facto
 
 def factors(generator_weight: Tensor, generator_bias: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     """Gate weight, gate bias and weight of the low-rank layer nearest a full-rank one (truncated SVD of [Q | b])."""
-    augmented = torch.cat((generator_weight[:, 0].flatten(2), generator_bias[:, 0, :, None]), dim=2)
+    augmented = torch.cat((generator_weight.flatten(2), generator_bias[:, 0, :, None]), dim=2)
     u, s, vh = torch.linalg.svd(augmented, full_matrices=False)
     kernels, gates = (u * s.unsqueeze(1))[:, :, :rank].movedim(2, 0), vh[:, :rank].movedim(1, 0)
     return gates[..., :-1], gates[..., -1], kernels
@@ -117,7 +122,7 @@ def factors(generator_weight: Tensor, generator_bias: Tensor, rank: int) -> tupl
 def test_with_enough_rank_it_is_any_full_rank_layer_of_one_channel_a_group(k: int, q: int) -> None:
     """[Q | b] has k² rows and q² + 1 columns: that many kernels, the lesser number, mix to any full-rank generator."""
     torch.manual_seed(0)
-    x, weight, bias = (torch.randn(s, dtype=torch.float64) for s in ((2, 3, 7, 7), (6, 1, k * k, q, q), (6, 1, k * k)))
+    x, weight, bias = (torch.randn(s, dtype=torch.float64) for s in ((2, 3, 7, 7), (6, k * k, q, q), (6, 1, k * k)))
     expected = adaptive_conv2d(x, weight, bias, kernel_size=k, groups=3, padding=1, kernel_activation="identity")
     enough = min(k * k, q * q + 1)
     errors = []
@@ -138,7 +143,7 @@ def test_with_one_tap_and_one_channel_a_group_tanh_makes_it_full_rank_too() -> N
     layer = LowRankAdaptiveConv2d(3, 6, 1, groups=3, generator_size=3, dtype=torch.float64)
     nn.init.ones_(layer.weight)
     x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
-    weight, bias = layer.gate_weight[0].unsqueeze(2), layer.gate_bias[0, :, None, None]
+    weight, bias = layer.gate_weight, layer.gate_bias[0, :, None, None]
     torch.testing.assert_close(layer(x), adaptive_conv2d(x, weight, bias, layer.bias, kernel_size=1, groups=3))
 
 
@@ -148,7 +153,7 @@ def test_a_gate_that_ignores_its_input_makes_an_ordinary_convolution() -> None:
     nn.init.zeros_(layer.gate_weight)
     nn.init.normal_(layer.gate_bias)
     x = torch.randn(2, 4, 8, 7, dtype=torch.float64)
-    kernel = (layer.gate_bias.tanh()[:, :, None, None, None] * layer.weight).sum(0)
+    kernel = (layer.gate_bias.tanh()[:, :, None, None, None] * kernels(layer, "weight")).sum(0)
     torch.testing.assert_close(layer(x), nn.functional.conv2d(x, kernel, layer.bias, 2, 1, 1, 2))
 
 
@@ -167,10 +172,10 @@ def test_a_shared_gate_is_a_gate_of_each_output_channel_with_the_same_weights(ca
         dtype=torch.float64,
     )
     state, each = own.state_dict(), case.out_channels // case.groups
-    state["gate_weight"], state["gate_bias"] = state["gate_weight"][:, ::each], state["gate_bias"][:, ::each]
+    state["gate_weight"], state["gate_bias"] = state["gate_weight"][::each], state["gate_bias"][:, ::each]
     shared.load_state_dict(state)
     with torch.no_grad():
-        own.gate_weight.copy_(shared.gate_weight.repeat_interleave(each, 1))
+        own.gate_weight.copy_(shared.gate_weight.repeat_interleave(each, 0))
         own.gate_bias.copy_(shared.gate_bias.repeat_interleave(each, 1))
     (x,) = map(torch.from_numpy, case.normal(case.input_shape))
     torch.testing.assert_close(shared(x), own(x))
@@ -187,9 +192,9 @@ def test_gates_that_start_closed_cannot_take_over_a_convolution() -> None:
 def test_the_state_dict_has_the_documented_names_and_shapes() -> None:
     layer = LowRankAdaptiveConv2d(4, 6, (3, 2), groups=2, rank=3, generator_size=(1, 5))
     assert {name: tuple(value.shape) for name, value in layer.state_dict().items()} == {
-        "gate_weight": (3, 6, 2, 1, 5),
+        "gate_weight": (18, 2, 1, 5),
         "gate_bias": (3, 6),
-        "weight": (3, 6, 2, 3, 2),
+        "weight": (18, 2, 3, 2),
         "bias": (6,),
     }
     assert set(LowRankAdaptiveConv2d(4, 6, 3, bias=False).state_dict()) == {"gate_weight", "gate_bias", "weight"}
@@ -211,8 +216,8 @@ def test_the_state_dict_has_the_documented_names_and_shapes() -> None:
                 "gate_activation": "sigmoid",
                 "bias": False,
             },
-            "LowRankAdaptiveConv2d(2, 4, kernel_size=(3, 3), stride=(1, 1), padding='valid', groups=2, "
-            "generator_size=(1, 1), bias=False, rank=4, gate_activation='sigmoid')",
+            "LowRankAdaptiveConv2d(2, 4, kernel_size=(3, 3), stride=(1, 1), padding='valid', groups=2, bias=False, "
+            "rank=4, generator_size=(1, 1), gate_activation='sigmoid')",
         ),
         (
             {"shared_gate": True, "gate_mean": 0.5},

@@ -4,7 +4,7 @@ import torch
 from cases import Case, cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loop_oracle import array, images, linear, loop_conv, make, outputs, relu, sigmoid, softmax
+from loop_oracle import images, kernels_of, linear, loop_conv, make, outputs, relu, sigmoid, softmax
 
 from lit_adaptconv.layers import ODConv2d
 
@@ -20,11 +20,11 @@ def test_agrees_with_the_paper_s_formula_in_loops(case: Case, num_kernels: int, 
     if num_kernels > 1:
         weights = softmax(linear(layer.attention, hidden) / temperature)
     group_in, group_out = case.group_in, case.group_out
-    kernels = np.zeros((len(x), *layer.weight.shape[1:]))
+    kernels = np.zeros((len(x), *kernels_of(layer).shape[1:]))
     for o in range(case.out_channels):
         for c in range(group_in):
             of_input = o // group_out * group_in + c  # the input channel that this row of the kernel meets
-            mixed = np.einsum("nk,kab->nab", weights, array(layer.weight)[:, o, c])
+            mixed = np.einsum("nk,kab->nab", weights, kernels_of(layer)[:, o, c])
             kernels[:, o, c] = filters[:, o, None, None] * channels[:, of_input, None, None] * taps * mixed
     expected = loop_conv(case, x, lambda i, j: kernels, layer.bias)
     np.testing.assert_allclose(outputs(layer, x), expected, rtol=1e-9, atol=1e-9)

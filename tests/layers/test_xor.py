@@ -62,5 +62,5 @@ def test_a_written_down_adaptive_layer_computes_xor_with_no_training() -> None:
     layer = AdaptiveConv2d(1, 1, (1, 2), bias=False, kernel_activation="identity")
     with torch.no_grad():
         layer.generator_bias.zero_()
-        layer.generator_weight.copy_(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).view(1, 1, 2, 1, 2))
+        layer.generator_weight.copy_(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).view(1, 2, 1, 2))
     assert torch.equal(layer(PATTERNS).flatten(), XOR)

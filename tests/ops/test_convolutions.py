@@ -18,8 +18,8 @@ from lit_adaptconv.ops.geometry import Call, sides
 def test_the_exported_form_agrees_with_the_reference(activation: Activation, case: Case) -> None:
     taps = case.kernel_size[0] * case.kernel_size[1]
     shape = (case.batch or 1, case.in_channels, *case.image)
-    weights = (case.out_channels, case.group_in, taps)
-    arrays = case.normal(shape, (*weights, *case.generator_size), weights, (case.out_channels,))
+    filters, biases = (case.out_channels * case.group_in, taps), (case.out_channels, case.group_in, taps)
+    arrays = case.normal(shape, (*filters, *case.generator_size), biases, (case.out_channels,))
     input, generator_weight, generator_bias, bias = map(torch.from_numpy, arrays)
     around = sides(case.padding, case.kernel_size, case.stride, case.dilation)
     call = Call(case.kernel_size, case.stride, around, case.dilation, case.groups, activation)

@@ -60,11 +60,12 @@ def compile_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Compile:
 
     def compile_for(target: str, dtype: torch.dtype, shape: tuple[int, ...], size: int) -> list[Any]:
         monkeypatch.setattr(driver, "_active", NoGPU(TARGETS[target]))
-        x, weight = torch.zeros(shape, dtype=dtype), torch.zeros((shape[1], 1, size**2, size, size), dtype=dtype)
+        x, weight = torch.zeros(shape, dtype=dtype), torch.zeros((shape[1], size**2, size, size), dtype=dtype)
         call = Call((size, size), (1, 1), (1, 1, 1, 1), (1, 1), shape[1], "tanh")
         made.clear()
-        out = passes.forward(x, weight, weight[..., 0, 0], None, call)
-        passes.backward(out, x, weight, weight[..., 0, 0], call, True, True)
+        bias = weight[:, None, :, 0, 0]
+        out = passes.forward(x, weight, bias, None, call)
+        passes.backward(out, x, weight, bias, call, True, True)
         return made
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))

@@ -79,7 +79,7 @@ class _Axis(NamedTuple):
 
 @lru_cache(maxsize=256)
 def lay_out(
-    shape: tuple[int, int, int, int], out_channels: int, generator_size: tuple[int, int], call: Call
+    shape: tuple[int, ...], out_channels: int, generator_size: tuple[int, ...], call: Call
 ) -> tuple[Layout, Offsets, Offsets]:
     """Lay out a call: sizes, and the distance from an output pixel to each kernel tap and to each window pixel."""
     images, in_channels, height, width = shape

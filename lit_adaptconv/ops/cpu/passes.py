@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_adaptconv.ops.cpu.compiled import compiled
-from lit_adaptconv.ops.cpu.layout import BLOCK, TAME, TASKS, Layout, Offsets, lay_out
+from lit_adaptconv.ops.cpu.layout import BLOCK, TAME, TASKS, lay_out
 from lit_adaptconv.ops.cpu.threads import run_tasks
 from lit_adaptconv.ops.geometry import Call
 
@@ -17,7 +17,7 @@ Array = NDArray[np.floating]
 
 def forward(input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, call: Call) -> Tensor:
     """Generate and apply the kernels; bfloat16 and float16 are computed in float32 and rounded once."""
-    layout, kernel_at, window_at = _lay_out(input, generator_weight, call)
+    layout, kernel_at, window_at = lay_out(input.shape, len(generator_bias), generator_weight.shape[2:], call)
     out = input.new_empty((layout.images, layout.out_channels, layout.out_height, layout.out_width))
     if out.numel() == 0:
         return out
@@ -58,7 +58,7 @@ def backward(
 
     The kernels are generated again from the input. What is not needed is empty.
     """
-    layout, kernel_at, window_at = _lay_out(input, generator_weight, call)
+    layout, kernel_at, window_at = lay_out(input.shape, len(generator_bias), generator_weight.shape[2:], call)
     dtype = _wide(input.dtype)
     loops = compiled()
     # A part of the batch sums its own weight gradients; the parts are then added in their order.
@@ -102,12 +102,6 @@ def backward(
     )
 
 
-def _lay_out(input: Tensor, generator_weight: Tensor, call: Call) -> tuple[Layout, Offsets, Offsets]:
-    images, channels, height, width = input.shape
-    out_channels, _, _, window_height, window_width = generator_weight.shape
-    return lay_out((images, channels, height, width), out_channels, (window_height, window_width), call)
-
-
 def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
@@ -122,8 +116,8 @@ def _flat(tensor: Tensor, dtype: torch.dtype) -> Array:
 
 
 def _matrices(generator_weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """The weights in float32 or float64, a (taps, window pixels) matrix for each pair of channels."""
-    return generator_weight.to(dtype).flatten(3).flatten(0, 1)
+    """The weights in float32 or float64, a (taps, window pixels) matrix for each output and input channel."""
+    return generator_weight.to(dtype).flatten(2)
 
 
 def _tame(weight: Tensor) -> bool:

@@ -24,8 +24,8 @@ TILES_EACH = 8  # that such a program adds at least, if there are as many: addin
 def forward(input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, call: Call) -> Tensor:
     """Generate and apply the kernels; bfloat16 and float16 are computed in float32 and rounded once."""
     sizes = sizes_of(input, generator_weight, call)
-    group_out = len(generator_weight) // call.groups
-    out = input.new_empty((len(input), len(generator_weight), sizes.out_height, sizes.out_width))
+    out_channels, group_out = len(generator_bias), len(generator_bias) // call.groups
+    out = input.new_empty((len(input), out_channels, sizes.out_height, sizes.out_width))
     if out.numel() == 0:
         return out
     x, weight = _rows(input), _parameter(generator_weight)
@@ -78,7 +78,7 @@ def backward(
 
 def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, call: Call, dx: Tensor) -> None:
     """Fill `dx`, some images or, where one image's maps exceed `SCRATCH`, some channels at a time."""
-    maps = weight.shape[2] + weight[0, 0, 0].numel()
+    maps = weight.shape[1] + weight[0, 0].numel()
     images, channels = len(x), x.shape[1]
     planes = max(1, SCRATCH // (maps * grad.shape[2] * grad.shape[3] * weight.itemsize))
     together, some = max(1, min(images, planes // channels)), min(channels, planes)
@@ -128,12 +128,12 @@ def _fill(
 
 def _weight_gradients(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, call: Call) -> tuple[Tensor, Tensor]:
     """Sum over parts of the pixels, whose number depends on the shapes alone, and then over the parts."""
-    sizes, filters = sizes_of(x, weight, call), bias[..., 0].numel()
+    sizes, filters = sizes_of(x, weight, call), len(weight)
     tiles = cdiv(sizes.pixels, SUM_BLOCK)
     each = cdiv(tiles, max(1, min(PROGRAMS // filters, tiles // TILES_EACH)))
     parts = cdiv(tiles, each)
     weight_parts, bias_parts = weight.new_empty((parts, *weight.shape)), bias.new_empty((parts, *bias.shape))
-    taps = weight.shape[2]
+    taps = weight.shape[1]
     weight_kernel[lambda tile: (parts * filters * cdiv(taps, tile["taps_at_once"]),)](
         grad,
         x,
@@ -166,8 +166,8 @@ def _windows(weight: Tensor, call: Call) -> dict[str, int]:
     return {
         "kernel_height": call.kernel_size[0],
         "kernel_width": call.kernel_size[1],
-        "window_height": weight.shape[3],
-        "window_width": weight.shape[4],
+        "window_height": weight.shape[2],
+        "window_width": weight.shape[3],
     }
 
 
@@ -175,7 +175,7 @@ def _key(sizes: Sizes, weight: Tensor, call: Call) -> dict[str, int | bool]:
     """The arguments in `tiles.KEY`."""
     return {
         "magnitude": sizes.pixels.bit_length(),
-        "group_out": len(weight) // call.groups,
+        "group_out": len(weight) // (call.groups * sizes.group_in),
         "squash": call.kernel_activation == "tanh",
         **_windows(weight, call),
     }
