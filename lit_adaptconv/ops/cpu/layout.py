@@ -15,7 +15,7 @@ STEP = 48  # the longest step of the vector loops, in pixels
 SEGMENT = 4096  # a segment of a larger image is a band of rows with about so many pixels: it stays in the first caches
 SMALL = 960  # images with fewer pixels share a segment, since a run is rounded up to STEP
 TILE = 960  # pixels for which gradients of all taps are held at once
-TAME = 1e15  # with values and weights up to here, no sum overflows
+SAFE = 1e15  # with values and weights up to here, no sum overflows
 TASKS = 32  # parts into which the backward pass is cut, if the batch allows
 
 
@@ -52,7 +52,7 @@ class Layout(NamedTuple):
     taps: int
     window: int
     shared: bool  # kernel and window see the same pixels in the same order
-    squash: bool  # whether the kernel passes through tanh
+    applies_tanh: bool  # whether the kernel passes through tanh
 
 
 Offsets = NDArray[np.int64]
@@ -135,6 +135,6 @@ def lay_out(
         taps=len(y.taps) * len(x.taps),
         window=len(y.window) * len(x.window),
         shared=y.taps == y.window and x.taps == x.window,
-        squash=call.kernel_activation == "tanh",
+        applies_tanh=call.kernel_activation == "tanh",
     )
     return layout, distances(y.taps, x.taps), distances(y.window, x.window)

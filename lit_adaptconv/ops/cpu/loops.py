@@ -50,7 +50,7 @@ def compile_forward(fingerprint, **options):
                         window_at,
                         weight[filters * area : (filters + 1) * area],
                         bias[filters * layout.taps : (filters + 1) * layout.taps],
-                        layout.squash,
+                        layout.applies_tanh,
                     )
                 drain_run(run, y, o, image, images, row, rows, layout)
 
@@ -76,7 +76,7 @@ def _weight_at(tap, pixel, taps, window):
 
 
 @inlined
-def _backward_wild(x, dy, dx, sums, images, rows, kernel_at, window_at, weight, bias, layout):
+def _backward_pixel_by_pixel(x, dy, dx, sums, images, rows, kernel_at, window_at, weight, bias, layout):
     """One output pixel after another, touching only pixels that it sees: infinities and NaN spread as they should."""
     lanes = BYTES // x.itemsize
     for i in range(images):
@@ -88,7 +88,7 @@ def _backward_wild(x, dy, dx, sums, images, rows, kernel_at, window_at, weight, 
                     for s in range(layout.window):
                         kernel += weight[_weight_at(t, s, layout.taps, layout.window)] * x[p + window_at[s]]
                     gradient = dy[p] * x[p + kernel_at[t]]
-                    if layout.squash:
+                    if layout.applies_tanh:
                         kernel = math.tanh(kernel)
                         gradient *= 1 - kernel * kernel
                     dx[p + kernel_at[t]] += dy[p] * kernel
@@ -122,7 +122,7 @@ def compile_backward(fingerprint, **options):
         weight,
         transposed,
         bias,
-        wild_weights,
+        weights_may_overflow,
         kernel_at,
         window_at,
         layout,
@@ -156,7 +156,9 @@ def compile_backward(fingerprint, **options):
             sums[:] = 0
             for index in range(part * blocks // parts * layout.bands, (part + 1) * blocks // parts * layout.bands):
                 image, images, row, rows = segment(index, layout)
-                wild = fill_plane(plane, x, x_strides, channel, image, images, row, layout) or wild_weights
+                may_overflow = (
+                    fill_plane(plane, x, x_strides, channel, image, images, row, layout) or weights_may_overflow
+                )
                 gradient[:] = 0
                 if needs[0] and row == 0:
                     for i in range(image, image + images):
@@ -174,8 +176,10 @@ def compile_backward(fingerprint, **options):
                     if channel % layout.group_in == 0:
                         tiles.sum_run(run, length, applied)
                         dout_bias[part * layout.out_channels + o] += _add_lanes(applied, 0, lanes)
-                    if wild:
-                        _backward_wild(plane, run, gradient, total, images, rows, kernel_at, window_at, w, b, layout)
+                    if may_overflow:
+                        _backward_pixel_by_pixel(
+                            plane, run, gradient, total, images, rows, kernel_at, window_at, w, b, layout
+                        )
                         continue
                     for start in range(0, length, layout.tile):
                         n = min(layout.tile, length - start)
@@ -188,7 +192,7 @@ def compile_backward(fingerprint, **options):
                             window_at,
                             w,
                             b,
-                            layout.squash,
+                            layout.applies_tanh,
                             applied,
                             generated,
                             layout.tile,

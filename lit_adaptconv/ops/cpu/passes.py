@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_adaptconv.ops.cpu.compiled import compiled
-from lit_adaptconv.ops.cpu.layout import BLOCK, TAME, TASKS, lay_out
+from lit_adaptconv.ops.cpu.layout import BLOCK, SAFE, TASKS, lay_out
 from lit_adaptconv.ops.cpu.threads import run_tasks
 from lit_adaptconv.ops.geometry import Call
 
@@ -84,7 +84,7 @@ def backward(
             _pack(weight),
             _pack(weight.transpose(1, 2)),
             _flat(generator_bias, dtype),
-            not (_tame(weight) and _tame(generator_bias)),
+            not (_is_safe(weight) and _is_safe(generator_bias)),
             kernel_at,
             window_at,
             layout,
@@ -120,8 +120,8 @@ def _matrices(generator_weight: Tensor, dtype: torch.dtype) -> Tensor:
     return generator_weight.to(dtype).flatten(2)
 
 
-def _tame(weight: Tensor) -> bool:
-    return bool((weight.abs() <= TAME).all())
+def _is_safe(weight: Tensor) -> bool:
+    return bool((weight.abs() <= SAFE).all())
 
 
 def _memory(tensor: Tensor, dtype: torch.dtype) -> tuple[Array, tuple[int, ...]]:

@@ -7,7 +7,7 @@ Tensors come as their memory, flat, and their strides, so any order of dimension
 
 from __future__ import annotations
 
-from lit_adaptconv.ops.cpu.layout import TAME
+from lit_adaptconv.ops.cpu.layout import SAFE
 from lit_adaptconv.ops.cpu.simd import get, put
 from lit_adaptconv.ops.cpu.tiles import inlined
 
@@ -40,7 +40,7 @@ def fill_plane(plane, tensor, strides, channel, image, images, row, layout):
     Returns:
         Whether a value is infinite, not a number or so large that sums may overflow.
     """
-    wild = 0
+    may_overflow = 0
     for phase_y in range(layout.stride_y):
         for phase_x in range(layout.stride_x):
             first, last, origin = _columns(phase_x, layout)
@@ -63,8 +63,8 @@ def fill_plane(plane, tensor, strides, channel, image, images, row, layout):
                     for k in range(last - first):
                         value = get(tensor, source + k * step)
                         put(plane, at + first + k, value)
-                        wild += not (abs(value) <= TAME)
-    return wild > 0
+                        may_overflow += not (abs(value) <= SAFE)
+    return may_overflow > 0
 
 
 @inlined

@@ -75,7 +75,7 @@ def _tanh3(v):
 
 
 @inlined
-def _generate3(x, p, window_at, weight, bias, tap, squash, lanes):
+def _generate3(x, p, window_at, weight, bias, tap, applies_tanh, lanes):
     """Kernels of three taps at three vectors of pixels."""
     window = len(window_at)
     a, b, c = _sum3(
@@ -91,16 +91,16 @@ def _generate3(x, p, window_at, weight, bias, tap, squash, lanes):
         _same3(broadcast(bias, tap + 1)),
         _same3(broadcast(bias, tap + 2)),
     )
-    if squash:
+    if applies_tanh:
         a, b, c = _tanh3(a), _tanh3(b), _tanh3(c)
     return a, b, c
 
 
 @inlined
-def _generate1(x, p, window_at, weight, bias, tap, squash, lanes):
+def _generate1(x, p, window_at, weight, bias, tap, applies_tanh, lanes):
     window = len(window_at)
     a = _sum1(x, 0, window_at, p, weight, tap * window, window, lanes, _same3(broadcast(bias, tap)))
-    if squash:
+    if applies_tanh:
         a = _tanh3(a)
     return a
 
@@ -112,7 +112,7 @@ def _apply(x, at, lanes, kernel, y):
 
 
 @inlined
-def forward(x, y, length, kernel_at, window_at, weight, bias, squash):
+def forward(x, y, length, kernel_at, window_at, weight, bias, applies_tanh):
     """Add to the pixels `y[:length]` their generated kernels times what lies under them in the plane `x`."""
     lanes = BYTES // x.itemsize
     taps = len(kernel_at)
@@ -120,30 +120,30 @@ def forward(x, y, length, kernel_at, window_at, weight, bias, squash):
     for p in range(0, length, BLOCK * lanes):
         out = _load3(y, p, lanes)
         for t in range(0, blocked, BLOCK):
-            a, b, c = _generate3(x, p, window_at, weight, bias, t, squash, lanes)
+            a, b, c = _generate3(x, p, window_at, weight, bias, t, applies_tanh, lanes)
             out = _apply(x, p + kernel_at[t], lanes, a, out)
             out = _apply(x, p + kernel_at[t + 1], lanes, b, out)
             out = _apply(x, p + kernel_at[t + 2], lanes, c, out)
         for t in range(blocked, taps):
-            a = _generate1(x, p, window_at, weight, bias, t, squash, lanes)
+            a = _generate1(x, p, window_at, weight, bias, t, applies_tanh, lanes)
             out = _apply(x, p + kernel_at[t], lanes, a, out)
         _store3(y, p, lanes, out[0], out[1], out[2])
 
 
 @inlined
-def _differentiate(x, at, lanes, kernel, dy, applied, generated, out, squash):
+def _differentiate(x, at, lanes, kernel, dy, applied, generated, out, applies_tanh):
     """Store the gradients of one tap at three vectors: of the pixels it multiplies, and of what generated it."""
     k0, k1, k2 = kernel
     _store3(applied, out, lanes, k0 * dy[0], k1 * dy[1], k2 * dy[2])
     x0, x1, x2 = _load3(x, at, lanes)
     d0, d1, d2 = x0 * dy[0], x1 * dy[1], x2 * dy[2]
-    if squash:
+    if applies_tanh:
         d0, d1, d2 = fma(-(d0 * k0), k0, d0), fma(-(d1 * k1), k1, d1), fma(-(d2 * k2), k2, d2)
     _store3(generated, out, lanes, d0, d1, d2)
 
 
 @inlined
-def kernel_gradients(x, dy, start, length, kernel_at, window_at, weight, bias, squash, applied, generated, tile):
+def kernel_gradients(x, dy, start, length, kernel_at, window_at, weight, bias, applies_tanh, applied, generated, tile):
     """Generate the kernels of a run again and store, a row of `tile` pixels for each tap, two gradients.
 
     `applied`: of the pixel under the tap, through the application. `generated`: of the tap's pre-activation.
@@ -155,14 +155,14 @@ def kernel_gradients(x, dy, start, length, kernel_at, window_at, weight, bias, s
         d = _load3(dy, p, lanes)
         out = p - start
         for t in range(0, blocked, BLOCK):
-            a, b, c = _generate3(x, p, window_at, weight, bias, t, squash, lanes)
-            _differentiate(x, p + kernel_at[t], lanes, a, d, applied, generated, out, squash)
-            _differentiate(x, p + kernel_at[t + 1], lanes, b, d, applied, generated, out + tile, squash)
-            _differentiate(x, p + kernel_at[t + 2], lanes, c, d, applied, generated, out + 2 * tile, squash)
+            a, b, c = _generate3(x, p, window_at, weight, bias, t, applies_tanh, lanes)
+            _differentiate(x, p + kernel_at[t], lanes, a, d, applied, generated, out, applies_tanh)
+            _differentiate(x, p + kernel_at[t + 1], lanes, b, d, applied, generated, out + tile, applies_tanh)
+            _differentiate(x, p + kernel_at[t + 2], lanes, c, d, applied, generated, out + 2 * tile, applies_tanh)
             out += BLOCK * tile
         for t in range(blocked, taps):
-            a = _generate1(x, p, window_at, weight, bias, t, squash, lanes)
-            _differentiate(x, p + kernel_at[t], lanes, a, d, applied, generated, out, squash)
+            a = _generate1(x, p, window_at, weight, bias, t, applies_tanh, lanes)
+            _differentiate(x, p + kernel_at[t], lanes, a, d, applied, generated, out, applies_tanh)
             out += tile
 
 

@@ -29,7 +29,7 @@ def forward_kernel(
     kernel_width: tl.constexpr,
     window_height: tl.constexpr,
     window_width: tl.constexpr,
-    squash: tl.constexpr,
+    applies_tanh: tl.constexpr,
     biased: tl.constexpr,
     real: tl.constexpr,
     index: tl.constexpr,
@@ -72,7 +72,7 @@ def forward_kernel(
                 # Beyond the last channel, the last one is computed once more, and not stored.
                 at = (row + tl.minimum(o, group_out - 1 - first)) * (sizes.group_in * taps) + done + t
                 weights = scalars(weight + at * seen_pixels, seen_pixels)
-                kernel = generate(seen, weights, tl.load(generator_bias + at), 0, seen_pixels, squash)
+                kernel = generate(seen, weights, tl.load(generator_bias + at), 0, seen_pixels, applies_tanh)
                 new += (sums[o] + kernel * under,)
             sums = new
         plane += strides.channel

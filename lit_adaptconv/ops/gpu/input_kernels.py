@@ -38,7 +38,7 @@ def spread_kernel(
     kernel_width: tl.constexpr,
     window_height: tl.constexpr,
     window_width: tl.constexpr,
-    squash: tl.constexpr,
+    applies_tanh: tl.constexpr,
     real: tl.constexpr,
     index: tl.constexpr,
     block: tl.constexpr,
@@ -75,10 +75,10 @@ def spread_kernel(
         here = above
         for _ in range(group_out):
             weights = scalars(weight + at * seen_pixels, seen_pixels)
-            kernel = generate(seen, weights, tl.load(generator_bias + at), 0, seen_pixels, squash)
+            kernel = generate(seen, weights, tl.load(generator_bias + at), 0, seen_pixels, applies_tanh)
             d = tl.load(here, mask=valid, other=0.0).to(real)
             along += kernel * d
-            dz = slope(kernel, under, d, squash)
+            dz = slope(kernel, under, d, applies_tanh)
             new = ()
             for s in tl.static_range(seen_pixels):
                 new += (sums[s] + weights[s] * dz,)

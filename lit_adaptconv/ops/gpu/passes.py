@@ -176,7 +176,7 @@ def _key(sizes: Sizes, weight: Tensor, call: Call) -> dict[str, int | bool]:
     return {
         "magnitude": sizes.pixels.bit_length(),
         "group_out": len(weight) // (call.groups * sizes.group_in),
-        "squash": call.kernel_activation == "tanh",
+        "applies_tanh": call.kernel_activation == "tanh",
         **_windows(weight, call),
     }
 

@@ -61,20 +61,20 @@ def zeros(count: tl.constexpr, block: tl.constexpr, real: tl.constexpr):
 
 
 @triton.jit
-def generate(seen, weights, bias, first: tl.constexpr, count: tl.constexpr, squash: tl.constexpr):
+def generate(seen, weights, bias, first: tl.constexpr, count: tl.constexpr, applies_tanh: tl.constexpr):
     """One tap of the kernels of a tile: from what it sees, and `count` weights from `first` on."""
     total = bias + weights[first] * seen[0]
     for s in tl.static_range(1, count):
         total += weights[first + s] * seen[s]
-    if squash:
+    if applies_tanh:
         total = tanh(total)
     return total
 
 
 @triton.jit
-def slope(kernel, under, grad, squash: tl.constexpr):
+def slope(kernel, under, grad, applies_tanh: tl.constexpr):
     """Gradient of what a kernel's tap was generated from, before the activation."""
     out = grad * under
-    if squash:
+    if applies_tanh:
         out = out * (1 - kernel * kernel)
     return out

@@ -21,7 +21,7 @@ KEY = [
     "kernel_width",
     "window_height",
     "window_width",
-    "squash",
+    "applies_tanh",
 ]
 """What a measurement holds for. `magnitude` is the number of bits of the number of pixels, so that a smaller last batch
 is seldom measured anew."""

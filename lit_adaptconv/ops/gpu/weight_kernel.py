@@ -32,7 +32,7 @@ def weight_kernel(
     kernel_width: tl.constexpr,
     window_height: tl.constexpr,
     window_width: tl.constexpr,
-    squash: tl.constexpr,
+    applies_tanh: tl.constexpr,
     real: tl.constexpr,
     index: tl.constexpr,
     block: tl.constexpr,
@@ -48,11 +48,11 @@ def weight_kernel(
     program = tl.program_id(0)
     filters = sizes.groups * group_out * sizes.group_in
     first = program % blocks * taps_at_once
-    pair = program // blocks % filters
+    filter_at = program // blocks % filters
     part = program // (blocks * filters)
-    channel_out, within = pair // sizes.group_in, pair % sizes.group_in
+    channel_out, within = filter_at // sizes.group_in, filter_at % sizes.group_in
     channel = channel_out // group_out * sizes.group_in + within
-    at = pair.to(tl.int64) * taps
+    at = filter_at.to(tl.int64) * taps
     weights, biases = (), ()
     for k in tl.static_range(taps_at_once):
         # Beyond the last tap, the last one is computed once more, and not stored.
@@ -86,9 +86,9 @@ def weight_kernel(
             at_y = y - sizes.kernel_y + tap // kernel_width * sizes.dilation_y
             at_x = x_at - sizes.kernel_x + tap % kernel_width * sizes.dilation_x
             under = pixel(plane, at_y, at_x, valid, sizes, strides.row, real)
-            kernel = generate(seen, weights, biases[k], k * seen_pixels, seen_pixels, squash)
+            kernel = generate(seen, weights, biases[k], k * seen_pixels, seen_pixels, applies_tanh)
             # Beyond the last pixel, a kernel that is NaN or infinite must not count.
-            dz = tl.where(valid, slope(kernel, under, d, squash), 0.0)
+            dz = tl.where(valid, slope(kernel, under, d, applies_tanh), 0.0)
             new_bias_sums += (bias_sums[k] + dz,)
             for s in tl.static_range(seen_pixels):
                 new_sums += (sums[k * seen_pixels + s] + dz * seen[s],)
