@@ -42,16 +42,9 @@ def compile_forward(fingerprint, **options):
                 run[:] = out_bias[o]
                 for c in range(layout.group_in):
                     filters = o * layout.group_in + c
-                    tiles.forward(
-                        planes[c],
-                        run,
-                        length,
-                        kernel_at,
-                        window_at,
-                        weight[filters * area : (filters + 1) * area],
-                        bias[filters * layout.taps : (filters + 1) * layout.taps],
-                        layout.applies_tanh,
-                    )
+                    w = weight[filters * area : (filters + 1) * area]
+                    b = bias[filters * layout.taps : (filters + 1) * layout.taps]
+                    tiles.forward(planes[c], run, length, kernel_at, window_at, w, b, layout.applies_tanh)
                 drain_run(run, y, o, image, images, row, rows, layout)
 
     return forward
@@ -137,6 +130,7 @@ def compile_backward(fingerprint, **options):
         """
         assert fingerprint
         lanes = BYTES // x.itemsize
+        tile, applies_tanh = layout.tile, layout.applies_tanh
         area = layout.taps * layout.window
         size = layout.height * layout.width
         kernels = layout.out_channels * layout.group_in
@@ -145,8 +139,8 @@ def compile_backward(fingerprint, **options):
         plane = np.zeros(layout.plane, x.dtype)
         gradient = np.zeros(layout.plane, x.dtype)
         run = np.zeros(layout.phase, x.dtype)
-        applied = np.zeros(tap_blocks * BLOCK * layout.tile, x.dtype)
-        generated = np.zeros(tap_blocks * BLOCK * layout.tile, x.dtype)
+        applied = np.zeros(tap_blocks * BLOCK * tile, x.dtype)
+        generated = np.zeros(tap_blocks * BLOCK * tile, x.dtype)
         sums = np.zeros(layout.group_out * sums_each, x.dtype)
         blocks = (layout.images + layout.together - 1) // layout.together
         for task in range(first, last):
@@ -181,38 +175,16 @@ def compile_backward(fingerprint, **options):
                             plane, run, gradient, total, images, rows, kernel_at, window_at, w, b, layout
                         )
                         continue
-                    for start in range(0, length, layout.tile):
-                        n = min(layout.tile, length - start)
+                    for start in range(0, length, tile):
+                        n = min(tile, length - start)
                         tiles.kernel_gradients(
-                            plane,
-                            run,
-                            start,
-                            n,
-                            kernel_at,
-                            window_at,
-                            w,
-                            b,
-                            layout.applies_tanh,
-                            applied,
-                            generated,
-                            layout.tile,
+                            plane, run, start, n, kernel_at, window_at, w, b, applies_tanh, applied, generated, tile
                         )
                         if needs[1]:
-                            tiles.weight_gradients(
-                                plane, start, n, window_at, generated, layout.tile, layout.taps, total
-                            )
+                            tiles.weight_gradients(plane, start, n, window_at, generated, tile, layout.taps, total)
                         if needs[0]:
                             tiles.input_gradients(
-                                gradient,
-                                start,
-                                n,
-                                kernel_at,
-                                window_at,
-                                wt,
-                                applied,
-                                generated,
-                                layout.tile,
-                                layout.shared,
+                                gradient, start, n, kernel_at, window_at, wt, applied, generated, tile, layout.shared
                             )
                 if needs[0]:
                     drain_plane(gradient, dx, channel, image, images, row, layout)

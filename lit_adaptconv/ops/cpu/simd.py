@@ -4,11 +4,12 @@ A vector is an LLVM vector value: `load` and `store` move it, the arithmetic ope
 this way a loop keeps its accumulators in registers on every target, whatever LLVM can prove about aliasing.
 """
 
+# The arguments are Numba's and LLVM's objects, of which mypy knows nothing.
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
-from typing import Any
 
 import llvmlite.binding
 from llvmlite import ir
@@ -31,63 +32,57 @@ def _native_bytes() -> int:
 BYTES = _native_bytes()
 
 
-class Vector(types.Type):  # type: ignore[misc]
+class Vector(types.Type):
     """Numba's type for a vector of `lanes` elements of a float type."""
 
-    def __init__(self, dtype: types.Float) -> None:
+    def __init__(self, dtype):
         self.dtype = dtype
         self.lanes = BYTES * 8 // dtype.bitwidth
         super().__init__(name=f"vector({dtype} x {self.lanes})")
 
 
 @register_model(Vector)
-class _VectorModel(PrimitiveModel):  # type: ignore[misc]
-    def __init__(self, manager: Any, vector: Vector) -> None:
+class _VectorModel(PrimitiveModel):
+    def __init__(self, manager, vector):
         super().__init__(manager, vector, _llvm_type(vector))
 
 
-def _llvm_type(vector: Vector) -> ir.VectorType:
+def _llvm_type(vector):
     element = ir.FloatType() if vector.dtype == types.float32 else ir.DoubleType()
     return ir.VectorType(element, vector.lanes)
 
 
-def _splat(builder: ir.IRBuilder, vector: Vector, scalar: ir.Value) -> ir.Value:
+def _splat(builder, vector, scalar):
     undefined = ir.Constant(_llvm_type(vector), ir.Undefined)
     one = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
     mask = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), None)
     return builder.shuffle_vector(one, undefined, mask)
 
 
-def _element(
-    context: Any, builder: ir.IRBuilder, array_type: types.Array, array: ir.Value, index: ir.Value
-) -> ir.Value:
+def _element(context, builder, array_type, array, index):
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
 
 
-def _address(
-    context: Any, builder: ir.IRBuilder, array_type: types.Array, array: ir.Value, index: ir.Value
-) -> ir.Value:
+def _address(context, builder, array_type, array, index):
     vector = ir.PointerType(_llvm_type(Vector(array_type.dtype)))
     return builder.bitcast(_element(context, builder, array_type, array, index), vector)
 
 
 @intrinsic
-def get(typing_context: Any, array: types.Array, index: types.Integer) -> tuple[Any, Callable[..., ir.Value]]:
+def get(typing_context, array, index):
     """Return `array[index]`. Nothing checks the bounds or for a negative index, so LLVM can vectorise the loop."""
 
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+    def generate(context, builder, sig, args):
         return builder.load(_element(context, builder, sig.args[0], args[0], args[1]))
 
     return array.dtype(array, types.intp), generate
 
 
 @intrinsic
-def put(
-    typing_context: Any, array: types.Array, index: types.Integer, value: types.Float
-) -> tuple[Any, Callable[..., ir.Value]]:
+def put(typing_context, array, index, value):
     """Set `array[index]`, as `get` gets it."""
 
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+    def generate(context, builder, sig, args):
         builder.store(args[2], _element(context, builder, sig.args[0], args[0], args[1]))
         return context.get_dummy_value()
 
@@ -95,11 +90,11 @@ def put(
 
 
 @intrinsic
-def load(typing_context: Any, array: types.Array, index: types.Integer) -> tuple[Any, Callable[..., ir.Value]]:
+def load(typing_context, array, index):
     """Return the vector at `array[index:index + lanes]`; nothing checks the bounds."""
     vector = Vector(array.dtype)
 
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+    def generate(context, builder, sig, args):
         address = _address(context, builder, sig.args[0], args[0], args[1])
         return builder.load(address, align=array.dtype.bitwidth // 8)
 
@@ -107,105 +102,89 @@ def load(typing_context: Any, array: types.Array, index: types.Integer) -> tuple
 
 
 @intrinsic
-def store(
-    typing_context: Any, array: types.Array, index: types.Integer, value: Vector
-) -> tuple[Any, Callable[..., ir.Value]]:
+def store(typing_context, array, index, value):
     """Write a vector to `array[index:index + lanes]`; nothing checks the bounds."""
 
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        builder.store(
-            args[2], _address(context, builder, sig.args[0], args[0], args[1]), align=array.dtype.bitwidth // 8
-        )
+    def generate(context, builder, sig, args):
+        address = _address(context, builder, sig.args[0], args[0], args[1])
+        builder.store(args[2], address, align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), generate
 
 
 @intrinsic
-def splat(typing_context: Any, scalar: types.Float) -> tuple[Any, Callable[..., ir.Value]]:
+def splat(typing_context, scalar):
     """Return a vector with `scalar` in every lane."""
     vector = Vector(scalar)
 
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+    def generate(context, builder, sig, args):
         return _splat(builder, vector, args[0])
 
     return vector(scalar), generate
 
 
 @intrinsic
-def broadcast(typing_context: Any, array: types.Array, index: types.Integer) -> tuple[Any, Callable[..., ir.Value]]:
+def broadcast(typing_context, array, index):
     """Return a vector with `array[index]` in every lane; nothing checks the bounds."""
     vector = Vector(array.dtype)
 
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+    def generate(context, builder, sig, args):
         return _splat(builder, vector, builder.load(_element(context, builder, sig.args[0], args[0], args[1])))
 
     return vector(array, types.intp), generate
 
 
 @intrinsic
-def fma(typing_context: Any, a: Vector, b: Vector, c: Vector) -> tuple[Any, Callable[..., ir.Value]]:
+def fma(typing_context, a, b, c):
     """Return `a * b + c`, fused where the host can."""
 
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+    def generate(context, builder, sig, args):
         kind = args[0].type
-        function = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(kind, [kind] * 3),
-            f"llvm.fmuladd.v{kind.count}f{a.dtype.bitwidth}",
+        name = f"llvm.fmuladd.v{kind.count}f{a.dtype.bitwidth}"
+        return builder.call(
+            cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name), args
         )
-        return builder.call(function, args)
 
     return a(a, a, a), generate
 
 
 @intrinsic
-def smaller(typing_context: Any, a: Vector, b: Vector) -> tuple[Any, Callable[..., ir.Value]]:
+def smaller(typing_context, a, b):
     """Return the smaller of each lane; NaN where `a` is NaN."""
 
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+    def generate(context, builder, sig, args):
         return builder.select(builder.fcmp_ordered("<", args[1], args[0]), args[1], args[0])
 
     return a(a, a), generate
 
 
 @intrinsic
-def larger(typing_context: Any, a: Vector, b: Vector) -> tuple[Any, Callable[..., ir.Value]]:
+def larger(typing_context, a, b):
     """Return the larger of each lane; NaN where `a` is NaN."""
 
-    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+    def generate(context, builder, sig, args):
         return builder.select(builder.fcmp_ordered(">", args[1], args[0]), args[1], args[0])
 
     return a(a, a), generate
 
 
-def _define(operation: Any, emit: str) -> None:
-    """Make a Python operator work on two vectors."""
+def _define(operation, arity, emit):
+    """Make a Python operator work on vectors."""
 
     @infer_global(operation)
-    class _Typing(AbstractTemplate):  # type: ignore[misc]
-        def generic(self, args: Any, kws: Any) -> Any:
-            if len(args) == 2 and isinstance(args[0], Vector) and args[0] == args[1]:
-                return signature(args[0], *args)
-            return None
+    class _Typing(AbstractTemplate):
+        def generic(self, args, kws):
+            fits = len(args) == arity and isinstance(args[0], Vector) and all(a == args[0] for a in args)
+            return signature(args[0], *args) if fits else None
 
-    @lower_builtin(operation, Vector, Vector)  # type: ignore[untyped-decorator]
-    def _lowering(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+    @lower_builtin(operation, *[Vector] * arity)
+    def _lowering(context, builder, sig, args):
         return getattr(builder, emit)(*args)
 
 
-_define(operator.add, "fadd")
-_define(operator.sub, "fsub")
-_define(operator.mul, "fmul")
-_define(operator.truediv, "fdiv")
-
-
-@infer_global(operator.neg)
-class _NegTyping(AbstractTemplate):  # type: ignore[misc]
-    def generic(self, args: Any, kws: Any) -> Any:
-        return signature(args[0], args[0]) if len(args) == 1 and isinstance(args[0], Vector) else None
-
-
-@lower_builtin(operator.neg, Vector)  # type: ignore[untyped-decorator]
-def _neg(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    return builder.fneg(args[0])
+_define(operator.add, 2, "fadd")
+_define(operator.sub, 2, "fsub")
+_define(operator.mul, 2, "fmul")
+_define(operator.truediv, 2, "fdiv")
+_define(operator.neg, 1, "fneg")

@@ -78,19 +78,9 @@ def _tanh3(v):
 def _generate3(x, p, window_at, weight, bias, tap, applies_tanh, lanes):
     """Kernels of three taps at three vectors of pixels."""
     window = len(window_at)
-    a, b, c = _sum3(
-        x,
-        0,
-        window_at,
-        p,
-        weight,
-        tap * window,
-        window,
-        lanes,
-        _same3(broadcast(bias, tap)),
-        _same3(broadcast(bias, tap + 1)),
-        _same3(broadcast(bias, tap + 2)),
-    )
+    a, b = _same3(broadcast(bias, tap)), _same3(broadcast(bias, tap + 1))
+    c = _same3(broadcast(bias, tap + 2))
+    a, b, c = _sum3(x, 0, window_at, p, weight, tap * window, window, lanes, a, b, c)
     if applies_tanh:
         a, b, c = _tanh3(a), _tanh3(b), _tanh3(c)
     return a, b, c

@@ -52,17 +52,7 @@ def forward_kernel(
     sums = zeros(outputs, block, real)
     done = 0
     for _ in range(sizes.group_in):
-        seen = window(
-            plane,
-            y - sizes.window_y,
-            x_at - sizes.window_x,
-            valid,
-            sizes,
-            strides.row,
-            window_height,
-            window_width,
-            real,
-        )
+        seen = window(plane, y, x_at, valid, sizes, strides.row, window_height, window_width, real)
         for t in range(taps):
             at_y = y - sizes.kernel_y + t // kernel_width * sizes.dilation_y
             at_x = x_at - sizes.kernel_x + t % kernel_width * sizes.dilation_x

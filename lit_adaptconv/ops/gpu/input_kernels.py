@@ -61,9 +61,7 @@ def spread_kernel(
     above = grad + image * grad_strides.image + (out_y * grad_strides.row + out_x)
     above += (group * group_out).to(tl.int64) * grad_strides.channel
     row = (group * group_out).to(tl.int64) * sizes.group_in + within
-    seen = window(
-        plane, y - sizes.window_y, x_at - sizes.window_x, valid, sizes, strides.row, window_height, window_width, real
-    )
+    seen = window(plane, y, x_at, valid, sizes, strides.row, window_height, window_width, real)
     sums = zeros(seen_pixels, block, real)
     target = maps + local.to(tl.int64) * sizes.pixels + p
     for t in range(taps):

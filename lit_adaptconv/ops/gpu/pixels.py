@@ -31,12 +31,12 @@ def pixel(plane, y, x, valid, sizes, row, real: tl.constexpr):
 
 @triton.jit
 def window(plane, y, x, valid, sizes, row, height: tl.constexpr, width: tl.constexpr, real: tl.constexpr):
-    """All pixels under a window with its first one at (y, x), row by row, as a tuple of tiles."""
+    """All pixels under the generator's window of output pixels at (y, x), row by row, as a tuple of tiles."""
     seen = ()
     for i in tl.static_range(height):
         for j in tl.static_range(width):
-            at_y = y + i * sizes.dilation_y
-            at_x = x + j * sizes.dilation_x
+            at_y = y - sizes.window_y + i * sizes.dilation_y
+            at_x = x - sizes.window_x + j * sizes.dilation_x
             seen += (pixel(plane, at_y, at_x, valid, sizes, row, real),)
     return seen
 

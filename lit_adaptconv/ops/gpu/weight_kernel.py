@@ -69,17 +69,7 @@ def weight_kernel(
         plane = x + image * strides.image + channel.to(tl.int64) * strides.channel
         above = grad + image * grad_strides.image + channel_out.to(tl.int64) * grad_strides.channel
         d = tl.load(above + (out_y * grad_strides.row + out_x), mask=valid, other=0.0).to(real)
-        seen = window(
-            plane,
-            y - sizes.window_y,
-            x_at - sizes.window_x,
-            valid,
-            sizes,
-            strides.row,
-            window_height,
-            window_width,
-            real,
-        )
+        seen = window(plane, y, x_at, valid, sizes, strides.row, window_height, window_width, real)
         new_sums, new_bias_sums = (), ()
         for k in tl.static_range(taps_at_once):
             tap = tl.minimum(first + k, taps - 1)
