@@ -35,10 +35,8 @@ def implementation(device: str, dtype: torch.dtype) -> Implementation:
         raise ValueError(f"{VARIABLE} must be one of {', '.join(get_args(Implementation))}, got {wish!r}")
     if wish == "reference" or forward_ad._current_level >= 0:
         return "reference"
-    if device == "meta":
-        return "cpu"  # shapes alone; the operator's FLOPs are counted
     found = fused(device, dtype)
-    if wish and wish != found:
+    if wish and wish != found and device != "meta":
         raise ValueError(f"{VARIABLE}={wish} cannot be used: on {device} tensors of {dtype}, {found} computes")
     return found
 
@@ -46,6 +44,8 @@ def implementation(device: str, dtype: torch.dtype) -> Implementation:
 @cache
 def fused(device: str, dtype: torch.dtype) -> Implementation:
     """The fused implementation for such tensors or, with a warning at the first call, the reference."""
+    if device == "meta":
+        return "cpu"  # shapes alone; the operator's FLOPs are counted
     name: Implementation = "cpu" if device == "cpu" else "gpu"
     if obstacle := _obstacle(name, device, dtype):
         warnings.warn(f"adaptive_conv2d uses its slow reference implementation: {obstacle}", stacklevel=4)

@@ -138,4 +138,7 @@ def test_a_type_that_is_not_known_goes_to_the_reference_with_one_warning() -> No
 def test_on_the_meta_device_every_implementation_knows_its_shapes(wish: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, wish)
     layer: nn.Module = AdaptiveConv2d(2, 3, 3, padding=1, device="meta")
-    assert layer(torch.empty(2, 2, 5, 5, device="meta")).shape == (2, 3, 5, 5)
+    out = layer(torch.empty(2, 2, 5, 5, device="meta"))
+    assert out.shape == (2, 3, 5, 5)
+    out.sum().backward()
+    assert all(p.grad is not None and p.grad.shape == p.shape for p in layer.parameters())
