@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import get_args
 
 import numpy as np
 
 from benchmarks.quotations import Numbers
 from lit_adaptconv.report.summary import markdown, markdown_table
 from lit_adaptconv.verdict import tables
-from lit_adaptconv.verdict.sentences import percent
-from lit_adaptconv.verdict.summaries import ArmSummary, Measure, SummaryTable
+from lit_adaptconv.verdict.numbers import NONE
+from lit_adaptconv.verdict.summaries import MEASURES, Measure, SpeedSummary, SummaryTable
 
 
 class Facts(Numbers):
@@ -38,7 +37,7 @@ class Facts(Numbers):
         """Arms as rows, and for each budget parameters, test accuracy and share of seeds at the target."""
         columns = ["Arm"]
         for budget in self._budgets:
-            columns += [f"≤ {int(budget):,}: parameters", "test accuracy", f"≥ {percent(float(target))}"]
+            columns += [f"≤ {int(budget):,}: parameters", "test accuracy", f"≥ {self._goal(target)}"]
         rows = []
         for arm in self._arms:
             row = [arm]
@@ -46,7 +45,7 @@ class Facts(Numbers):
                 if (arm, budget) in self._trained:
                     row += [self.parameters(arm, budget), self.accuracy(arm, budget), self.share(arm, budget, target)]
                 else:
-                    row += [tables.NONE] * 3
+                    row += [NONE] * 3
             rows.append(tuple(row))
         return _markdown(SummaryTable("", tuple(columns), tuple(rows)))
 
@@ -54,11 +53,11 @@ class Facts(Numbers):
         """Arms as rows: how many seeds reached a validation accuracy, and the medians in every measure."""
         rows = []
         for arm in self._arms_at(budget):
-            found = {m: self._convergence(arm, budget, target, m) for m in get_args(Measure)}
+            found = {m: self._convergence(arm, budget, target, m) for m in MEASURES}
             reached = f"{found['steps'].n_reached} of {found['steps'].at.n}"
-            rows.append((arm, reached, *(_median(found[m]) for m in get_args(Measure))))
+            rows.append((arm, reached, *(_median(found[m]) for m in MEASURES)))
         heads = tuple(f"median {name}" for name in ("steps", "epochs", "training FLOPs", "seconds"))
-        return _markdown(SummaryTable("", ("Arm", f"validation ≥ {percent(float(target))}", *heads), tuple(rows)))
+        return _markdown(SummaryTable("", ("Arm", f"validation ≥ {self._goal(target)}", *heads), tuple(rows)))
 
     def speeds(self, target: str, measure: Measure = "steps") -> str:
         """Arms as rows, budgets as columns: what it takes to reach a target, as a ratio to the primary arm's."""
@@ -71,7 +70,7 @@ class Facts(Numbers):
     def ratios(self, budget: str, target: str) -> str:
         """Arms as rows, measures as columns: what it takes to reach a target, as a ratio to the primary arm's."""
         measures: tuple[Measure, ...] = ("steps", "flops", "seconds")
-        heads = ("Arm", *(f"{name} to {percent(float(target))}" for name in ("steps", "training FLOPs", "seconds")))
+        heads = ("Arm", *(f"{name} to {self._goal(target)}" for name in ("steps", "training FLOPs", "seconds")))
         primary = self._content.sweep.primary_arm
         arms = [arm for arm in self._arms_at(budget) if arm != primary]
         rows = [(arm, *(self.speed(arm, budget, target, measure) for measure in measures)) for arm in arms]
@@ -84,11 +83,10 @@ class Facts(Numbers):
         for arm in arms:
             cells = [arm, self.parameters(arm, budget), self.flops(arm, budget), self.accuracy(arm, budget)]
             if arm == self._content.sweep.primary_arm:
-                rows.append((*cells, *[tables.NONE] * 4))
+                rows.append((*cells, *[NONE] * 4))
             else:
-                c = self._comparison(arm, budget, "accuracy", None)
-                interval, p, _ = tables.evidence_texts(c)
-                rows.append((*cells, tables.estimate_text(c), interval, p, c.claim))
+                c = self._comparison(arm, budget, self._metric, None)
+                rows.append((*cells, c.estimate_text, c.interval_text, c.p_text, c.claim))
         heads = ("Arm", "parameters", "FLOPs", "test accuracy", "points", "95 % interval", "p", "claim")
         return _markdown(SummaryTable("", heads, tuple(rows)))
 
@@ -97,7 +95,7 @@ class Facts(Numbers):
         found = [s for s in self._verdict().smallest_budgets if s.target == float(target)]
         if not found:
             raise KeyError(f"{target} is no target of the sweep")
-        table = tables.smallest_budget_table(tuple(found))
+        table = tables.smallest_budget_table(tuple(found), self._metric)
         rows = tuple(row[1:] for row in table.rows)
         return _markdown(SummaryTable("", table.columns[1:], rows))
 
@@ -107,8 +105,8 @@ class Facts(Numbers):
         trials = self._content.results.to_pylist()
         for arm in self._arms_at(budget):
             mine = [row for row in trials if (row["arm"], str(row["budget"])) == (arm, budget)]
-            accuracy = float(np.mean([row["val_accuracy"] for row in mine]))
-            rows.append((arm, mine[0]["widths"], f"{mine[0]['parameters']:,}", f"{100 * accuracy:.2f} %"))
+            mean = self._metric.shown(float(np.mean([row["val_metric"] for row in mine])))
+            rows.append((arm, mine[0]["widths"], f"{mine[0]['parameters']:,}", mean))
         return _markdown(SummaryTable("", ("Arm", "widths", "parameters", "validation accuracy"), tuple(rows)))
 
     def networks(self) -> str:
@@ -120,9 +118,9 @@ class Facts(Numbers):
             if (row["arm"], row["budget"]) not in seen:
                 seen.add((row["arm"], row["budget"]))
                 tuned = json.loads(row["tuned"]) if row["tuned"] else {}
-                chosen = ", ".join(f"{k.rsplit('.')[-1]} {v:.3g}" for k, v in tuned.items()) or tables.NONE
+                chosen = ", ".join(f"{k.rsplit('.')[-1]} {v:.3g}" for k, v in tuned.items()) or NONE
                 options = ", ".join(f"{k} {v}" for k, v in json.loads(row["kind_options"] or "{}").items())
-                size = (f"{row['parameters']:,}", f"{row['flops']:,}") if row["parameters"] else (tables.NONE,) * 2
+                size = (f"{row['parameters']:,}", f"{row['flops']:,}") if row["parameters"] else (NONE,) * 2
                 kind = row["kind"] + (f" ({options})" if options else "")
                 backbone = (row["backbone"],) if several else ()
                 rows.append((row["arm"], *backbone, kind, f"{row['budget']:,}", row["widths"], *size, chosen))
@@ -138,7 +136,7 @@ class Facts(Numbers):
         )
 
 
-def _median(found: ArmSummary) -> str:
+def _median(found: SpeedSummary) -> str:
     return "not reached by half" if found.median is None else tables.median_text(found)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.lookup import Lookup
-from lit_adaptconv.verdict import tables
-from lit_adaptconv.verdict.sentences import p_value, points
+from lit_adaptconv.verdict.metric import Metric
+from lit_adaptconv.verdict.numbers import NONE, p_value
 from lit_adaptconv.verdict.statistics import mean_interval, sign_flip_test
 from lit_adaptconv.verdict.summaries import Comparison, Measure
 
@@ -18,17 +18,17 @@ class Numbers(Lookup):
         """Mean test accuracy ± standard deviation of the finished networks, and how many diverged."""
         found = self._accuracy(arm, budget)
         assert found.mean is not None
-        spread = "" if found.sd is None else f" ± {100 * found.sd:.2f}"
+        spread = "" if found.sd is None else f" ± {self._metric.gap(found.sd)}"
         diverged = f" ({found.at.n - found.n} of {found.at.n} diverged)" if found.n < found.at.n else ""
-        return f"{100 * found.mean:.2f} %{spread}{diverged}"
+        return f"{self._metric.shown(found.mean)}{spread}{diverged}"
 
     def mean(self, arm: str, budget: str) -> str:
         """Mean test accuracy with its interval."""
         found = self._accuracy(arm, budget)
         if found.mean is None or found.interval is None:
             raise KeyError(f"{arm} has too few finished trials at {budget} for an interval")
-        low, high = (f"{100 * end:.2f}" for end in (found.interval.low, found.interval.high))
-        return f"{100 * found.mean:.2f} % ({low} to {high}, n = {found.n})"
+        interval = " to ".join(map(self._metric.bare, found.interval))
+        return f"{self._metric.shown(found.mean)} ({interval}, n = {found.n})"
 
     def parameters(self, arm: str, budget: str) -> str:
         """Trainable parameters."""
@@ -39,9 +39,9 @@ class Numbers(Lookup):
         return f"{self._accuracy(arm, budget).at.flops:,}"
 
     def share(self, arm: str, budget: str, target: str) -> str:
-        """How many of the seeds have at least this test accuracy; one that diverged has not."""
-        values = self._test_accuracies(arm, budget)
-        return f"{int((values >= float(target) - 1e-9).sum())} of {self._accuracy(arm, budget).at.n}"
+        """How many of the seeds reach a target in the test; one that diverged does not."""
+        reached = [self._metric.reaches(value, float(target)) for value in self._tested(arm, budget)]
+        return f"{sum(reached)} of {self._accuracy(arm, budget).at.n}"
 
     def speed(self, arm: str, budget: str, target: str, measure: Measure, against: str = "") -> str:
         """Ratio to the primary arm's, or that of the arm `against`, with its evidence."""
@@ -49,25 +49,25 @@ class Numbers(Lookup):
 
     def difference(self, arm: str, budget: str, against: str = "") -> str:
         """Difference of test accuracy to the primary arm, or the arm `against`, with its evidence."""
-        return _evidence(self._comparison(arm, budget, "accuracy", None, against))
+        return _evidence(self._comparison(arm, budget, self._metric, None, against))
 
     def across(self, arm: str, budget: str, other: str, other_budget: str) -> str:
         """Paired difference of test accuracy between two arms at two budgets, with interval, n and p."""
-        differences = self._test_accuracies(arm, budget) - self._test_accuracies(other, other_budget)
+        differences = self._tested(arm, budget) - self._tested(other, other_budget)
         differences = differences[np.isfinite(differences)]
         low, high = (float(end[0]) for end in mean_interval(differences[None]))
         p = float(sign_flip_test(differences[None])[0])
-        interval = f"{points(low)} to {points(high)}, " if np.isfinite(low) else ""
-        return f"{points(float(differences.mean()))} points ({interval}n = {len(differences)}, p = {p_value(p)})"
+        interval = f"{self._metric.difference(low)} to {self._metric.difference(high)}, " if np.isfinite(low) else ""
+        mean = self._metric.difference(float(differences.mean()))
+        return f"{mean}{self._metric.unit} ({interval}n = {len(differences)}, p = {p_value(p)})"
 
 
 def _evidence(c: Comparison) -> str:
     if c.estimate is None:
-        return tables.NONE
+        return NONE
     if c.undecided:
         return "none arrived"
-    interval, p, _ = tables.evidence_texts(c)
-    unit = " points" if c.measure == "accuracy" else ""
-    known = "" if interval == tables.NONE else f"{interval}, "
+    unit = c.measure.unit if isinstance(c.measure, Metric) else ""
+    known = f"{c.interval_text}, " if c.interval else ""
     cut = f", {c.n_cut} cut off" if c.n_cut else ""
-    return f"{tables.estimate_text(c)}{unit} ({known}n = {c.n_pairs}{cut}, p = {p}; {c.claim})"
+    return f"{c.estimate_text}{unit} ({known}n = {c.n_pairs}{cut}, p = {c.p_text}; {c.claim})"

@@ -7,8 +7,9 @@ from rich.console import Console
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.runs import newest_run
+from lit_adaptconv.verdict.metric import ACCURACY
 
-from .tables import percent, result_table
+from .tables import result_table
 
 
 def compare(*runs: Path, min_test_accuracy: float = 0.0) -> int:
@@ -19,15 +20,17 @@ def compare(*runs: Path, min_test_accuracy: float = 0.0) -> int:
         min_test_accuracy: Fail unless every run's test accuracy is at least this.
 
     Raises:
-        UserError: A folder holds no run, or a run is below `min_test_accuracy`.
+        UserError: A folder holds no run, or a run is below `min_test_accuracy`, or was tested by another metric.
     """
     folders = [run if (run / "result.json").is_file() else newest_run(str(run.parent), run.name) for run in runs]
     results = [RunResult.read(folder / "result.json") for folder in folders]
     Console().print(result_table(results))
-    for result in results:
-        if (result.test_accuracy or 0.0) < min_test_accuracy:
+    for result in results if min_test_accuracy else ():
+        if result.test_metric != ACCURACY.test_metric:
+            raise UserError(f"{result.name} was tested by {result.test_metric}: leave out --min_test_accuracy")
+        if not (result.test_value or 0.0) >= min_test_accuracy:
             raise UserError(
-                f"{result.name} has a test accuracy of {percent(result.test_accuracy)}, "
-                f"less than {percent(min_test_accuracy)}"
+                f"{result.name} has a test accuracy of {ACCURACY.shown(result.test_value)}, "
+                f"less than {ACCURACY.shown(min_test_accuracy)}"
             )
     return 0

@@ -11,8 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from lit_adaptconv.sweep.progress import Progress
+from lit_adaptconv.text import visible
 
-from .tables import percent
+from .fitted import text
 
 SHOWN = 16
 """Running trials that are listed; a cluster may run more."""
@@ -26,7 +27,7 @@ def live(console: Console) -> Iterator[tuple[Callable[[Progress], None], Callabl
     """
 
     def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
 
     if not console.is_terminal:
         yield lambda progress: None, say
@@ -42,7 +43,7 @@ def render(progress: Progress) -> RenderableType:
     counts = [f"{number:,} {status}" for status, number in progress.ended.items()]
     left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
     line.add_row(
-        progress.name,
+        text(progress.name),
         ProgressBar(max(progress.total, 1), done, width=30),
         f"{done:,} of {progress.total:,}",
         ", ".join([*counts, f"{len(progress.running):,} running"]),
@@ -52,8 +53,7 @@ def render(progress: Progress) -> RenderableType:
     for running in progress.running[:SHOWN]:
         epoch = "" if running.epoch is None else f"epoch {running.epoch:g}"
         of = f" of {progress.epochs}" if epoch and progress.epochs else ""
-        accuracy = "" if running.accuracy is None else percent(running.accuracy)
-        trials.add_row(running.title, epoch + of, accuracy, duration(running.seconds))
+        trials.add_row(text(running.title), epoch + of, running.value or "", duration(running.seconds))
     if len(progress.running) > SHOWN:
         trials.add_row(f"and {len(progress.running) - SHOWN} more", "", "", "")
     return Group(line, trials)

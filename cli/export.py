@@ -21,8 +21,7 @@ from lit_adaptconv.files import write_atomically
 from lit_adaptconv.measure.timing import Spread, Task, in_turns
 from lit_adaptconv.train.classifier import ImageClassifier
 from lit_adaptconv.train.loading import check_writable, load_trained, network_parser, set_threads
-
-from .tables import percent
+from lit_adaptconv.verdict.metric import ACCURACY
 
 Format = Literal["onnx", "torch-export"]
 
@@ -124,8 +123,8 @@ def _print(console: Console, model: ImageClassifier, exported: list[Exported], s
         column.justify = "right"
     table.add_row(
         f"Test accuracy ({first.images:,} images)",
-        percent(first.torch_accuracy),
-        *(percent(e.agreement.accuracy) for e in exported),
+        ACCURACY.shown(first.torch_accuracy),
+        *(ACCURACY.shown(e.agreement.accuracy) for e in exported),
     )
     table.add_row("Largest difference of a logit", "", *(f"{e.agreement.largest_difference:.1e}" for e in exported))
     table.add_row("One image, median", *(f"{1000 * t.spread.median:.3g} ms" for t in times))

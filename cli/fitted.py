@@ -8,7 +8,9 @@ from typing import Literal
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from lit_adaptconv.text import visible
 from lit_adaptconv.verdict.summaries import SummaryTable
 
 HEADING = 10
@@ -17,15 +19,21 @@ WORDS = ("Arm", "Claim", "Widths")
 """Columns that hold no numbers."""
 
 
+def text(words: str, style: str = "") -> Text:
+    """Words for the screen that are text: no markup, no emoji, no code that a terminal obeys."""
+    return Text(visible(words), style)
+
+
 def table_of(summary: SummaryTable, padding: int = 1, *, folded: bool = False) -> Table:
     """The table with this much room between its columns; `folded` where it has to be narrower than its content."""
-    table = Table(title=summary.title, box=box.SIMPLE_HEAD, padding=(0, padding, 0, 0), show_edge=False)
+    title = text(summary.title, "table.title")
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, padding, 0, 0), show_edge=False)
     for name in summary.columns:
         heading = "\n".join(textwrap.wrap(name, HEADING, break_long_words=False))
         justify: Literal["left", "right"] = "left" if name in WORDS else "right"
-        table.add_column(heading, justify=justify, overflow="fold", no_wrap=name == "Arm" or not folded)
+        table.add_column(Text(heading), justify=justify, overflow="fold", no_wrap=name == "Arm" or not folded)
     for row in summary.rows:
-        table.add_row(*row)
+        table.add_row(*map(text, row))
     return table
 
 

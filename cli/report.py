@@ -14,7 +14,7 @@ from rich.console import Console
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically, write_text
-from lit_adaptconv.report.content import SweepContent, read_content
+from lit_adaptconv.report.content import SweepContent, for_csv, read_content
 from lit_adaptconv.report.figures import main_figures
 from lit_adaptconv.report.images import write_images
 from lit_adaptconv.report.page import page
@@ -88,8 +88,8 @@ def _parse(args: list[str]) -> ReportOptions:
 
 def _write_page(output: Path, contents: Sequence[SweepContent]) -> None:
     for prefix, content in zip(_prefixes(contents), contents, strict=True):
-        _write_csv(output / f"{prefix}trials.csv", content.results)
-        _write_csv(output / f"{prefix}curves.csv", content.curves)
+        for name, table in (("trials", content.results), ("curves", content.curves)):
+            _write_csv(output / f"{prefix}{name}.csv", for_csv(content.named(table)))
     write_text(output / PAGE, page(contents))
 
 

@@ -10,6 +10,7 @@ from lit_adaptconv.sweep.progress import Progress
 from lit_adaptconv.sweep.store import Store, rebuild
 
 from .display import render
+from .fitted import text
 from .verdict import print_failures, print_verdict
 
 SOME_FAILED = 3
@@ -38,10 +39,10 @@ def status(*sweep: Path) -> int:
             try:
                 console.print(render(Progress.read(path)))
             except UserError:
-                console.print(f"{plan.name} is starting")
+                console.print(text(f"{plan.name} is starting"))
             print_failures(console, results, plan, busy=True)
         else:
             state = "finished" if counts.count("done") == plan.expected else "not running"
-            console.print(f"{plan.name}: {state}, {counts.count('done'):,} of {plan.expected:,} trials done")
+            console.print(text(f"{plan.name}: {state}, {counts.count('done'):,} of {plan.expected:,} trials done"))
             print_verdict(console, results, plan)
     return SOME_FAILED if failed else 0

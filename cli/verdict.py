@@ -7,28 +7,30 @@ import pyarrow.compute as pc
 from rich.console import Console
 
 from lit_adaptconv.sweep.folder import Sweep
+from lit_adaptconv.text import visible
 from lit_adaptconv.verdict.summaries import SummaryTable
 from lit_adaptconv.verdict.verdict import verdict_of
 
-from .fitted import fits, fitted, table_of
+from .fitted import fits, fitted, table_of, text
 
 MOST_FAILURES = 20
 
 
 def print_verdict(console: Console, results: pa.Table, sweep: Sweep) -> None:
     """Print what the trials showed, and which did not end well."""
-    verdict = verdict_of(results, sweep.targets, sweep.primary_arm)
+    verdict = verdict_of(results, sweep.targets, sweep.primary_arm, sweep.metric)
     if verdict is None:
-        console.print(f"No trial of {sweep.primary_arm} has begun: there is nothing to compare with.")
+        console.print(text(f"No trial of {sweep.primary_arm} has begun: there is nothing to compare with."))
     else:
-        against, accuracy, *_ = verdict.tables()
+        against, finished, *_ = verdict.tables()
         whole = table_of(against)
-        tables = [whole] if fits(whole, console) else [fitted(half, console) for half in _halves(against)]
-        for table in (fitted(accuracy, console), *tables):
+        halves = _halves(against, sweep.metric.name)
+        tables = [whole] if fits(whole, console) else [fitted(half, console) for half in halves]
+        for table in (fitted(finished, console), *tables):
             console.print(table)
             console.print()
         for sentence in verdict.sentences:
-            console.print(f"• {sentence}", highlight=False)
+            console.print(text(f"• {sentence}"))
     print_failures(console, results, sweep)
 
 
@@ -40,16 +42,16 @@ def print_failures(console: Console, results: pa.Table, sweep: Sweep, *, busy: b
     rows = unwell.select(["trial", "status", "reason"]).to_pylist()
     for row in rows[:MOST_FAILURES]:
         line = f"{titles[row['trial']]}: {row['status']}: {row['reason']}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
     if len(rows) > MOST_FAILURES:
         console.print(f"and {len(rows) - MOST_FAILURES} more; results.parquet has them all")
 
 
-def _halves(summary: SummaryTable) -> list[SummaryTable]:
-    """The verdict in two tables, steps and accuracy, for a narrow screen."""
+def _halves(summary: SummaryTable, metric: str) -> list[SummaryTable]:
+    """The verdict in two tables, steps and the metric, for a narrow screen."""
     head, middle = 3, 3 + (len(summary.columns) - 3) // 2
     parts = []
-    for name, part in (("speed", slice(head, middle)), ("accuracy", slice(middle, None))):
+    for name, part in (("speed", slice(head, middle)), (metric, slice(middle, None))):
         columns = (*summary.columns[:head], *summary.columns[part])
         rows = tuple((*row[:head], *row[part]) for row in summary.rows)
         parts.append(SummaryTable(f"{summary.title}: {name}", columns, rows))

@@ -77,5 +77,6 @@ def _result(
             return sweep_cases.result(trial, [], "failed", "MemoryError: <b>not enough</b>")
         return sweep_cases.result(trial, curve[:3], "diverged", "the training loss is nan")
     made = sweep_cases.result(trial, curve)
-    made.test_accuracy = round(float(best + random.normal(0, 0.004)), 6)
+    made.test_value = round(float(best + random.normal(0, 0.004)), 6)
+    made.test_metrics = {"test/accuracy": made.test_value}
     return made

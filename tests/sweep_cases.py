@@ -38,18 +38,20 @@ def sweep(of: Plan, trials: list[Trial]) -> Sweep:
     return Sweep("small", "0123abcd", "Digits", "ConvNet", tuple(of.targets), of.reference, tuple(trials), len(trials))
 
 
-def result(trial: Trial, accuracies: list[float], status: Any = "done", reason: str | None = None) -> RunResult:
+def result(trial: Trial, values: list[float], status: Any = "done", reason: str | None = None) -> RunResult:
     """What a trial with these validation accuracies leaves, ten steps and 1.5 seconds apart."""
     curve = [
-        Evaluation(10 * i, i / 2, 3000 * i, 1.5 * i, accuracy, accuracy + 0.01, 1 - accuracy)
-        for i, accuracy in enumerate(accuracies, start=1)
+        Evaluation(10 * i, i / 2, 3000 * i, 1.5 * i, value, value + 0.01, 1 - value)
+        for i, value in enumerate(values, start=1)
     ]
+    tested = {"test/accuracy": values[-1]} if values and status == "done" else {}
     return RunResult(
         name="trials",
         id=trial.id,
         status=status,
         reason=reason,
         data="Digits",
+        model="ImageClassifier",
         backbone="ConvNet",
         kind=trial.kind,
         kind_options=trial.kind_options,
@@ -61,9 +63,10 @@ def result(trial: Trial, accuracies: list[float], status: Any = "done", reason: 
         epochs=len(curve) // 2,
         steps=10 * len(curve),
         training_seconds=1.5 * len(curve),
-        val_accuracy=accuracies[-1] if accuracies else None,
-        best_val_accuracy=max(accuracies, default=None),
-        test_accuracy=accuracies[-1] if accuracies and status == "done" else None,
+        val_value=values[-1] if values else None,
+        best_val_value=max(values, default=None),
+        test_value=tested.get("test/accuracy"),
+        test_metrics=tested,
         convergence=[first_reached(curve, 0.5)],
         curve=curve,
         device="cpu",

@@ -68,7 +68,7 @@ def test_facts_are_those_of_the_rows(folder: Path) -> None:
 
     def accuracies(arm: str, budget: str) -> np.ndarray:
         mine = frame[(frame["arm"] == arm) & (frame["budget"] == int(budget))].sort_values("pair")
-        return mine["test_accuracy"].to_numpy()
+        return mine["test_metric"].to_numpy()
 
     arm, budget = "low_rank", budgets[0]
     values = accuracies(arm, budget)
@@ -86,7 +86,7 @@ def test_the_mean_stands_within_its_interval(folder: Path) -> None:
     facts = Facts(folder)
     budget = str(facts._content.budgets[0])
     frame = facts._content.results.to_pandas()
-    values = 100 * frame[(frame["arm"] == "low_rank") & (frame["budget"] == int(budget))]["test_accuracy"].to_numpy()
+    values = 100 * frame[(frame["arm"] == "low_rank") & (frame["budget"] == int(budget))]["test_metric"].to_numpy()
     found = re.fullmatch(r"(\S+) % \((\S+) to (\S+), n = 8\)", facts.ask(f"mean low_rank {budget}"))
     assert found
     mean, low, high = map(float, found.groups())
@@ -99,7 +99,7 @@ def test_the_mean_stands_within_its_interval(folder: Path) -> None:
 def test_the_smallest_network_is_the_first_whose_mean_is_enough(tmp_path: Path) -> None:
     made_up_sweep(tmp_path, seeds=8, targets=(0.95, 0.9999), failures=False)
     facts = Facts(tmp_path)
-    means = facts._content.results.to_pandas().groupby(["arm", "parameters"])["test_accuracy"].mean()
+    means = facts._content.results.to_pandas().groupby(["arm", "parameters"])["test_metric"].mean()
     rows = [line.replace("\\", "").split(" | ") for line in facts.ask("smallest 0.95").splitlines()]
     shown = {cells[0].lstrip("| "): cells[1] for cells in rows if len(cells) > 1}
     for arm in ("standard", "low_rank", "adaptive"):
@@ -113,7 +113,7 @@ def test_the_smallest_network_is_the_first_whose_mean_is_enough(tmp_path: Path) 
 def test_the_validation_accuracies_are_the_curves_last(folder: Path) -> None:
     answer = Facts(folder).ask("validations 600")
     curves = pq.read_table(folder / "curves.parquet").to_pandas()
-    ends = curves[curves["budget"] == 600].sort_values("step").groupby(["arm", "pair"])["val_accuracy"].last()
+    ends = curves[curves["budget"] == 600].sort_values("step").groupby(["arm", "pair"])["val_metric"].last()
     for arm, mean in ends.groupby("arm").mean().items():
         assert f"{100 * mean:.2f} %" in next(line for line in answer.splitlines() if arm in line.replace("\\", ""))
 
@@ -250,7 +250,7 @@ def test_a_trial_that_diverged_is_a_result(tmp_path: Path, monkeypatch: pytest.M
         table.set_column(place, table.schema.field(place), [statuses]), tmp_path / "sweep" / "results.parquet"
     )
     facts = Facts(results.keep(tmp_path / "sweep"))
-    values = [row["test_accuracy"] for row in table.to_pylist() if (row["arm"], row["budget"]) == ("adaptive", 300)]
+    values = [row["test_metric"] for row in table.to_pylist() if (row["arm"], row["budget"]) == ("adaptive", 300)]
     left = [100 * value for value in values if value is not None and np.isfinite(value)]
     assert len(left) == 4
     expected = f"{np.mean(left):.2f} % ± {np.std(left, ddof=1):.2f} (2 of 6 diverged)"

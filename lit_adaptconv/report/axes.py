@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from lit_adaptconv.report.style import plain
+from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.summaries import Measure
 
 MEASURE_NAMES: dict[Measure, str] = {"steps": "Steps", "epochs": "Epochs", "flops": "FLOPs", "seconds": "Seconds"}
@@ -24,9 +26,14 @@ def spent_axis(measure: Measure) -> dict[str, Any]:
     return {"title": {"text": MEASURE_TITLES[measure]}, "rangemode": "tozero", "nticks": 7, **form}
 
 
-def percent_axis(title: str) -> dict[str, Any]:
-    """An axis of shares in percent."""
-    return {"title": {"text": title}, "ticksuffix": " %"}
+def metric_axis(title: str, metric: Metric) -> dict[str, Any]:
+    """An axis of values of the metric."""
+    return {"title": {"text": plain(title, 60)}, **({"ticksuffix": " %"} if metric.percent else {})}
+
+
+def room(low: float, high: float, share: float, least: float, metric: Metric) -> float:
+    """Room at the ends of an axis of the metric: a share of what is shown, or of `least` percent."""
+    return share * max(high - low, least if metric.percent else 0.01 * least * abs(high) or least)
 
 
 def size_axis(title: str, low: float, high: float) -> dict[str, Any]:

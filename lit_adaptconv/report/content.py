@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lit_adaptconv.report.style import ArmStyle, arm_styles
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
 from lit_adaptconv.sweep.store import CURVES, RESULTS, Store, read_curves, read_results
+from lit_adaptconv.text import csv_text, visible
+from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.observations import Observations, observe
 from lit_adaptconv.verdict.verdict import Verdict, verdict_of
 
@@ -22,7 +26,7 @@ MOST_BUDGETS = 24
 
 @dataclass(frozen=True)
 class SweepContent:
-    """A sweep, and what it has shown so far.
+    """A sweep, and what it has shown so far; no text of it has a character that is not seen.
 
     Attributes:
         path: Its folder.
@@ -41,6 +45,11 @@ class SweepContent:
     results: pa.Table
     curves: pa.Table
     verdict: Verdict | None
+
+    @property
+    def metric(self) -> Metric:
+        """What the networks are judged by."""
+        return self.sweep.metric
 
     @property
     def arms(self) -> dict[str, ArmStyle]:
@@ -82,6 +91,10 @@ class SweepContent:
         others = "".join(f", {n:,} {under_way.get(s, s)}" for s, n in self.statuses.items() if s != "done")
         now = "running" if self.busy else "finished" if done == self.sweep.expected else "not finished"
         return f"{now}: {done:,} of {self.sweep.expected:,} trials done{others}"
+
+    def named(self, table: pa.Table) -> pa.Table:
+        """The results or the curves with the metric's own name in the columns, as they leave this package."""
+        return table.rename_columns(self.metric.headings(table.column_names))
 
     def distinct(self, column: str) -> list[str]:
         """The different values of a column of the results, the most frequent first."""
@@ -130,7 +143,39 @@ def content_of(path: Path, sweep: Sweep, busy: bool, results: pa.Table, curves: 
     """
     plan = path / "plan.yaml"
     text = plan.read_text(encoding="utf-8", errors="replace") if plan.is_file() else None
-    return SweepContent(path, sweep, text, busy, results, curves, verdict_of(results, sweep.targets, sweep.primary_arm))
+    sweep = replace(
+        sweep,
+        name=visible(sweep.name),
+        data=visible(sweep.data),
+        model=visible(sweep.model),
+        backbone=visible(sweep.backbone),
+        primary_arm=visible(sweep.primary_arm),
+    )
+    results, curves = _mapped(results, visible), _mapped(curves, visible)
+    return SweepContent(
+        path=path,
+        sweep=sweep,
+        plan=text and "\n".join(map(visible, text.splitlines())),
+        busy=busy,
+        results=results,
+        curves=curves,
+        verdict=verdict_of(results, sweep.targets, sweep.primary_arm, sweep.metric),
+    )
+
+
+def for_csv(table: pa.Table) -> pa.Table:
+    """A table whose texts are no formulas of a spreadsheet."""
+    return _mapped(table.rename_columns([csv_text(name) for name in table.column_names]), csv_text)
+
+
+def _mapped(table: pa.Table, function: Callable[[str], str]) -> pa.Table:
+    """A table with another text for each of its texts."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            texts = table.column(place).combine_chunks().dictionary_encode()
+            others = pa.array(map(function, texts.dictionary.to_pylist()), pa.string())
+            table = table.set_column(place, field, pc.take(others, texts.indices))
+    return table
 
 
 def budget_name(budget: int | None) -> str:

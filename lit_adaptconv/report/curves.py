@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lit_adaptconv.report.axes import SPENT, percent_axis, spent_axis
+from lit_adaptconv.report.axes import SPENT, metric_axis, room, spent_axis
 from lit_adaptconv.report.content import SweepContent, budget_name
 from lit_adaptconv.report.drawing import Drawing
 from lit_adaptconv.report.style import label_ends, rounded, spread_apart
-from lit_adaptconv.verdict.sentences import percent
+from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.statistics import Array
 from lit_adaptconv.verdict.summaries import MEASURES, Measure
 
@@ -27,9 +28,9 @@ class MedianCurve:
 
     Attributes:
         spent: Median of what had been spent, by measure.
-        low: First quartile of the validation accuracy.
-        median: Median of the validation accuracy.
-        high: Third quartile of the validation accuracy.
+        low: First quartile of the metric in validation, as figures show it.
+        median: Its median.
+        high: Its third quartile.
         n: Trials that were evaluated there.
         evaluations: Evaluations before thinning.
     """
@@ -42,20 +43,21 @@ class MedianCurve:
     evaluations: int
 
 
-def median_curve(curves: pa.Table) -> MedianCurve | None:
-    """Median and quartiles (linear interpolation) of the validation accuracy over trials, evaluation by evaluation.
+def median_curve(curves: pa.Table, metric: Metric) -> MedianCurve | None:
+    """Median and quartiles (linear interpolation) of the metric in validation over trials, evaluation by evaluation.
 
     A trial that stopped early is in the evaluations that it has. Seconds differ from trial to trial: an evaluation
     stands at their median.
 
     Args:
         curves: The evaluations of one arm at one budget, with the columns of `curves.parquet`.
+        metric: What the networks are judged by.
 
     Returns:
-        At most 120 evaluations; None where there is no finite accuracy.
+        At most 120 evaluations; None where there is no finite value.
     """
-    accuracy = _numbers(curves, "val_accuracy")
-    known = np.isfinite(accuracy)
+    values = metric.scale * _numbers(curves, "val_metric")
+    known = np.isfinite(values)
     if not known.any():
         return None
     steps, place = np.unique(_numbers(curves, "step")[known], return_inverse=True)
@@ -64,9 +66,9 @@ def median_curve(curves: pa.Table) -> MedianCurve | None:
     starts = np.searchsorted(place[order], np.arange(len(steps) + 1))
     groups = [order[starts[i] : starts[i + 1]] for i in chosen]
     spent = {m: _numbers(curves, SPENT[m])[known] for m in MEASURES}
-    quartiles = np.array([np.percentile(100 * accuracy[known][rows], [25, 50, 75]) for rows in groups])
+    quartiles = np.array([np.percentile(values[known][rows], [25, 50, 75]) for rows in groups])
     return MedianCurve(
-        spent={m: np.array([np.median(values[rows]) for rows in groups]) for m, values in spent.items()},
+        spent={m: np.array([np.median(amounts[rows]) for rows in groups]) for m, amounts in spent.items()},
         low=quartiles[:, 0],
         median=quartiles[:, 1],
         high=quartiles[:, 2],
@@ -79,14 +81,14 @@ def median_curves(content: SweepContent, budget: int | None) -> dict[str, Median
     """The curve of each arm at a budget."""
     column = content.curves["budget"]
     there = content.curves.filter(pc.is_null(column) if budget is None else pc.equal(column, budget))
-    found = {arm: median_curve(there.filter(pc.equal(there["arm"], arm))) for arm in content.arms}
+    found = {arm: median_curve(there.filter(pc.equal(there["arm"], arm)), content.metric) for arm in content.arms}
     return {arm: curve for arm, curve in found.items() if curve is not None}
 
 
 def curves_figure(
     content: SweepContent, budget: int | None, measure: Measure, medians: dict[str, MedianCurve] | None = None
 ) -> Drawing | None:
-    """Validation accuracy over what was spent, a line and a band an arm; None where there is no evaluation.
+    """The metric in validation over what was spent, a line and a band an arm; None where there is no evaluation.
 
     Args:
         content: The sweep.
@@ -99,7 +101,9 @@ def curves_figure(
     if not lines:
         return None
     title = f"Learning curves, {budget_name(budget)}"
-    made = Drawing(title, spent_axis(measure), percent_axis("Validation accuracy"))
+    metric = content.metric
+    made = Drawing(title, spent_axis(measure), metric_axis(f"Validation {metric.name}", metric))
+    form, unit = (".2f", " %") if metric.percent else (".4g", "")
     for arm, curve in lines.items():
         style = content.arms[arm]
         x = curve.spent[measure]
@@ -122,28 +126,33 @@ def curves_figure(
             style.trace(
                 x=rounded(curve.spent[measure], 5),
                 y=rounded(curve.median, 4),
-                customdata=np.stack([curve.low, curve.high, curve.n], 1).round(2).tolist(),
+                customdata=[rounded(each, 6) for each in np.stack([curve.low, curve.high, curve.n], 1)],
                 mode="lines",
                 line={"color": style.colour, "width": 2.2, "dash": style.dash},
                 hovertemplate="%{fullData.name}<br>"
-                "<b>%{y:.2f} %</b> (quartiles %{customdata[0]:.2f} to %{customdata[1]:.2f} %)"
+                f"<b>%{{y:{form}}}{unit}</b> (quartiles %{{customdata[0]:{form}}} to %{{customdata[1]:{form}}}{unit})"
                 "<br>at %{x}, n = %{customdata[2]}<extra></extra>",
             )
         )
-    low = min(float(np.percentile(curve.low, 5)) for curve in lines.values())
-    high = max([*(float(curve.high.max()) for curve in lines.values()), *(100 * t for t in content.sweep.targets)])
-    pad = 0.05 * max(high - low, 1.0)
+    low, high = _reach(list(lines.values()), [metric.scale * t for t in content.sweep.targets], metric)
+    pad = room(low, high, 0.05, 1.0, metric)
     _targets(made, content, _LABEL_HEIGHT * (high - low + 2 * pad))
-    ends = [(content.arms[arm], float(curve.median[-1])) for arm, curve in lines.items()]
-    label_ends(made, ends, low - pad, high + pad)
+    label_ends(made, [(content.arms[arm], float(c.median[-1])) for arm, c in lines.items()], low - pad, high + pad)
     return made
 
 
+def _reach(curves: Sequence[MedianCurve], targets: Sequence[float], metric: Metric) -> tuple[float, float]:
+    """Ends of the axis: the best quartile and every target are seen, the worst evaluations, the first ones, are not."""
+    if metric.mode == "max":
+        return min(np.percentile(c.low, 5) for c in curves), max([*(c.high.max() for c in curves), *targets])
+    return min([*(c.low.min() for c in curves), *targets]), max(np.percentile(c.high, 95) for c in curves)
+
+
 def _targets(made: Drawing, content: SweepContent, gap: float) -> None:
-    targets = content.sweep.targets
-    for target, place in zip(targets, spread_apart([100 * t for t in targets], gap), strict=True):
-        made.rule(y=100 * target, name=f"target {target:g}")
-        made.note(f"target {percent(target)}", x=0.006, y=place, xanchor="left", yanchor="bottom", size=11)
+    targets, metric = content.sweep.targets, content.metric
+    for target, place in zip(targets, spread_apart([metric.scale * t for t in targets], gap), strict=True):
+        made.rule(y=metric.scale * target, name=f"target {target:g}")
+        made.note(f"target {metric.goal(target)}", x=0.006, y=place, xanchor="left", yanchor="bottom", size=11)
 
 
 def _numbers(table: pa.Table, name: str) -> Array:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lit_adaptconv.verdict.sentences import percent, points, ratio, sentences
+from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.summaries import Claim, Comparison
 from lit_adaptconv.verdict.verdict import Verdict
 
@@ -51,23 +51,23 @@ def headlines(verdict: Verdict, target: float) -> tuple[Headline, ...]:
         verdict: What the sweep shows.
         target: The target to speak of.
     """
-    arms = dict.fromkeys(c.arm for c in verdict.comparisons)
+    metric = verdict.metric
     found = []
-    for arm in arms:
+    for arm in dict.fromkeys(c.arm for c in verdict.comparisons):
         mine = [c for c in verdict.comparisons if c.arm == arm]
         speed = [c for c in mine if c.measure == "steps" and c.target == target]
-        accuracy = [c for c in mine if c.measure == "accuracy"]
-        parts = _parts(speed, {"better": "fewer steps", "worse": "more steps"}, f"steps to {percent(target)}")
-        parts += _parts(accuracy, {"better": "more accurate", "worse": "less accurate"}, "test accuracy")
+        final = [c for c in mine if c.measure == metric]
+        goal = f"steps to {metric.goal(target)}"
+        parts = _parts(speed, {"better": f"fewer {goal}", "worse": f"more {goal}"}, goal)
+        parts += _parts(final, {"better": metric.better, "worse": metric.worse}, f"test {metric.name}")
         found.append(Headline(arm, verdict.primary_arm, tuple(parts)))
     return tuple(found)
 
 
 def _parts(found: Sequence[Comparison], words: dict[Literal["better", "worse"], str], on: str) -> list[Part]:
     claims = [c.claim for c in found]
-    goal = on.removeprefix("steps") if on.startswith("steps") else ""
     parts = [
-        Part(claim, f"{word}{goal} {_where(claims, claim)}{_estimates([c for c in found if c.claim == claim])}")
+        Part(claim, f"{word} {_where(claims, claim)}{_estimates([c for c in found if c.claim == claim])}")
         for claim, word in words.items()
         if claim in claims
     ]
@@ -85,13 +85,6 @@ def _estimates(found: Sequence[Comparison]) -> str:
     known = sorted(c.estimate for c in found if c.estimate is not None)
     if not known:
         return ""
-    accuracy = found[0].measure == "accuracy"
-    shown = " to ".join(dict.fromkeys(points(v) if accuracy else ratio(v) for v in (known[0], known[-1])))
-    return f" ({shown} points)" if accuracy else f" (×\u00a0{shown})"
-
-
-def spoken(verdict: Verdict, target: float) -> tuple[str, ...]:
-    """The sentences of a verdict, on any of its targets."""
-    return sentences(
-        verdict.comparisons, verdict.smallest_budgets, verdict.primary_arm, float(target), verdict.confidence
-    )
+    measure = found[0].measure
+    shown = " to ".join(dict.fromkeys(map(found[0].shown, (known[0], known[-1]))))
+    return f" ({shown}{measure.unit})" if isinstance(measure, Metric) else f" (×\u00a0{shown})"

@@ -28,6 +28,7 @@ def model(content: SweepContent) -> dict[str, Any]:
     """
     figures: dict[str, dict[str, Any]] = {place: {} for place in PLACES}
     uses: dict[str, list[str]] = {place: [] for place in PLACES}
+    validation, test = content.metric.headings(["val_metric", "test_metric"])
     for made in page_figures(content):
         figures[made.place]["|".join(made.choice)] = {"data": made.drawing.data, "layout": made.drawing.layout}
         uses[made.place] = [part for part, value in zip(PARTS, made.choice, strict=True) if value]
@@ -37,11 +38,14 @@ def model(content: SweepContent) -> dict[str, Any]:
             {"name": s.name, "colour": s.colour, "glyph": GLYPHS[s.number % len(GLYPHS)]} for s in content.arms.values()
         ],
         "measures": MEASURE_NAMES,
+        "targets": {f"{target:g}": content.metric.goal(target) for target in content.sweep.targets},
+        "values": {"Validation": validation, "Test": test},
+        "percent": content.metric.percent,
         "colours": {INK: "ink", MUTED: "muted", GRID: "line", "white": "card"},
         "uses": uses,
         "figures": figures,
-        "trials": packed(content.results),
-        "curves": packed(page_curves(content)),
+        "trials": packed(content.named(content.results)),
+        "curves": packed(content.named(page_curves(content))),
     }
 
 

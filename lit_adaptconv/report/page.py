@@ -14,24 +14,14 @@ from plotly.offline import get_plotlyjs
 from lit_adaptconv.report.axes import MEASURE_NAMES
 from lit_adaptconv.report.content import SweepContent, budget_name
 from lit_adaptconv.report.figures import budget_key
-from lit_adaptconv.report.headline import headlines, spoken
+from lit_adaptconv.report.headline import headlines
 from lit_adaptconv.report.model import GLYPHS, model, script_json
 from lit_adaptconv.report.thinning import thinning
-from lit_adaptconv.verdict.sentences import percent
+from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.summaries import SummaryTable
 from lit_adaptconv.verdict.verdict import Verdict
 
 SCRIPTS = ("theme.js", "figures.js", "trials.js", "page.js")
-CARDS = {
-    "pareto": "Mean test accuracy of the finished networks with its interval; small marks are seeds. Ringed: no "
-    "network of any arm is both smaller and more accurate.",
-    "curves": "Validation accuracy while training: median over the seeds, band from first to third quartile.",
-    "survival": "Higher and further left is better. A stroke marks trials whose training ended short of the target.",
-    "ratio": "Left of 1 an arm needs less than the primary arm. Filled: a claim. Hollow: none; point at it to see why.",
-    "difference": "Right of 0 an arm is more accurate than the primary arm. Filled: a claim. Hollow: none.",
-    "smallest": "Of the budgets tried, the fewest parameters with which the mean test accuracy is at least the target.",
-}
-"""The places of the figures, in order, and how to read each."""
 MOST_SENTENCES, MOST_OPEN = 60, 12
 """Sentences of the verdict that are on the page, and that are to be seen at once."""
 MOST_ROWS = 300
@@ -68,14 +58,14 @@ def _section(content: SweepContent, number: int) -> str:
     return Template(_asset("sweep.html")).substitute(
         id=f"sweep-{number}",
         name=html.escape(sweep.name),
-        lead=html.escape(f"{sweep.backbone} on {sweep.data} – {content.state}"),
+        lead=html.escape(f"{sweep.network} on {sweep.data} – {content.state}"),
         verdict=_verdict(verdict) if verdict else f"<p class=headline>{html.escape(nothing_yet(content))}</p>",
         warning=_warning(content),
-        targets=_options([(f"{t:g}", percent(t)) for t in verdict.targets] if verdict else [], main),
+        targets=_options([(f"{t:g}", content.metric.goal(t)) for t in verdict.targets] if verdict else [], main),
         measures=_options(list(MEASURE_NAMES.items()), "steps"),
         budgets=_options([(budget_key(b), budget_name(b)) for b in content.shown_budgets], ""),
         arms="".join(_arm(s.name, s.number, s.colour) for s in content.arms.values()),
-        figures="".join(_card(place, how) for place, how in CARDS.items()),
+        figures="".join(_card(place, how) for place, how in _cards(content.metric).items()),
         thinned=f"<p class=note>{html.escape(thinned)}</p>" if thinned else "",
         statuses=_options([(status, status) for status in content.statuses], ""),
         tables="".join(_table(table) for table in verdict.tables()[1:]) if verdict else "",
@@ -85,6 +75,23 @@ def _section(content: SweepContent, number: int) -> str:
         ),
         model=script_json(model(content)),
     )
+
+
+def _cards(metric: Metric) -> dict[str, str]:
+    """The places of the figures, in order, and how to read each."""
+    side, reaches = ("Right", "at least") if metric.mode == "max" else ("Left", "at most")
+    return {
+        "pareto": f"Mean test {metric.name} of the finished networks with its interval; small marks are seeds. Ringed: "
+        f"no network of any arm is both smaller and {metric.better}.",
+        "curves": f"Validation {metric.name} while training: median over the seeds, band from first to third quartile.",
+        "survival": "Higher and further left is better. A stroke marks trials whose training ended short of the "
+        "target.",
+        "ratio": "Left of 1 an arm needs less than the primary arm. Filled: a claim. Hollow: none; point at it to see "
+        "why.",
+        "difference": f"{side} of 0 an arm is {metric.better} than the primary arm. Filled: a claim. Hollow: none.",
+        "smallest": f"Of the budgets tried, the fewest parameters with which the mean test {metric.name} is {reaches} "
+        "the target.",
+    }
 
 
 def nothing_yet(content: SweepContent) -> str:
@@ -101,7 +108,7 @@ def _verdict(verdict: Verdict) -> str:
                                for part in headline.parts)  # fmt: skip
             against = f"<b>{html.escape(headline.arm)}</b> against {html.escape(headline.primary)}"
             lines.append(f"<p class=headline>{against}: {claims}.</p>")
-        full = spoken(verdict, target)
+        full = verdict.sentences_on(target)
         items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in full[:MOST_SENTENCES])
         if len(full) > MOST_SENTENCES:
             items += f"<li>and {len(full) - MOST_SENTENCES:,} more.</li>"

@@ -1,4 +1,4 @@
-"""Test accuracy against the size of the network, with the Pareto front."""
+"""The metric in the test against the size of the network, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Literal
 
 import numpy as np
 
-from lit_adaptconv.report.axes import percent_axis, size_axis
+from lit_adaptconv.report.axes import metric_axis, room, size_axis
 from lit_adaptconv.report.content import SweepContent, budget_name
 from lit_adaptconv.report.drawing import INK, Drawing
-from lit_adaptconv.report.style import label_ends
-from lit_adaptconv.verdict.sentences import percent
-from lit_adaptconv.verdict.summaries import AccuracySummary
+from lit_adaptconv.report.style import label_ends, plain, rounded
+from lit_adaptconv.verdict.metric import Metric
+from lit_adaptconv.verdict.numbers import percent
+from lit_adaptconv.verdict.summaries import MetricSummary
 
 Size = Literal["parameters", "flops"]
 SIZE_TITLES: dict[Size, str] = {"parameters": "Trainable parameters", "flops": "FLOPs of one image"}
@@ -39,27 +40,29 @@ def pareto_front(sizes: Sequence[float], values: Sequence[float]) -> list[int]:
 
 
 def pareto_figure(content: SweepContent, size: Size = "parameters") -> Drawing | None:
-    """Mean test accuracy with its interval over the size, a line an arm; None while no trial is done.
+    """Mean of the metric in the test with its interval over the size, a line an arm; None while no trial is done.
 
     Args:
         content: The sweep.
         size: What the size is.
     """
-    verdict = content.verdict
-    known = [a for a in verdict.accuracy if a.mean is not None and getattr(a.at, size)] if verdict else []
+    verdict, metric = content.verdict, content.metric
+    known = [a for a in verdict.finished if a.mean is not None and getattr(a.at, size)] if verdict else []
     if verdict is None or not known:
         return None
     sizes = [float(getattr(a.at, size)) for a in known]
-    means = [100 * (a.mean or 0.0) for a in known]
-    title = f"Test accuracy by {'parameters' if size == 'parameters' else 'FLOPs of one image'}"
+    means = [metric.scale * (a.mean or 0.0) for a in known]
+    title = f"Test {plain(metric.name)} by {'parameters' if size == 'parameters' else 'FLOPs of one image'}"
     x = size_axis(SIZE_TITLES[size], min(sizes), max(sizes))
-    made = Drawing(title, x, percent_axis("Test accuracy"))
+    made = Drawing(title, x, metric_axis(f"Test {metric.name}", metric))
     dots = _dots(content, size)
     for style in content.arms.values():
         if style.name in dots:
             xs, ys = dots[style.name]
             marker = {"color": style.colour, "size": 5, "opacity": 0.35, "symbol": style.symbol}
-            made.data.append(style.trace(x=xs, y=ys, mode="markers", marker=marker, hoverinfo="skip", showlegend=False))
+            made.data.append(
+                style.trace(x=xs, y=rounded(ys), mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
+            )
     ends = []
     for style in content.arms.values():
         mine = sorted((i for i, a in enumerate(known) if a.at.arm == style.name), key=lambda i: sizes[i])
@@ -69,22 +72,22 @@ def pareto_figure(content: SweepContent, size: Size = "parameters") -> Drawing |
         made.data.append(
             style.trace(
                 x=[sizes[i] for i in mine],
-                y=[round(means[i], 4) for i in mine],
-                error_y=_errors(line),
+                y=rounded([means[i] for i in mine]),
+                error_y=_errors(line, metric.scale),
                 mode="lines+markers",
                 line={"color": style.colour, "width": 2, "dash": style.dash},
                 marker={"color": style.colour, "size": 9, "symbol": style.symbol},
-                text=[_hover(a, verdict.confidence) for a in line],
+                text=[_hover(a, verdict.confidence, metric) for a in line],
                 hovertemplate="%{fullData.name}<br>%{text}<extra></extra>",
             )
         )
         ends.append((style, means[mine[-1]]))
-    front = pareto_front(sizes, means)
+    front = pareto_front(sizes, [metric.sign * mean for mean in means])
     made.data.append(
         {
             "type": "scatter",
             "x": [sizes[i] for i in front],
-            "y": [round(means[i], 4) for i in front],
+            "y": rounded([means[i] for i in front]),
             "name": "Pareto front",
             "mode": "lines+markers",
             "line": {"color": INK, "width": 1, "dash": "dot", "shape": "hv"},
@@ -92,45 +95,40 @@ def pareto_figure(content: SweepContent, size: Size = "parameters") -> Drawing |
             "hoverinfo": "skip",
         }
     )
-    low, high = _reach(known, [y for _, ys in dots.values() for y in ys])
+    low, high = _reach(known, [y for _, ys in dots.values() for y in ys], metric)
     label_ends(made, ends, low, high)
     return made
 
 
 def _dots(content: SweepContent, size: Size) -> dict[str, tuple[list[float], list[float]]]:
-    rows = content.results.select(["arm", size, "status", "test_accuracy"]).to_pylist()
-    rows = [r for r in rows if r["status"] == "done" and r[size] and np.isfinite(r["test_accuracy"] or np.nan)]
+    rows = content.results.select(["arm", size, "status", "test_metric"]).to_pylist()
+    rows = [r for r in rows if r["status"] == "done" and r[size] and np.isfinite(r["test_metric"] or np.nan)]
     dots: dict[str, tuple[list[float], list[float]]] = {}
     for row in rows if len(rows) <= MOST_DOTS else ():
         xs, ys = dots.setdefault(row["arm"], ([], []))
         xs.append(row[size])
-        ys.append(round(100 * row["test_accuracy"], 4))
+        ys.append(content.metric.scale * row["test_metric"])
     return dots
 
 
-def _errors(line: Sequence[AccuracySummary]) -> dict[str, object]:
+def _errors(line: Sequence[MetricSummary], scale: float) -> dict[str, object]:
     means = [a.mean or 0.0 for a in line]
-    high = [100 * (a.interval.high - m) if a.interval else 0.0 for a, m in zip(line, means, strict=True)]
-    low = [100 * (m - a.interval.low) if a.interval else 0.0 for a, m in zip(line, means, strict=True)]
+    high = [scale * (a.interval.high - m) if a.interval else 0.0 for a, m in zip(line, means, strict=True)]
+    low = [scale * (m - a.interval.low) if a.interval else 0.0 for a, m in zip(line, means, strict=True)]
     return {"type": "data", "symmetric": False, "array": high, "arrayminus": low, "width": 3, "thickness": 1.4}
 
 
-def _hover(a: AccuracySummary, confidence: float) -> str:
-    spread = "" if a.sd is None else f" ± {100 * a.sd:.2f} (SD)"
-    interval = (
-        f"<br>{percent(confidence)} interval {100 * a.interval.low:.2f} to {100 * a.interval.high:.2f} %"
-        if a.interval
-        else ""
-    )
+def _hover(a: MetricSummary, confidence: float, metric: Metric) -> str:
+    spread = "" if a.sd is None else f" ± {metric.gap(a.sd)} (SD)"
+    interval = f"<br>{percent(confidence)} interval {metric.interval(*a.interval)}" if a.interval else ""
     unfinished = f", {a.at.n_unfinished} more unfinished" if a.at.n_unfinished else ""
-    sizes = f"{a.at.parameters or 0:,} parameters, {a.at.flops or 0:,} FLOPs"
+    sizes = [f"{size:,} {name}" for size, name in ((a.at.parameters, "parameters"), (a.at.flops, "FLOPs")) if size]
     budget = f" (budget {a.at.budget:,})" if a.at.budget is not None else f" ({budget_name(None)})"
-    return f"<b>{100 * (a.mean or 0.0):.2f} %</b>{spread}{interval}<br>n = {a.n}{unfinished}<br>{sizes}{budget}"
+    return f"<b>{metric.shown(a.mean)}</b>{spread}{interval}<br>n = {a.n}{unfinished}<br>{', '.join(sizes)}{budget}"
 
 
-def _reach(known: Sequence[AccuracySummary], dots: Sequence[float]) -> tuple[float, float]:
-    lows = [100 * (a.interval.low if a.interval else a.mean or 0.0) for a in known]
-    highs = [100 * (a.interval.high if a.interval else a.mean or 0.0) for a in known]
-    low, high = min([*lows, *dots]), max([*highs, *dots])
-    pad = 0.08 * max(high - low, 0.5)
+def _reach(known: Sequence[MetricSummary], dots: Sequence[float], metric: Metric) -> tuple[float, float]:
+    ends = [metric.scale * end for a in known for end in (a.interval or (a.mean or 0.0,))]
+    low, high = min([*ends, *dots]), max([*ends, *dots])
+    pad = room(low, high, 0.08, 0.5, metric)
     return low - pad, high + pad

@@ -1,4 +1,4 @@
-"""Every arm against the primary arm at every budget: ratio of convergence, difference in accuracy, with intervals."""
+"""Every arm against the primary arm at every budget: ratio of convergence, difference of the metric, with intervals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lit_adaptconv.report.axes import MEASURE_NAMES, ratio_axis
 from lit_adaptconv.report.content import SweepContent
 from lit_adaptconv.report.drawing import GRID, INK, Drawing
 from lit_adaptconv.report.style import ArmStyle, plain
-from lit_adaptconv.verdict.sentences import p_value, percent, points, ratio
+from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.summaries import Comparison, Measure
 
 ROW_PIXELS = 26
@@ -34,24 +34,22 @@ def ratio_figure(content: SweepContent, target: float, measure: Measure) -> Draw
     primary = plain(content.sweep.primary_arm)
     name = MEASURE_NAMES[measure] if measure == "flops" else MEASURE_NAMES[measure].lower()
     x = ratio_axis(f"{MEASURE_NAMES[measure]} ÷ {primary}’s (log scale)", min(ends), max(ends))
-    title = f"Ratio of {name} to {percent(target)}"
+    title = f"Ratio of {name} to {content.metric.goal(target)}"
     return _forest(content, found, x, title, 1.0, ("← needs less", "needs more →"))
 
 
 def difference_figure(content: SweepContent) -> Drawing | None:
-    """Difference in test accuracy to the primary arm, a point and an interval an arm and budget."""
-    found = [c for c in _comparisons(content) if c.measure == "accuracy" and c.estimate is not None]
+    """Difference of the metric in the test to the primary arm's, a point and an interval an arm and budget."""
+    metric = content.metric
+    found = [c for c in _comparisons(content) if c.measure == metric and c.estimate is not None]
     if not found:
         return None
-    reach = max(1.15 * abs(100 * v) for c in found for v in (c.estimate or 0.0, *(c.interval or ()))) or 1.0
-    primary = plain(content.sweep.primary_arm)
-    x = {
-        "title": {"text": f"Percentage points above {primary}"},
-        "range": [-reach, reach],
-        "nticks": 7,
-    }
-    title = "Difference in test accuracy"
-    return _forest(content, found, x, title, 0.0, ("← less accurate", "more accurate →"))
+    reach = max(1.15 * abs(metric.scale * v) for c in found for v in (c.estimate or 0.0, *(c.interval or ()))) or 1.0
+    primary, name = plain(content.sweep.primary_arm), plain(metric.name)
+    text = f"Percentage points above {primary}" if metric.percent else f"Test {name} minus {primary}’s"
+    x = {"title": {"text": text}, "range": [-reach, reach], "nticks": 7}
+    sides = [plain(words, 40) for words in (metric.worse, metric.better)][:: int(metric.sign)]
+    return _forest(content, found, x, f"Difference in test {name}", 0.0, (f"← {sides[0]}", f"{sides[1]} →"))
 
 
 def _comparisons(content: SweepContent) -> list[Comparison]:
@@ -102,7 +100,8 @@ def _forest(
 
 
 def _points(style: ArmStyle, found: list[Comparison], heights: list[float]) -> dict[str, Any]:
-    scale = 100.0 if found[0].measure == "accuracy" else 1.0
+    measure = found[0].measure
+    scale = measure.scale if isinstance(measure, Metric) else 1.0
     values = [scale * (c.estimate or 0.0) for c in found]
     high = [scale * c.interval.high - v if c.interval else 0.0 for c, v in zip(found, values, strict=True)]
     low = [v - scale * c.interval.low if c.interval else 0.0 for c, v in zip(found, values, strict=True)]
@@ -124,11 +123,10 @@ def _points(style: ArmStyle, found: list[Comparison], heights: list[float]) -> d
 
 
 def _hover(c: Comparison) -> str:
-    show = points if c.measure == "accuracy" else ratio
-    value = f"{points(c.estimate or 0)} points" if c.measure == "accuracy" else f"× {ratio(c.estimate or 1)}"
-    interval = f", interval {show(c.interval.low)} to {show(c.interval.high)}" if c.interval else ", no interval"
-    p = "" if c.p_holm is None else f", p = {p_value(c.p_holm)} (Holm)"
+    unit = c.measure.unit if isinstance(c.measure, Metric) else ""
+    interval = f", interval {c.interval_text}" if c.interval else ", no interval"
+    p = "" if c.p_holm is None else f", p = {c.p_text} (Holm)"
     cut = f", {c.n_cut} cut off" if c.n_cut else ""
     reason = plain(c.reason, 200)
     why = f"<br>{reason}" if reason else ""
-    return f"<b>{value}</b>{interval}<br>n = {c.n_pairs} pairs{cut}{p}<br><b>{c.claim}</b>{why}"
+    return f"<b>{c.estimate_text}{unit}</b>{interval}<br>n = {c.n_pairs} pairs{cut}{p}<br><b>{c.claim}</b>{why}"

@@ -1,4 +1,4 @@
-"""The smallest network of each arm that is accurate enough, for every target."""
+"""The smallest network of each arm that is good enough, for every target."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import math
 from lit_adaptconv.report.axes import size_axis
 from lit_adaptconv.report.content import SweepContent
 from lit_adaptconv.report.drawing import GRID, Drawing
-from lit_adaptconv.verdict.sentences import percent, ratio
+from lit_adaptconv.report.style import plain
+from lit_adaptconv.verdict.numbers import ratio
 
 NOT_REACHED = "not reached"
 
 
 def smallest_figure(content: SweepContent) -> Drawing | None:
-    """Fewest parameters with which the mean test accuracy is at least each target, a marker an arm.
+    """Fewest parameters with which the mean in the test reaches each target, a marker an arm.
 
     An arm that gets there at no budget stands in a column of its own.
 
@@ -23,8 +24,8 @@ def smallest_figure(content: SweepContent) -> Drawing | None:
     Returns:
         None while no trial is done.
     """
-    verdict = content.verdict
-    sizes = [float(a.at.parameters) for a in verdict.accuracy if a.at.parameters] if verdict else []
+    verdict, metric = content.verdict, content.metric
+    sizes = [float(a.at.parameters) for a in verdict.finished if a.at.parameters] if verdict else []
     if verdict is None or not sizes:
         return None
     x = size_axis("Trainable parameters (log scale)", min(sizes), max(sizes))
@@ -34,15 +35,15 @@ def smallest_figure(content: SweepContent) -> Drawing | None:
     x["range"] = [low, high + 0.24 * (high - low)]
     targets = verdict.targets
     y = {
-        "title": {"text": "Target test accuracy"},
+        "title": {"text": f"Target test {plain(metric.name)}"},
         "tickvals": list(range(len(targets))),
-        "ticktext": [percent(t) for t in targets],
+        "ticktext": [metric.goal(t) for t in targets],
         "range": [-0.5, len(targets) - 0.5],
         "showgrid": False,
     }
     styles = list(content.arms.values())
     height = min(1400, max(280, 160 + 24 * len(targets) * len(styles)))
-    made = Drawing("Smallest network that is accurate enough", {**x, "showgrid": True, "gridcolor": GRID}, y, height)
+    made = Drawing(f"Smallest network that is {metric.enough}", {**x, "showgrid": True, "gridcolor": GRID}, y, height)
     made.rule(x=10 ** (high + 0.01 * (high - low)))
     made.note(NOT_REACHED, x=place, xref="x", y=1, yref="paper", yanchor="bottom", size=11)
     for k, style in enumerate(styles):
@@ -54,8 +55,8 @@ def smallest_figure(content: SweepContent) -> Drawing | None:
         for s, there in zip(mine, reached, strict=True):
             times = "" if s.ratio is None else f"<br>× {ratio(s.ratio)} the primary arm's"
             size = f"<b>{s.at.parameters:,} parameters</b>" if there and s.at else "<b>at no budget that was tried</b>"
-            accuracy = "" if s.accuracy is None else f"<br>mean test accuracy {100 * s.accuracy:.2f} %"
-            text.append(f"{size}{accuracy}{times}")
+            mean = "" if s.mean is None else f"<br>mean test {plain(metric.name)} {metric.shown(s.mean)}"
+            text.append(f"{size}{mean}{times}")
         made.data.append(
             style.trace(
                 x=[f if there else column for f, there in zip(found, reached, strict=True)],

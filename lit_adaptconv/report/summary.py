@@ -23,7 +23,7 @@ def summary(contents: Sequence[SweepContent], pictures: Sequence[Sequence[str]])
 
 def _sweep(content: SweepContent, pictures: Sequence[str]) -> str:
     sweep, verdict = content.sweep, content.verdict
-    lines = [f"# {markdown(sweep.name)}", "", markdown(f"{sweep.backbone} on {sweep.data} – {content.state}."), ""]
+    lines = [f"# {markdown(sweep.name)}", "", markdown(f"{sweep.network} on {sweep.data} – {content.state}."), ""]
     if verdict is None:
         lines += [markdown(nothing_yet(content)), ""]
     else:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from lit_adaptconv.report.axes import percent_axis, spent_axis
+from lit_adaptconv.report.axes import spent_axis
 from lit_adaptconv.report.content import SweepContent, budget_name
 from lit_adaptconv.report.drawing import Drawing
 from lit_adaptconv.report.style import rounded
 from lit_adaptconv.verdict.observations import Observations
-from lit_adaptconv.verdict.sentences import percent
 from lit_adaptconv.verdict.statistics import Array, Mask
 from lit_adaptconv.verdict.summaries import Measure
 
@@ -80,9 +79,14 @@ def survival_figure(
     """
     at = observations.budgets.index(budget)
     observed, reached = observations.observed(target, measure)[:, at], observations.reached(target)[:, at]
-    title = f"Trials that have reached {percent(target)}, {budget_name(budget)}"
-    y = {**percent_axis("Share of trials (Kaplan–Meier)"), "range": [-3, 106], "tickvals": [*range(0, 101, 25)]}
-    y["ticktext"] = [f"{share} %" for share in y["tickvals"]]
+    title = f"Trials that have reached {content.metric.goal(target)}, {budget_name(budget)}"
+    shares = [*range(0, 101, 25)]
+    y = {
+        "title": {"text": "Share of trials (Kaplan–Meier)"},
+        "range": [-3, 106],
+        "tickvals": shares,
+        "ticktext": [f"{share} %" for share in shares],
+    }
     made = Drawing(title, spent_axis(measure), y)
     made.rule(y=50)
     end = np.nanmax(observed, initial=0.0)

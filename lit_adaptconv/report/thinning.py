@@ -39,7 +39,7 @@ def thinning(content: SweepContent) -> tuple[str, ...]:
     said = []
     done = content.statuses.get("done", 0)
     if done > MOST_DOTS:
-        said.append(f"Test accuracy shows means and intervals, not the {done:,} trials one by one.")
+        said.append(f"Test {content.metric.name} shows means and intervals, not the {done:,} trials one by one.")
     steps = len(content.curves["step"].unique())
     if steps > MOST_POINTS:
         said.append(f"Learning curves are drawn at up to {MOST_POINTS} evaluations, evenly spread.")

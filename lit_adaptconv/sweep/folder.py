@@ -7,15 +7,16 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
+from lit_adaptconv.records import record
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.verdict.metric import ACCURACY, Metric
 
 TRIALS = "trials"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,14 @@ class Sweep:
         name: Name of the sweep.
         uid: A name that no other sweep has, not even another of this name.
         data: Class of the data module.
-        backbone: Class of the network; several, with commas, where arms have networks of other classes.
-        targets: Validation accuracies to reach.
+        backbone: Class of the network, where the model has one; several, with commas, where arms have other classes.
+        targets: Values of the metric to reach in validation.
         primary_arm: The arm that the others are compared with.
         trials: The trials of the comparison, in the order in which they run.
         expected: Number of trials of the comparison, those that wait for tuning included.
         tuning: Number of tuning trials.
+        model: Class of the LightningModule.
+        metric: What the networks are judged by.
     """
 
     name: str
@@ -43,6 +46,13 @@ class Sweep:
     trials: tuple[Trial, ...]
     expected: int
     tuning: int = 0
+    model: str = "ImageClassifier"
+    metric: Metric = ACCURACY
+
+    @property
+    def network(self) -> str:
+        """What is trained, as people name it."""
+        return self.backbone or self.model
 
 
 class SweepFolder:
@@ -75,14 +85,15 @@ class SweepFolder:
         """
         path = self.path / "sweep.json"
         try:
-            content: dict[str, Any] = json.loads(path.read_text())
-            if content.pop("schema") != SCHEMA_VERSION:
+            content = json.loads(path.read_text())
+            if content.pop("schema") not in (1, SCHEMA_VERSION):  # what 1 lacks has a default
                 raise UserError(f"{path} was written by another version of lit-adaptconv: run the sweep again")
-            trials = tuple(Trial(**{**trial, "widths": tuple(trial["widths"])}) for trial in content.pop("trials"))
-            return Sweep(**{**content, "targets": tuple(content["targets"])}, trials=trials)
+            return record(Sweep, content)
         except FileNotFoundError:
             raise UserError(f"{self.path} is not the folder of a sweep: it has no sweep.json") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except UserError:
+            raise
+        except (OSError, AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{path} can't be read: {error}") from None
 
     def ids(self) -> set[str]:

@@ -29,13 +29,13 @@ class Running:
         title: Its name.
         seconds: Seconds since it was started.
         epoch: Epochs so far, None before the first evaluation.
-        accuracy: Validation accuracy at the last evaluation.
+        value: The monitored metric at the last evaluation, as people read it.
     """
 
     title: str
     seconds: float
     epoch: float | None
-    accuracy: float | None
+    value: str | None
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,7 @@ class Monitor:
         say: Callable[[str], None],
     ) -> None:
         self._store = store
+        self._metric = store.sweep.metric
         self._left = Counter(planned)
         self._total = sum(planned.values())
         self._epochs = epochs
@@ -143,8 +144,9 @@ class Monitor:
             mean = (old.seconds * old.trials + seconds) / (old.trials + 1)
             self._durations[pair] = Duration(*pair, mean, old.trials + 1)
         if before is not None or result.status != "done":
-            accuracy = result.test_accuracy if trial.tuning is None else result.val_accuracy
-            how = result.reason if result.status != "done" else "" if accuracy is None else f"{100 * accuracy:.2f} %"
+            tested = result.test_metrics.get(self._metric.test_metric)
+            value = tested if trial.tuning is None else result.val_value
+            how = result.reason if result.status != "done" else "" if value is None else self._metric.shown(value)
             self._say(f"{sum(self._ended.values())}/{self._total} {trial.title}: {result.status} {how or ''}".rstrip())
         self._ticked = 0.0
 
@@ -176,15 +178,17 @@ class Monitor:
             epochs=self._epochs,
             workers=self._workers,
             ended=dict(self._ended),
-            running=tuple(self._describe(trial, now - began) for trial, began in self._running.values()),
+            running=tuple(self._seen(trial, now - began) for trial, began in self._running.values()),
             durations=tuple(self._durations.values()),
             seconds_left=self._seconds_left(now),
         )
 
-    def _describe(self, trial: Trial, seconds: float) -> Running:
+    def _seen(self, trial: Trial, seconds: float) -> Running:
         result = self._store.result(trial)
         last = result.curve[-1] if result is not None and result.curve else None
-        return Running(trial.title, seconds, last.epoch if last else None, last.value if last else None)
+        if last is None:
+            return Running(trial.title, seconds, None, None)
+        return Running(trial.title, seconds, last.epoch, self._metric.shown(last.value))
 
     def _seconds_left(self, now: float) -> float | None:
         left = sum(seconds_of(self._durations, pair) * n for pair, n in self._left.items()) if self._durations else None

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from lit_adaptconv.verdict.summaries import MEASURES, to_target
+
 SCHEMA_KEY = b"lit_adaptconv_schema"
-SCHEMA_VERSION = b"1"
-
-MEASURES = ("steps", "epochs", "flops", "seconds")
-
-
-def to_target(measure: str, target: float) -> str:
-    """Name of the column that holds what it took to reach a target, such as `steps_to_0.95`."""
-    return f"{measure}_to_{format(target, 'g')}"
+SCHEMA_VERSION = b"2"
+RENAMED = {
+    "val_accuracy": "val_metric",
+    "best_val_accuracy": "best_val_metric",
+    "test_accuracy": "test_metric",
+    "train_accuracy": "train_metric",
+}
+"""Columns of version 1, which knew no metric but accuracy, and their names now."""
 
 
 def results_schema(targets: Sequence[float]) -> pa.Schema:
@@ -27,7 +29,7 @@ def results_schema(targets: Sequence[float]) -> pa.Schema:
     columns = {"trial": text, "sweep": text, "arm": text, "kind": text, "kind_options": text}
     columns |= {"data": text, "backbone": text, "budget": whole, "widths": text, "parameters": whole, "flops": whole}
     columns |= {"seed": whole, "pair": whole, "status": text, "reason": text}
-    columns |= {"val_accuracy": real, "best_val_accuracy": real, "test_accuracy": real, "test_loss": real}
+    columns |= {"val_metric": real, "best_val_metric": real, "test_metric": real, "test_loss": real}
     columns |= {"steps": whole, "epochs": real, "training_flops": whole, "training_seconds": real}
     types = {"steps": whole, "epochs": real, "flops": whole, "seconds": real}
     columns |= {to_target(measure, target): types[measure] for target in targets for measure in MEASURES}
@@ -48,8 +50,8 @@ CURVES_SCHEMA = pa.schema(
         ("epoch", pa.float64()),
         ("flops", pa.int64()),
         ("seconds", pa.float64()),
-        ("val_accuracy", pa.float64()),
-        ("train_accuracy", pa.float64()),
+        ("val_metric", pa.float64()),
+        ("train_metric", pa.float64()),
         ("val_loss", pa.float64()),
     ],
     metadata={SCHEMA_KEY: SCHEMA_VERSION},

@@ -15,10 +15,12 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically
 from lit_adaptconv.sweep.engines import Outcome
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
-from lit_adaptconv.sweep.schema import CURVES_SCHEMA, MEASURES, SCHEMA_KEY, SCHEMA_VERSION, results_schema, to_target
+from lit_adaptconv.sweep.schema import CURVES_SCHEMA, RENAMED, SCHEMA_KEY, SCHEMA_VERSION, results_schema
 from lit_adaptconv.sweep.trial import Trial
+from lit_adaptconv.text import visible
 from lit_adaptconv.train.convergence import first_reached
 from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.verdict.summaries import MEASURES, to_target
 
 RESULTS, CURVES = "results.parquet", "curves.parquet"
 FINAL = ("done", "failed", "diverged", "interrupted")
@@ -39,13 +41,16 @@ class Store:
         self._rows: dict[str, dict[str, Any]] = {}  # of the final results
 
     def result(self, trial: Trial) -> RunResult | None:
-        """Result of a trial so far; None if it has not begun."""
+        """Result of a trial so far; None if it has not begun; one whose file is damaged has failed."""
         if trial.id in self._results:
             return self._results[trial.id]
-        try:
-            result = RunResult.read(self.folder.trial(trial) / "result.json")
-        except UserError:
+        path = self.folder.trial(trial) / "result.json"
+        if not path.exists():
             return None
+        try:
+            result = RunResult.read(path)
+        except UserError as error:
+            result = replace(self._empty(trial), status="failed", reason=str(error))
         if result.status in FINAL:
             self._results[trial.id] = result
         return result
@@ -78,6 +83,7 @@ class Store:
             name=self.sweep.name,
             id=trial.id,
             data=self.sweep.data,
+            model=self.sweep.model,
             backbone=trial.backbone or self.sweep.backbone,
             kind=trial.kind,
             kind_options=trial.kind_options,
@@ -125,11 +131,15 @@ class Store:
         """A trial's row of `results.parquet`."""
         running = result.status == "running"
         last = result.curve[-1] if result.curve else None
-        row: dict[str, Any] = {name: getattr(result, name) for name in ("data", "backbone", "device")}
-        row |= {name: getattr(result, name) for name in ("val_accuracy", "best_val_accuracy", "test_accuracy")}
-        row |= {name: getattr(result, name) for name in ("test_loss", "steps", "training_seconds")}
-        row |= {name: getattr(result, name) or None for name in ("git_commit", "started", "threads")}
-        row |= {name: getattr(result, name) or None for name in ("parameters", "flops")}  # of a network that never was
+        metric = self.sweep.metric
+        copied = ("data", "backbone", "device", "parameters", "flops", "git_commit", "started", "threads")
+        row: dict[str, Any] = {name: getattr(result, name) or None for name in copied}
+        row["reason"] = "it is running, or was killed" if running else result.reason
+        row = {name: visible(value) if isinstance(value, str) else value for name, value in row.items()}
+        row |= {"steps": result.steps, "training_seconds": result.training_seconds}
+        row |= {"val_metric": result.val_value, "best_val_metric": result.best_val_value}
+        tested = {"test_metric": metric.test_metric, "test_loss": "test/loss"}
+        row |= {column: result.test_metrics.get(name) for column, name in tested.items()}
         row |= {
             "trial": trial.id,
             "sweep": self.sweep.name,
@@ -141,7 +151,6 @@ class Store:
             "seed": trial.seed,
             "pair": trial.pair,
             "status": "interrupted" if running else result.status,
-            "reason": "it is running, or was killed" if running else result.reason,
             "epochs": last.epoch if last else float(result.epochs),
             "training_flops": last.flops if last else None,
             "tuned": None if trial.tuned is None else json.dumps(trial.tuned, sort_keys=True),
@@ -149,13 +158,13 @@ class Store:
             "code_version": trial.code,
         }
         for target in self.sweep.targets:
-            reached = first_reached(result.curve, target)
+            reached = first_reached(result.curve, target, metric.mode)
             row |= {to_target(measure, target): getattr(reached, measure) for measure in MEASURES}
         return row
 
 
-_MEASURED = {name: name for name in ("step", "epoch", "flops", "seconds", "train_accuracy")}
-_MEASURED |= {"val_accuracy": "value", "val_loss": "loss"}
+_MEASURED = {name: name for name in ("step", "epoch", "flops", "seconds")}
+_MEASURED |= {"val_metric": "value", "train_metric": "train_accuracy", "val_loss": "loss"}
 
 
 def _curves(results: Sequence[tuple[Trial, RunResult]]) -> pa.Table:
@@ -200,6 +209,9 @@ def _read(path: Path) -> pa.Table:
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{path} can't be read: {error}") from None
     version = (table.schema.metadata or {}).get(SCHEMA_KEY)
+    if version == b"1":
+        names = [RENAMED.get(name, name) for name in table.column_names]
+        return table.rename_columns(names).replace_schema_metadata({SCHEMA_KEY: SCHEMA_VERSION})
     if version != SCHEMA_VERSION:
         raise UserError(f"{path} has schema {version!r}, this version reads {SCHEMA_VERSION!r}: rebuild it")
     return table

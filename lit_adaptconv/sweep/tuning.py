@@ -79,8 +79,8 @@ class Tuner:
         study = self._studies[pair]
         if result.status == "diverged":
             study.tell(number, 0.0)  # known to be bad, which is worth remembering
-        elif result.status == "done" and result.val_accuracy is not None:
-            study.tell(number, result.val_accuracy)
+        elif result.status == "done" and result.val_value is not None:
+            study.tell(number, result.val_value)
         else:
             study.tell(number, state=TrialState.FAIL)
         return self._next(pair)

@@ -39,11 +39,13 @@ def log_summary(
         The command that sends it to the server, if it was logged offline.
     """
     config = {"primary_arm": sweep.primary_arm, "targets": list(sweep.targets), "trials": sweep.expected}
+    config |= {"monitor": sweep.metric.monitor, "mode": sweep.metric.mode, "test_metric": sweep.metric.test_metric}
     logger = wandb_logger(
         folder, project, f"{sweep.name} summary", f"{sweep.uid}-summary", config, sweep.name, "summary", tags
     )
     run = logger.experiment
-    run.log({"results": wandb.Table(columns=results.column_names, data=_rows(results))})
+    columns: list[str | int] = [*sweep.metric.headings(results.column_names)]
+    run.log({"results": wandb.Table(columns=columns, data=_rows(results))})
     for table in verdict.tables():
         run.log({_key(table.title): wandb.Table(columns=list(table.columns), data=[list(row) for row in table.rows])})
     run.log({f"figures/{name}": wandb.Plotly(figure) for name, figure in figures.items()})

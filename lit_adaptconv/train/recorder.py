@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+import warnings
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,8 @@ class RunRecorder(pl.Callback):
     """Fills in a run's result and writes its files; the rows of `metrics.csv` travel in the checkpoint.
 
     Args:
-        result: The result so far: name, id and whatever is known before training.
+        result: The result so far: name, id and whatever is known before training. Its test metric is that of the
+            monitored one's name, `test/rmse` for `val/rmse`, unless it names another than `test/accuracy`.
         folder: The run's folder.
         convergence: Where the learning curve is recorded.
         metrics: The logger of the run's metrics.
@@ -33,6 +37,16 @@ class RunRecorder(pl.Callback):
         self.folder = folder
         self.convergence = convergence
         self.metrics = metrics
+        result.monitor, result.mode = convergence.monitor, convergence.mode
+        if result.test_metric == RunResult.test_metric:
+            result.test_metric = re.sub(r"^val(id|idation)?(?=[/_])", "test", convergence.monitor)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Step behind the convergence callback: its curve has each evaluation before that is written down."""
+        self.result.model = type(pl_module).__name__
+        others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
+        place = others.index(self.convergence) + 1
+        trainer.callbacks = [*others[:place], self, *others[place:]]  # type: ignore[attr-defined]
 
     def _write(self, trainer: pl.Trainer) -> None:
         if trainer.is_global_zero:
@@ -46,6 +60,7 @@ class RunRecorder(pl.Callback):
         self.result.threads = torch.get_num_threads()
         self.result.versions = versions()
         self.result.git_commit = git_commit()
+        self._take_curve(trainer)
         self._write(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -57,14 +72,14 @@ class RunRecorder(pl.Callback):
         self.metrics.write()
 
     def _take_curve(self, trainer: pl.Trainer) -> None:
-        self.result.curve = list(self.convergence.curve)
+        curve = self.result.curve = list(self.convergence.curve)
         self.result.convergence = self.convergence.reached
         self.result.training_seconds = self.convergence.seconds
-        self.result.steps = trainer.global_step
-        accuracies = [number(row["val/accuracy"]) for row in self.metrics.rows if "val/accuracy" in row]
-        if accuracies:
-            self.result.val_accuracy = accuracies[-1]
-            self.result.best_val_accuracy = max(a for a in accuracies if a is not None)
+        self.result.steps = max(trainer.global_step, self.result.steps)  # Lightning's is 0 until a resumed run goes on
+        if curve:
+            self.result.val_value = curve[-1].value
+            best = max if self.result.mode == "max" else min
+            self.result.best_val_value = best((e.value for e in curve if math.isfinite(e.value)), default=None)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the finished training's figures; the run still runs until `finish`."""
@@ -78,10 +93,13 @@ class RunRecorder(pl.Callback):
         self._write(trainer)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the test figures."""
-        metrics = trainer.callback_metrics
-        self.result.test_accuracy = number(metrics.get("test/accuracy"))
-        self.result.test_loss = number(metrics.get("test/loss"))
+        """Add what the test logged."""
+        metrics = {name: number(value) for name, value in trainer.callback_metrics.items()}
+        self.result.test_metrics = {name: value for name, value in metrics.items() if value is not None}
+        self.result.test_value = metrics.get(self.result.test_metric)
+        if self.result.test_value is None:
+            logged = ", ".join(sorted(metrics)) or "nothing"
+            warnings.warn(f"the test has not logged {self.result.test_metric!r}; logged: {logged}", stacklevel=2)
         self._write(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -97,6 +115,12 @@ class RunRecorder(pl.Callback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger) and trainer.is_global_zero:
                 logger.experiment.finish(exit_code=1)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Know the steps of the run that continues."""
+        self.result.steps = checkpoint["global_step"]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows of `metrics.csv`."""

@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
+from lit_adaptconv.records import record
 from lit_adaptconv.train.convergence import Evaluation, TargetReached
 
 Status = Literal["running", "done", "diverged", "failed", "interrupted"]
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass
@@ -27,13 +28,13 @@ class RunResult:
         reason: Why it failed or diverged, in one line.
         data: Class of the data module.
         model: Class of the LightningModule.
-        backbone: Class of the network.
+        backbone: Class of the network, where the module names it; so with what follows, to the budget.
         kind: Conv kind.
         kind_options: The kind's further arguments.
         widths: Width of every layer.
         budget: Budget that was asked for, or None.
-        parameters: Trainable parameters.
-        flops: FLOPs of a forward pass of one sample, a multiply-add counting two.
+        parameters: Trainable parameters; None where they are not known, as of a network that could not be built.
+        flops: FLOPs of a forward pass of one sample, a multiply-add counting two; None where they are not known.
         seed: Seed of the run.
         group: Group of runs that it belongs to.
         job_type: Its role in the group.
@@ -41,10 +42,13 @@ class RunResult:
         epochs: Epochs trained.
         steps: Optimizer steps.
         training_seconds: Seconds spent in training; evaluation and checkpoints are not counted.
-        val_accuracy: Validation accuracy at the end of training.
-        best_val_accuracy: Best validation accuracy of any evaluation.
-        test_accuracy: Test accuracy of the finished model.
-        test_loss: Test cross-entropy of the finished model.
+        monitor: Name of the metric that tells how far the training is.
+        mode: "max" if more of it is better, "min" if less is.
+        test_metric: Name of the same metric in the test.
+        val_value: The monitored metric at the end of training.
+        best_val_value: Its best value of any evaluation.
+        test_value: The test metric of the finished model.
+        test_metrics: Everything that the test logged.
         convergence: For each target, when it was first reached.
         curve: Every evaluation.
         device: What it trained on.
@@ -66,7 +70,7 @@ class RunResult:
     kind_options: dict[str, Any] = field(default_factory=dict)
     widths: list[int] = field(default_factory=list)
     budget: int | None = None
-    parameters: int = 0
+    parameters: int | None = None
     flops: int | None = None
     seed: int | None = None
     group: str | None = None
@@ -75,10 +79,13 @@ class RunResult:
     epochs: int = 0
     steps: int = 0
     training_seconds: float = 0.0
-    val_accuracy: float | None = None
-    best_val_accuracy: float | None = None
-    test_accuracy: float | None = None
-    test_loss: float | None = None
+    monitor: str = "val/accuracy"
+    mode: Literal["max", "min"] = "max"
+    test_metric: str = "test/accuracy"
+    val_value: float | None = None
+    best_val_value: float | None = None
+    test_value: float | None = None
+    test_metrics: dict[str, float] = field(default_factory=dict)
     convergence: list[TargetReached] = field(default_factory=list)
     curve: list[Evaluation] = field(default_factory=list)
     device: str = ""
@@ -94,22 +101,38 @@ class RunResult:
 
     @classmethod
     def read(cls, path: Path) -> RunResult:
-        """Read a result.
+        """Read a result, of this schema or the one before.
 
         Raises:
-            UserError: The file is missing, is not JSON, or has another schema.
+            UserError: The file is missing, damaged, or has another schema.
         """
         try:
             content = json.loads(path.read_text())
+            if content["schema"] == 1:
+                content = _of_accuracy(content)
             if content["schema"] != SCHEMA_VERSION:
                 raise ValueError(f"it has schema {content['schema']}, not {SCHEMA_VERSION}")
-            content["convergence"] = [TargetReached(**r) for r in content["convergence"]]
-            content["curve"] = [Evaluation(**e) for e in content["curve"]]
-            return cls(**content)
+            return record(cls, content)
         except FileNotFoundError:
             raise UserError(f"no result at {path}: the run has not started, or this is not a run's folder") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{path} is not a result that this version reads: {error}") from None
+
+
+def _of_accuracy(content: dict[str, Any]) -> dict[str, Any]:
+    """A result of schema 1, which knew no metric but accuracy, no module but ours, and 0 for what is not known."""
+    known = {key: value for key, value in content.items() if not key.endswith(("_accuracy", "test_loss"))}
+    tested = {f"test/{name}": content[f"test_{name}"] for name in ("accuracy", "loss")}
+    return known | {
+        "schema": 2,
+        "model": "ImageClassifier",
+        "parameters": content["parameters"] or None,
+        "flops": content["flops"] or None,
+        "val_value": content["val_accuracy"],
+        "best_val_value": content["best_val_accuracy"],
+        "test_value": content["test_accuracy"],
+        "test_metrics": {name: value for name, value in tested.items() if value is not None},
+    }
 
 
 def _finite(value: Any) -> Any:

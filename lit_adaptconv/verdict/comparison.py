@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.observations import Observations
 from lit_adaptconv.verdict.statistics import (
     Array,
@@ -32,20 +33,23 @@ class _Tested:
     p: Array
 
 
-def compare(observations: Observations, targets: tuple[float, ...], confidence: float = 0.95) -> tuple[Comparison, ...]:
+def compare(
+    observations: Observations, targets: tuple[float, ...], metric: Metric, confidence: float = 0.95
+) -> tuple[Comparison, ...]:
     """Compare every arm with the primary arm, which is the first.
 
     Args:
         observations: The trials.
         targets: The targets.
+        metric: What the networks are judged by.
         confidence: Level of the intervals; a claim needs a corrected p of at most 1 − confidence.
 
     Returns:
-        One comparison an arm × budget × (accuracy, and measure × target), in this order.
+        One comparison an arm × budget × (the metric, and measure × target), in this order.
     """
     done = observations.status("done")
     lacking = ((observations.rows >= 0).any(0) & ~done).sum(-1)  # trials that failed, or were never run, by arm, budget
-    questions: list[tuple[Measure | None, float | None]] = [(None, None)]
+    questions: list[tuple[Measure | Metric, float | None]] = [(metric, None)]
     questions += [(measure, target) for target in targets for measure in MEASURES]
     tested = _test([_pairs(observations, measure, target) for measure, target in questions], confidence)
     found = []
@@ -58,12 +62,13 @@ def compare(observations: Observations, targets: tuple[float, ...], confidence: 
     return tuple(found)
 
 
-def _pairs(observations: Observations, measure: Measure | None, target: float | None) -> tuple[Array, Mask]:
+def _pairs(observations: Observations, measure: Measure | Metric, target: float | None) -> tuple[Array, Mask]:
     """Paired differences of every arm but the primary, and which are censored, shape `(arms - 1, budgets, pairs)`."""
-    if measure is None or target is None:
-        accuracy = np.where(observations.status("done"), observations.column("test_accuracy"), np.nan)
-        differences = accuracy[1:] - accuracy[:1]
-        differences = np.where(np.abs(differences) < 1e-9, 0.0, differences)  # equal but for rounding
+    if isinstance(measure, Metric) or target is None:
+        values = observations.final()
+        differences = values[1:] - values[:1]
+        rounding = 1e-9 * np.maximum(np.abs(values[1:]), np.abs(values[:1]))
+        differences = np.where(np.abs(differences) <= rounding, 0.0, differences)
         return differences, np.zeros(differences.shape, np.bool_)
     times, ends = observations.follow_up(target, measure)
     return log_ratios(times[1:], ends[1:], times[:1], ends[:1])
@@ -87,7 +92,7 @@ def _test(questions: list[tuple[Array, Mask]], confidence: float) -> list[list[_
 def _judge(
     observations: Observations,
     arm: int,
-    measure: Measure | None,
+    measure: Measure | Metric,
     target: float | None,
     tested: _Tested,
     lacking: Array,
@@ -99,12 +104,12 @@ def _judge(
     adjusted = dict(zip(family, holm([float(tested.p[b]) for b in family]), strict=True))
     for b in budgets:
         d = tested.differences[b][np.isfinite(tested.differences[b])]
-        scores = d if measure is None else -d  # above zero: the arm beats the primary arm
+        scores = measure.sign * d if isinstance(measure, Metric) else -d  # above zero: the arm beats the primary arm
         result = Comparison(
             arm=observations.arms[arm],
             primary=observations.arms[0],
             budget=observations.budgets[b],
-            measure=measure or "accuracy",
+            measure=measure,
             target=target,
             n_pairs=len(d),
             n_cut=int(tested.n_cut[b]),
@@ -151,9 +156,8 @@ def _claim(
         )
     if c.p_holm > alpha:
         return "no claim", f"p = {c.p_holm:.2g} is above {alpha:.2g}"
-    null = 0.0 if c.measure == "accuracy" else 1.0
-    if c.interval is None or c.interval.low <= null <= c.interval.high:
-        return "no claim", f"p is small enough, but the interval includes {null:g}"
+    if c.interval is None or c.interval.low <= c.null <= c.interval.high:
+        return "no claim", f"p is small enough, but the interval includes {c.null:g}"
     better = bool(scores.mean() > 0)
     winner, unfinished = (c.arm, lacking) if better else (c.primary, primary_lacking)
     if unfinished:
@@ -161,5 +165,5 @@ def _claim(
     return ("better" if better else "worse"), ""
 
 
-def _scale(measure: Measure | None, mean: float) -> float:
-    return mean if measure is None else float(np.exp(mean))
+def _scale(measure: Measure | Metric, mean: float) -> float:
+    return mean if isinstance(measure, Metric) else float(np.exp(mean))

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.verdict.statistics import Array, Mask
-from lit_adaptconv.verdict.summaries import Arm, Measure
+from lit_adaptconv.verdict.summaries import Cell, Measure, to_target
 
 ENDS: dict[Measure, str] = {
     "steps": "steps",
@@ -49,9 +49,13 @@ class Observations:
         equal = pc.fill_null(pc.equal(pc.cast(self.table["status"], pa.string()), status), False)
         return np.asarray(np.append(equal.to_numpy(zero_copy_only=False), False)[self.rows], dtype=np.bool_)
 
+    def final(self) -> Array:
+        """The test metric of the finished trials, NaN for the others, shape `(arms, budgets, pairs)`."""
+        return np.where(self.status("done"), self.column("test_metric"), np.nan)
+
     def reached(self, target: float) -> Mask:
         """Which trials reached a target; one that diverged has no network to show for it and did not."""
-        return np.isfinite(self.column(f"steps_to_{target:g}")) & ~self.status("diverged")
+        return np.isfinite(self.column(to_target("steps", target))) & ~self.status("diverged")
 
     def follow_up(self, target: float, measure: Measure) -> tuple[Array, Array]:
         """When each trial reached a target, and how long it was followed.
@@ -65,7 +69,7 @@ class Observations:
             that diverged; both NaN where there is no trial or it did not record them, shape `(arms, budgets, pairs)`.
         """
         reached = self.reached(target)
-        time, end = self.column(f"{measure}_to_{target:g}"), self.column(ENDS[measure])
+        time, end = self.column(to_target(measure, target)), self.column(ENDS[measure])
         end = np.where(self.status("diverged"), np.inf, end)
         end = np.where(reached, np.fmax(time, end), end)
         time = np.where(reached, time, np.inf)
@@ -87,13 +91,13 @@ class Observations:
         longest = np.where(np.isfinite(end), end, 0.0).max(-1, keepdims=True)
         return np.where(np.isinf(time), np.minimum(end, np.where(longest > 0, longest, np.nan)), time)
 
-    def cells(self) -> list[list[Arm | None]]:
+    def cells(self) -> list[list[Cell | None]]:
         """Each arm at each budget; None where it has no trials there."""
         exists, done = self.rows >= 0, self.status("done")
         parameters, flops = self.column("parameters"), self.column("flops")
         return [
             [
-                Arm(arm, budget, _largest(parameters[a, b]), _largest(flops[a, b]), int(n), int(n - done[a, b].sum()))
+                Cell(arm, budget, _largest(parameters[a, b]), _largest(flops[a, b]), int(n), int(n - done[a, b].sum()))
                 if (n := exists[a, b].sum())
                 else None
                 for b, budget in enumerate(self.budgets)
@@ -105,12 +109,17 @@ class Observations:
 def observe(results: pa.Table, targets: Sequence[float], primary_arm: str) -> Observations:
     """Arrange a results table by arm, budget and pair.
 
+    Args:
+        results: A row a trial.
+        targets: The targets whose columns are needed.
+        primary_arm: The arm that comes first.
+
     Raises:
         UserError: A column is missing, the table holds several sweeps, the primary arm has no trial, or two trials of
             an arm belong to the same pair at the same budget.
     """
-    wanted = ["arm", "budget", "pair", "status", "parameters", "flops", "test_accuracy", *ENDS.values()]
-    wanted += [f"{measure}_to_{target:g}" for target in targets for measure in ENDS]
+    wanted = ["arm", "budget", "pair", "status", "parameters", "flops", "test_metric", *ENDS.values()]
+    wanted += [to_target(measure, target) for target in targets for measure in ENDS]
     if missing := [name for name in wanted if name not in results.column_names]:
         raise UserError(f"the results have no column {', '.join(missing)}: were these targets in the plan?")
     if "sweep" in results.column_names and len(sweeps := set(results["sweep"].to_pylist())) > 1:

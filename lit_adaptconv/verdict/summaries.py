@@ -5,9 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from lit_adaptconv.verdict.metric import Metric
+from lit_adaptconv.verdict.numbers import NONE, count, p_value, ratio
+
 Measure = Literal["steps", "epochs", "flops", "seconds"]
 MEASURES: tuple[Measure, ...] = ("steps", "epochs", "flops", "seconds")
+"""What the time to a target is counted in."""
 Claim = Literal["better", "worse", "no claim"]
+
+
+def to_target(measure: Measure, target: float) -> str:
+    """Column of the results that holds what it took to reach a target, such as `steps_to_0.95`."""
+    return f"{measure}_to_{target:g}"
 
 
 class Interval(NamedTuple):
@@ -18,8 +27,8 @@ class Interval(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Arm:
-    """An arm at a budget.
+class Cell:
+    """An arm at a budget, with its trials.
 
     Attributes:
         arm: Name of the arm.
@@ -37,9 +46,14 @@ class Arm:
     n: int
     n_unfinished: int
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The same for a table."""
+        return (self.arm, *map(count, (self.budget, self.parameters, self.flops)), str(self.n), str(self.n_unfinished))
+
 
 @dataclass(frozen=True)
-class ArmSummary:
+class SpeedSummary:
     """How fast an arm reached a target.
 
     Attributes:
@@ -51,7 +65,7 @@ class ArmSummary:
         interval: Interval of the median; its upper end is None where too few reached the target to know one.
     """
 
-    at: Arm
+    at: Cell
     target: float
     measure: Measure
     n_reached: int
@@ -65,18 +79,18 @@ class ArmSummary:
 
 
 @dataclass(frozen=True)
-class AccuracySummary:
-    """How accurate an arm's finished models are.
+class MetricSummary:
+    """How good an arm's finished models are.
 
     Attributes:
         at: The arm and the budget.
-        n: Trials with a test accuracy.
-        mean: Mean test accuracy, or None without any.
+        n: Trials with a value of the test metric.
+        mean: Its mean, or None without any.
         sd: Standard deviation (n − 1), or None with fewer than two.
         interval: Interval of the mean, or None with fewer than five or where all are equal.
     """
 
-    at: Arm
+    at: Cell
     n: int
     mean: float | None
     sd: float | None
@@ -91,12 +105,12 @@ class Comparison:
         arm: Name of the arm.
         primary: Name of the arm that it is compared with.
         budget: The budget, or None.
-        measure: A measure of speed, or "accuracy" for the test accuracy.
-        target: The target, or None for the accuracy.
+        measure: A measure of speed, or the metric, for its values in the test.
+        target: The target, or None for the metric.
         n_pairs: Pairs in which both trials can be compared.
         n_cut: Of these, pairs of which a time is cut off where the shorter of its trials ended.
         estimate: Geometric mean of arm's time / primary's time (below 1: the arm needs less), or mean difference of
-            the accuracies arm − primary (above 0: the arm is more accurate); None without pairs.
+            the metric, arm − primary; None without pairs.
         interval: Interval of the estimate, or None where there is none.
         p: Two-sided p of the sign-flip test, or None without pairs.
         p_holm: The same after Holm's correction over the budgets, or None without pairs.
@@ -109,7 +123,7 @@ class Comparison:
     arm: str
     primary: str
     budget: int | None
-    measure: Measure | Literal["accuracy"]
+    measure: Measure | Metric
     target: float | None
     n_pairs: int
     n_cut: int
@@ -121,6 +135,32 @@ class Comparison:
     ties: int
     claim: Claim
     reason: str
+
+    @property
+    def null(self) -> float:
+        """The estimate of two arms that are alike."""
+        return 0.0 if isinstance(self.measure, Metric) else 1.0
+
+    def shown(self, effect: float) -> str:
+        """A ratio, or a difference with its sign, as text."""
+        return self.measure.difference(effect) if isinstance(self.measure, Metric) else ratio(effect)
+
+    @property
+    def estimate_text(self) -> str:
+        """The estimate; "–" if it is not known."""
+        if self.estimate is None:
+            return NONE
+        return ("" if isinstance(self.measure, Metric) else "× ") + self.shown(self.estimate)
+
+    @property
+    def interval_text(self) -> str:
+        """The interval; "–" if there is none."""
+        return f"{self.shown(self.interval.low)} to {self.shown(self.interval.high)}" if self.interval else NONE
+
+    @property
+    def p_text(self) -> str:
+        """The corrected p; "–" if there is none."""
+        return NONE if self.p_holm is None else p_value(self.p_holm)
 
     @property
     def probability(self) -> float | None:
@@ -135,21 +175,21 @@ class Comparison:
 
 @dataclass(frozen=True)
 class SmallestBudget:
-    """The smallest network of an arm whose mean test accuracy is at least a target.
+    """The smallest network of an arm whose mean in the test reaches a target.
 
     Attributes:
         arm: Name of the arm.
-        target: The target, as a test accuracy.
+        target: The target.
         at: The arm at that budget, or None where no budget of the sweep is enough.
-        accuracy: Its mean test accuracy, or None.
+        mean: Its mean of the test metric, or None.
         ratio: Parameters of it / parameters of the primary arm's (below 1: the arm needs fewer), or None.
         reason: Why there is no ratio; empty where there is one, or for the primary arm itself.
     """
 
     arm: str
     target: float
-    at: Arm | None
-    accuracy: float | None
+    at: Cell | None
+    mean: float | None
     ratio: float | None
     reason: str
 

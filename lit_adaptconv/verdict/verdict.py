@@ -11,18 +11,19 @@ import pyarrow as pa
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.verdict import tables
 from lit_adaptconv.verdict.comparison import compare
+from lit_adaptconv.verdict.metric import ACCURACY, Metric
 from lit_adaptconv.verdict.observations import Observations, observe
 from lit_adaptconv.verdict.sentences import sentences
 from lit_adaptconv.verdict.smallest import smallest_budgets
 from lit_adaptconv.verdict.statistics import kaplan_meier_median, mean_interval, spread
 from lit_adaptconv.verdict.summaries import (
     MEASURES,
-    AccuracySummary,
-    Arm,
-    ArmSummary,
+    Cell,
     Comparison,
     Interval,
+    MetricSummary,
     SmallestBudget,
+    SpeedSummary,
     SummaryTable,
 )
 
@@ -32,35 +33,46 @@ class Verdict:
     """What a sweep shows.
 
     Attributes:
+        metric: What the networks are judged by.
         primary_arm: The arm that the others are compared with.
-        targets: The targets, ascending.
+        targets: The targets, the easiest first.
         main_target: The target that the sentences and the first table speak of.
         confidence: Level of the intervals.
         convergence: One an arm × budget × target × measure.
-        accuracy: One an arm × budget.
-        comparisons: One an arm other than the primary × budget × (accuracy, and target × measure).
+        finished: One an arm × budget.
+        comparisons: One an arm other than the primary × budget × (the metric, and target × measure).
         smallest_budgets: One an arm × target.
-        sentences: One an arm other than the primary × budget, then one an arm on its smallest budget.
     """
 
+    metric: Metric
     primary_arm: str
     targets: tuple[float, ...]
     main_target: float
     confidence: float
-    convergence: tuple[ArmSummary, ...]
-    accuracy: tuple[AccuracySummary, ...]
+    convergence: tuple[SpeedSummary, ...]
+    finished: tuple[MetricSummary, ...]
     comparisons: tuple[Comparison, ...]
     smallest_budgets: tuple[SmallestBudget, ...]
-    sentences: tuple[str, ...]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """One an arm other than the primary × budget, then one an arm on its smallest budget."""
+        return self.sentences_on(self.main_target)
+
+    def sentences_on(self, target: float) -> tuple[str, ...]:
+        """The same, on any of the targets."""
+        return sentences(
+            self.comparisons, self.smallest_budgets, self.primary_arm, target, self.confidence, self.metric
+        )
 
     def tables(self) -> list[SummaryTable]:
         """All of it as text; the first is the verdict in short, the one for a screen."""
         return [
-            tables.verdict_table(self.comparisons, self.main_target, self.confidence),
-            tables.accuracy_table(self.accuracy, self.confidence),
-            tables.convergence_table(self.convergence, self.confidence),
-            tables.comparison_table(self.comparisons, self.confidence),
-            tables.smallest_budget_table(self.smallest_budgets),
+            tables.verdict_table(self.comparisons, self.main_target, self.confidence, self.metric),
+            tables.metric_table(self.finished, self.confidence, self.metric),
+            tables.convergence_table(self.convergence, self.confidence, self.metric),
+            tables.comparison_table(self.comparisons, self.confidence, self.metric),
+            tables.smallest_budget_table(self.smallest_budgets, self.metric),
         ]
 
 
@@ -68,6 +80,7 @@ def summarise(
     results: pa.Table,
     targets: Sequence[float],
     primary_arm: str,
+    metric: Metric = ACCURACY,
     confidence: float = 0.95,
     main_target: float | None = None,
 ) -> Verdict:
@@ -75,47 +88,46 @@ def summarise(
 
     Args:
         results: A row a trial, with the columns of `results.parquet`.
-        targets: Validation accuracies whose times to reach were recorded.
+        targets: Values of the metric in validation whose times to reach were recorded.
         primary_arm: The arm to compare the others with.
+        metric: What the networks are judged by.
         confidence: Level of the intervals, between 0.5 and 1; a claim needs p ≤ 1 − confidence.
-        main_target: The target that the sentences speak of. By default the highest that at least half of all trials
-            reached, arms and budgets together, so that the choice favours no arm; the lowest where there is none.
+        main_target: The target that the sentences speak of. By default the hardest that at least half of all trials
+            reached, arms and budgets together, so that the choice favours no arm; the easiest where there is none.
 
     Raises:
         UserError: A column or the primary arm is missing, a row is there twice, the table holds several sweeps, there
             is no target, `main_target` is none of them, or `confidence` is out of range.
     """
-    ordered = tuple(sorted({float(t) for t in targets}))
+    ordered = tuple(sorted({float(t) for t in targets}, key=lambda target: metric.sign * target))
     if not ordered:
-        raise UserError("no targets: give at least one accuracy, such as 0.98")
+        raise UserError(f"no targets: give at least one {metric.name}{', such as 0.98' if metric.percent else ''}")
     if not 0.5 <= confidence < 1:
         raise UserError(f"confidence must be at least 0.5 and below 1, such as 0.95; got {confidence:g}")
     if main_target is not None and main_target not in ordered:
         raise UserError(f"main_target {main_target:g} is none of the targets {', '.join(f'{t:g}' for t in ordered)}")
     observations = observe(results, ordered, primary_arm)
     cells = observations.cells()
-    accuracy = _accuracy(observations, cells, confidence)
-    comparisons = compare(observations, ordered, confidence)
-    smallest = smallest_budgets(accuracy, ordered, primary_arm)
+    finished = _finished(observations, cells, confidence)
     main = _common_target(observations, ordered) if main_target is None else float(main_target)
     return Verdict(
+        metric=metric,
         primary_arm=primary_arm,
         targets=ordered,
         main_target=main,
         confidence=confidence,
         convergence=_convergence(observations, cells, ordered, confidence),
-        accuracy=accuracy,
-        comparisons=comparisons,
-        smallest_budgets=smallest,
-        sentences=sentences(comparisons, smallest, primary_arm, main, confidence),
+        finished=finished,
+        comparisons=compare(observations, ordered, metric, confidence),
+        smallest_budgets=smallest_budgets(finished, ordered, primary_arm, metric),
     )
 
 
-def verdict_of(results: pa.Table, targets: Sequence[float], primary_arm: str) -> Verdict | None:
+def verdict_of(
+    results: pa.Table, targets: Sequence[float], primary_arm: str, metric: Metric = ACCURACY
+) -> Verdict | None:
     """What the trials so far show; None while the arm to compare with has no trial."""
-    if primary_arm not in results["arm"].to_pylist():
-        return None
-    return summarise(results, targets, primary_arm)
+    return summarise(results, targets, primary_arm, metric) if primary_arm in results["arm"].to_pylist() else None
 
 
 def _common_target(observations: Observations, targets: tuple[float, ...]) -> float:
@@ -124,18 +136,16 @@ def _common_target(observations: Observations, targets: tuple[float, ...]) -> fl
     return common[-1] if common else targets[0]
 
 
-def _accuracy(
-    observations: Observations, cells: list[list[Arm | None]], confidence: float
-) -> tuple[AccuracySummary, ...]:
-    arms, budgets, pairs = observations.rows.shape
-    done = observations.status("done")
-    values = np.where(done, observations.column("test_accuracy"), np.nan).reshape(arms * budgets, pairs)
+def _finished(
+    observations: Observations, cells: list[list[Cell | None]], confidence: float
+) -> tuple[MetricSummary, ...]:
+    values = observations.final().reshape(-1, observations.rows.shape[-1])
     n = np.isfinite(values).sum(1)
     mean = np.where(np.isfinite(values), values, 0.0).sum(1) / np.maximum(n, 1)
     low, high = mean_interval(values, confidence)
     sd = spread(values)
     return tuple(
-        AccuracySummary(
+        MetricSummary(
             at,
             int(n[i]),
             float(mean[i]) if n[i] else None,
@@ -148,9 +158,9 @@ def _accuracy(
 
 
 def _convergence(
-    observations: Observations, cells: list[list[Arm | None]], targets: tuple[float, ...], confidence: float
-) -> tuple[ArmSummary, ...]:
-    found: dict[tuple[int, int], list[ArmSummary]] = {
+    observations: Observations, cells: list[list[Cell | None]], targets: tuple[float, ...], confidence: float
+) -> tuple[SpeedSummary, ...]:
+    found: dict[tuple[int, int], list[SpeedSummary]] = {
         (a, b): [] for a, row in enumerate(cells) for b, at in enumerate(row) if at is not None
     }
     for target in targets:
@@ -165,7 +175,7 @@ def _convergence(
                 assert at is not None
                 interval = (_finite(low[a, b]), _finite(high[a, b]))
                 n_reached = int(reached[a, b].sum())
-                summaries.append(ArmSummary(at, target, measure, n_reached, _finite(median[a, b]), interval))
+                summaries.append(SpeedSummary(at, target, measure, n_reached, _finite(median[a, b]), interval))
     return tuple(summary for summaries in found.values() for summary in summaries)
 
 

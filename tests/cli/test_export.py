@@ -50,7 +50,7 @@ def test_onnxruntime_alone_reaches_the_accuracy_that_the_file_tells(
     accuracy = (logits.argmax(1) == labels).mean()
     assert accuracy == pytest.approx(json.loads(told["test_accuracy"]))
     result = json.loads((checkpoint.parent.parent / "result.json").read_text())
-    assert accuracy == pytest.approx(result["test_accuracy"])
+    assert accuracy == pytest.approx(result["test_value"])
     assert json.loads(told["parameters"]) == result["parameters"]
     (alone,) = session.run(None, {"images": images[:1]})
     np.testing.assert_allclose(alone, logits[:1], atol=1e-5)

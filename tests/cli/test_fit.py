@@ -45,8 +45,8 @@ def test_a_run_leaves_its_configuration_metrics_checkpoints_and_result(fit: Comm
     assert [e.flops for e in result.curve] == [3 * result.flops * s for s in (640, 1221, 1861, 2442)]
     logged = [float(row["val/accuracy"]) for row in rows(run) if row["val/accuracy"]]
     assert logged == pytest.approx([e.value for e in result.curve], abs=1e-6)
-    assert result.best_val_accuracy == max(e.value for e in result.curve)
-    assert result.test_accuracy is not None
+    assert result.best_val_value == max(e.value for e in result.curve)
+    assert result.test_value is not None
 
 
 def test_the_saved_configuration_alone_repeats_the_run(fit: Command) -> None:
@@ -70,9 +70,9 @@ def test_test_and_validate_find_the_configuration_by_the_checkpoint(
     result = RunResult.read(Path("runs/a/1/result.json"))
     capsys.readouterr()
     assert main(["test", "--ckpt_path", "runs/a/1/checkpoints/last.ckpt", *FAST[2:]]) == 0
-    assert f"{100 * (result.test_accuracy or 0):.2f} %" in capsys.readouterr().out
+    assert f"{100 * (result.test_value or 0):.2f} %" in capsys.readouterr().out
     assert main(["validate", "--ckpt_path", "last", *FAST[2:]]) == 0
-    assert f"{100 * (result.val_accuracy or 0):.2f} %" in capsys.readouterr().out
+    assert f"{100 * (result.val_value or 0):.2f} %" in capsys.readouterr().out
 
 
 def test_a_checkpoint_of_the_command_is_loaded_in_python(fit: Command) -> None:
@@ -122,7 +122,7 @@ def test_last_is_the_finished_network_and_best_the_best_one(fit: Command, capsys
     best = max(result.curve, key=lambda evaluation: evaluation.value)
     assert steps == {"best": best.step, "last": result.steps}
     assert steps["best"] < steps["last"]
-    for name, value in (("best", result.best_val_accuracy), ("last", result.val_accuracy)):
+    for name, value in (("best", result.best_val_value), ("last", result.val_value)):
         capsys.readouterr()
         assert main(["validate", "--ckpt_path", name, *FAST[2:]]) == 0
         assert f"{100 * (value or 0):.2f} %" in capsys.readouterr().out

@@ -24,4 +24,4 @@ def test_predictions_agree_with_the_test_accuracy(fit: Command, suffix: str) -> 
     assert list(table.columns) == ["image", "label", *(f"probability_{i}" for i in range(10))]
     np.testing.assert_allclose(table.iloc[:, 2:].sum(axis=1), 1, atol=1e-5)
     accuracy = (table["label"].astype(int).to_numpy() == labels).mean()
-    assert accuracy == pytest.approx(RunResult.read(Path("runs/a/1/result.json")).test_accuracy, abs=1e-6)
+    assert accuracy == pytest.approx(RunResult.read(Path("runs/a/1/result.json")).test_value, abs=1e-6)

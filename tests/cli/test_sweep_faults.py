@@ -104,7 +104,7 @@ def wait_until_running(process: subprocess.Popen[str], folder: Path) -> None:
             running = Progress.read(folder).running
         except ValueError:
             running = ()
-        if any(trial.accuracy is not None for trial in running):
+        if any(trial.value is not None for trial in running):
             return
         time.sleep(0.2)
     pytest.fail("no trial has begun to learn")
@@ -126,14 +126,14 @@ def test_ctrl_c_stops_cleanly_and_the_next_sweep_resumes_to_the_same_numbers(tmp
     assert "Stopping" in out
     rows = read_results(tmp_path / "stopped").to_pylist()
     assert {row["status"] for row in rows} == {"interrupted"}
-    assert any(row["val_accuracy"] is not None for row in rows)
+    assert any(row["val_metric"] is not None for row in rows)
 
     resumed = start(plan, tmp_path / "stopped")
     whole = start(plan, tmp_path / "whole")
     for process in (resumed, whole):
         out, _ = process.communicate(timeout=240)
         assert process.returncode == 0, out
-    columns = ["trial", "val_accuracy", "best_val_accuracy", "test_accuracy", "test_loss", "steps", "training_flops"]
+    columns = ["trial", "val_metric", "best_val_metric", "test_metric", "test_loss", "steps", "training_flops"]
     tables = [read_results(tmp_path / name).select(columns) for name in ("stopped", "whole")]
     assert tables[0].equals(tables[1])
 

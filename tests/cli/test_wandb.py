@@ -62,8 +62,8 @@ def test_without_a_login_everything_is_logged_offline(capsys: pytest.CaptureFixt
     read, result = summary(log), RunResult.read(RUN / "result.json")
     assert (read["state"], read["tags"], read["run_id"]) == ("finished", ["x", "y"], "a-1")
     metrics = read["summary"]
-    assert metrics["val/accuracy"] == pytest.approx(result.val_accuracy, abs=1e-6)
-    assert metrics["test/accuracy"] == pytest.approx(result.test_accuracy, abs=1e-6)
+    assert metrics["val/accuracy"] == pytest.approx(result.val_value, abs=1e-6)
+    assert metrics["test/accuracy"] == pytest.approx(result.test_value, abs=1e-6)
     assert {"train/loss", "train/accuracy", "val/loss", "test/loss"} <= metrics.keys()
     assert metrics["convergence/steps_to_0.1"] == result.convergence[0].steps
     config = read["config"]
@@ -148,4 +148,4 @@ def test_an_unreachable_server_costs_a_warning_and_nothing_else(folder: Path, mo
     result = RunResult.read(RUN / "result.json")
     assert result.status == "done"
     offline = next(log for log in logs() if "offline-run" in str(log))
-    assert summary(offline)["summary"]["test/accuracy"] == pytest.approx(result.test_accuracy, abs=1e-6)
+    assert summary(offline)["summary"]["test/accuracy"] == pytest.approx(result.test_value, abs=1e-6)

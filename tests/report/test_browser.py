@@ -16,6 +16,7 @@ from lit_adaptconv.report.content import read_content
 from lit_adaptconv.report.figures import main_figures
 from lit_adaptconv.report.images import write_images
 from lit_adaptconv.report.page import page
+from lit_adaptconv.verdict.metric import ACCURACY
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -210,11 +211,11 @@ def test_the_data_can_be_taken_away_as_csv(opened: Open, made: Path, tmp_path: P
         wait(file.exists)
         with file.open(newline="", encoding="utf-8") as text:
             rows = list(csv.DictReader(text))
-        assert list(rows[0]) == table.column_names
+        assert list(rows[0]) == ACCURACY.headings(table.column_names)
         for name in ("arm", "seed"):
             assert [row[name] for row in rows] == [str(value) for value in table[name].to_pylist()]
         assert [float(row["val_accuracy"] or "nan") for row in rows] == pytest.approx(
-            [float("nan") if v is None else v for v in table["val_accuracy"].to_pylist()], nan_ok=True
+            [float("nan") if v is None else v for v in table["val_metric"].to_pylist()], nan_ok=True
         )
 
 

@@ -10,13 +10,14 @@ from report_cases import made_up_sweep
 from lit_adaptconv.report.content import read_content
 from lit_adaptconv.report.curves import MOST_POINTS, curves_figure, median_curve
 from lit_adaptconv.sweep.schema import CURVES_SCHEMA
+from lit_adaptconv.verdict.metric import ACCURACY
 
 
 def evaluations(*trials: list[float]) -> pa.Table:
     """Curves of one arm, ten steps and half an epoch apart; trial i takes i + 1 seconds each."""
     rows = [
         {"trial": str(i), "arm": "a", "kind": "a", "budget": 1, "seed": i, "pair": i, "step": 10 * k, "epoch": k / 2,
-         "flops": 1000 * k, "seconds": float(k * (i + 1)), "val_accuracy": accuracy}
+         "flops": 1000 * k, "seconds": float(k * (i + 1)), "val_metric": accuracy}
         for i, trial in enumerate(trials)
         for k, accuracy in enumerate(trial, start=1)
     ]  # fmt: skip
@@ -24,7 +25,7 @@ def evaluations(*trials: list[float]) -> pa.Table:
 
 
 def test_a_curve_is_the_median_of_the_trials_that_were_evaluated_there() -> None:
-    curve = median_curve(evaluations([0.1, 0.5, 0.9], [0.2, 0.6], [0.3, 0.4, 0.7]))
+    curve = median_curve(evaluations([0.1, 0.5, 0.9], [0.2, 0.6], [0.3, 0.4, 0.7]), ACCURACY)
     assert curve is not None
     assert curve.median.tolist() == pytest.approx([20, 50, 80])
     assert curve.low.tolist() == pytest.approx([15, 45, 75])
@@ -36,14 +37,14 @@ def test_a_curve_is_the_median_of_the_trials_that_were_evaluated_there() -> None
 
 
 def test_an_accuracy_that_is_no_number_is_left_out() -> None:
-    curve = median_curve(evaluations([0.1, float("nan")], [0.3, 0.5]))
+    curve = median_curve(evaluations([0.1, float("nan")], [0.3, 0.5]), ACCURACY)
     assert curve is not None
     assert (curve.median.tolist(), curve.n.tolist()) == (pytest.approx([20, 50]), [2, 1])
-    assert median_curve(evaluations([float("nan")])) is None
+    assert median_curve(evaluations([float("nan")]), ACCURACY) is None
 
 
 def test_a_long_curve_is_thinned_to_its_ends_and_evenly_between() -> None:
-    curve = median_curve(evaluations(np.linspace(0, 1, 1000).tolist()))
+    curve = median_curve(evaluations(np.linspace(0, 1, 1000).tolist()), ACCURACY)
     assert curve is not None
     assert (len(curve.median), curve.evaluations) == (MOST_POINTS, 1000)
     assert (curve.spent["steps"][0], curve.spent["steps"][-1]) == (10, 10_000)

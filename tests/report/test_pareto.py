@@ -38,7 +38,7 @@ def test_means_stand_over_the_exact_size_with_their_intervals(tmp_path: Path, si
     for trace in drawing.data:
         if trace["name"] == "low_rank" and trace["mode"] == "lines+markers":
             mine = [row for row in rows if row["arm"] == "low_rank"]
-            found = {row[size]: [r["test_accuracy"] for r in mine if r[size] == row[size]] for row in mine}
+            found = {row[size]: [r["test_metric"] for r in mine if r[size] == row[size]] for row in mine}
             assert trace["x"] == sorted(found)
             assert trace["y"] == pytest.approx([100 * sum(v) / len(v) for _, v in sorted(found.items())], abs=1e-4)
             for (_, accuracies), error in zip(sorted(found.items()), trace["error_y"]["array"], strict=True):

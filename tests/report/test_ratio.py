@@ -61,7 +61,7 @@ def test_the_difference_in_accuracy_is_in_points(content: SweepContent) -> None:
     rows = content.results.to_pylist()
 
     def mean(arm: str, budget: int) -> float:
-        found = [row["test_accuracy"] for row in rows if (row["arm"], row["budget"]) == (arm, budget)]
+        found = [row["test_metric"] for row in rows if (row["arm"], row["budget"]) == (arm, budget)]
         return 100 * sum(found) / len(found)
 
     expected = [mean("low_rank", b) - mean("standard", b) for b in content.budgets if b]

@@ -53,4 +53,4 @@ def test_the_comparison_of_results_sees_a_difference(tmp_path: Path) -> None:
             made.write(store.folder.trial(trial) / "result.json")
         tables.append(store.results())
     assert sweep_kill.difference(tables[0], tables[1]) == []
-    assert set(sweep_kill.difference(tables[0], tables[2])) == {"val_accuracy", "best_val_accuracy", "test_accuracy"}
+    assert set(sweep_kill.difference(tables[0], tables[2])) == {"val_metric", "best_val_metric", "test_metric"}

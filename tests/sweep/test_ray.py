@@ -68,7 +68,7 @@ def test_ray_gives_the_table_of_the_local_engine_though_a_node_dies(cluster: Any
                 running = Progress.read(tmp_path / "ray").running
             except ValueError:
                 running = ()
-            if sum(trial.accuracy is not None for trial in running) == 2:
+            if sum(trial.value is not None for trial in running) == 2:
                 cluster.remove_node(nodes[0], allow_graceful=False)
                 killed.append(time.monotonic())
                 return

@@ -40,7 +40,7 @@ def test_a_row_tells_when_each_target_was_reached_and_null_where_it_was_not(stor
     assert [row[f"{m}_to_0.9"] for m in ("steps", "epochs", "flops", "seconds")] == [None] * 4
     # What a trial that did not reach a target is censored at.
     assert [row[name] for name in ("steps", "epochs", "training_flops", "training_seconds")] == [40, 2.0, 12000, 6.0]
-    assert (row["val_accuracy"], row["best_val_accuracy"], row["test_accuracy"]) == (0.7, 0.8, 0.7)
+    assert (row["val_metric"], row["best_val_metric"], row["test_metric"]) == (0.7, 0.8, 0.7)
     assert (row["arm"], row["budget"], row["pair"], row["seed"], row["widths"]) == ("standard", 300, 0, 0, "3-4")
     assert json.loads(row["versions"]) == {"lit-adaptconv": "0.1.0"}
     assert row["code_version"] == "0.1.0+c0dec0de"
@@ -52,7 +52,7 @@ def test_curves_have_a_row_for_every_evaluation(store: Store) -> None:
     put(store, store.sweep.trials[1], [0.4])
     store.write()
     curves = read_curves(store.folder.path)
-    assert curves["val_accuracy"].to_pylist() == [0.3, 0.5, 0.4]
+    assert curves["val_metric"].to_pylist() == [0.3, 0.5, 0.4]
     assert curves["step"].to_pylist() == [10, 20, 10]
     assert curves["arm"].to_pylist() == ["standard", "standard", "low_rank"]
 
@@ -62,7 +62,7 @@ def test_a_trial_that_did_not_end_well_keeps_its_row_its_reason_and_its_curve(st
     put(store, store.sweep.trials[0], [0.6], status=status, reason="because")
     store.write()
     (row,) = read_results(store.folder.path).to_pylist()
-    assert (row["status"], row["reason"], row["test_accuracy"]) == (status, "because", None)
+    assert (row["status"], row["reason"], row["test_metric"]) == (status, "because", None)
     assert row["steps_to_0.5"] == 10
 
 
@@ -122,7 +122,7 @@ def test_another_reader_finds_the_documented_types(store: Store) -> None:
     put(store, store.sweep.trials[0], [0.6])
     store.write()
     frame = pandas.read_parquet(store.folder.path / "results.parquet")
-    assert frame["test_accuracy"].dtype == "float64"
+    assert frame["test_metric"].dtype == "float64"
     assert frame["budget"].iloc[0] == 300
     types = {field.name: str(field.type) for field in read_results(store.folder.path).schema}
     assert types["steps_to_0.5"] == types["budget"] == types["training_flops"] == "int64"

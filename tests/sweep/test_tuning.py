@@ -58,7 +58,7 @@ def test_the_comparison_uses_the_best_that_was_found(tmp_path: Path) -> None:
     ran = drain(made, made.start())
     for pair in {(t.arm, t.budget) for t in ran}:
         of_pair = [t for t in ran if (t.arm, t.budget) == pair]
-        best = max((t for t in of_pair if t.tuning is not None), key=lambda t: best_at_a_tenth(t).val_accuracy or 0)
+        best = max((t for t in of_pair if t.tuning is not None), key=lambda t: best_at_a_tenth(t).val_value or 0)
         assert all(t.tuned == best.tuned for t in of_pair if t.tuning is None)
 
 

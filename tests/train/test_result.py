@@ -34,11 +34,11 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 def test_what_is_no_number_becomes_null_and_the_file_stays_json(tmp_path: Path) -> None:
     diverged = result()
-    diverged.test_loss = math.nan
+    diverged.test_value = math.nan
     diverged.curve = [Evaluation(10, 1.0, None, 0.5, math.inf)]
     diverged.write(tmp_path / "result.json")
     read = json.loads((tmp_path / "result.json").read_text(), parse_constant=lambda name: pytest.fail(name))
-    assert (read["test_loss"], read["curve"][0]["value"]) == (None, None)
+    assert (read["test_value"], read["curve"][0]["value"]) == (None, None)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"name": "a", "id": "b"}', "null"])

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.verdict.metric import ACCURACY, Metric
 from lit_adaptconv.verdict.sentences import sentences
 from lit_adaptconv.verdict.summaries import Comparison
 from lit_adaptconv.verdict.verdict import Verdict, summarise
@@ -34,7 +35,7 @@ def trial(
     measured = {"steps": 1.0, "epochs": 1 / STEPS_PER_EPOCH, "flops": flops_per_step, "seconds": 0.01}
     row: Row = {"trial": f"{arm}-{budget}-{pair}", "sweep": "test", "arm": arm, "kind": arm, "budget": budget}
     row |= {"parameters": (budget or 500) - 5, "flops": 7, "seed": pair, "pair": pair, "status": status, "reason": None}
-    row |= {"val_accuracy": accuracy, "best_val_accuracy": accuracy, "test_accuracy": accuracy}
+    row |= {"val_metric": accuracy, "best_val_metric": accuracy, "test_metric": accuracy}
     ends = {"steps": "steps", "epochs": "epochs", "flops": "training_flops", "seconds": "training_seconds"}
     row |= {ends[m]: None if total is None else total * unit for m, unit in measured.items()}
     return row | {f"{m}_to_{target:g}": None if steps is None else steps * unit for m, unit in measured.items()}
@@ -49,7 +50,9 @@ def verdict(rows: list[Row], **options: Any) -> Verdict:
     return summarise(pa.Table.from_pylist(rows), [0.98], "standard", **options)
 
 
-def found(result: Verdict, measure: str = "steps", budget: int | None = 1000, arm: str = "adaptive") -> Comparison:
+def found(
+    result: Verdict, measure: str | Metric = "steps", budget: int | None = 1000, arm: str = "adaptive"
+) -> Comparison:
     (comparison,) = [c for c in result.comparisons if (c.measure, c.budget, c.arm) == (measure, budget, arm)]
     return comparison
 
@@ -90,7 +93,7 @@ def test_a_difference_in_accuracy_has_its_own_claim() -> None:
     rng = np.random.default_rng(0)
     rows = [trial("standard", i, 100, float(rng.normal(0.96, 0.001))) for i in range(10)]
     rows += [trial("adaptive", i, 100, float(rng.normal(0.97, 0.001))) for i in range(10)]
-    c = found(verdict(rows), "accuracy")
+    c = found(verdict(rows), ACCURACY)
     assert (c.claim, c.target) == ("better", None)
     assert c.estimate is not None
     assert c.estimate == pytest.approx(0.01, abs=0.001)
@@ -149,7 +152,7 @@ def test_medians_and_shares_count_every_trial() -> None:
 def test_accuracy_is_summarised_over_the_finished_models() -> None:
     rows = [trial("standard", i, 100, a) for i, a in enumerate([0.95, 0.96, 0.97, 0.98, 0.99])]
     rows += [trial("standard", 5, None, None, status="failed"), trial("standard", 6, 10, 0.1, status="interrupted")]
-    (summary,) = verdict(rows).accuracy
+    (summary,) = verdict(rows).finished
     assert (summary.n, summary.at.n, summary.at.n_unfinished) == (5, 7, 2)
     assert summary.mean == pytest.approx(0.97)
     assert summary.sd == pytest.approx(np.std([0.95, 0.96, 0.97, 0.98, 0.99], ddof=1))
@@ -187,15 +190,15 @@ def test_the_ratio_of_the_smallest_networks_is_that_of_their_parameters() -> Non
 def test_a_ratio_of_networks_in_words(ratio: float, times: str) -> None:
     rows = [trial(arm, i, 100, 0.99) for arm in ("standard", "adaptive") for i in range(3)]
     standard, adaptive = verdict(rows).smallest_budgets
-    spoken = sentences((), (standard, replace(adaptive, ratio=ratio)), "standard", 0.98, 0.95)
+    spoken = sentences((), (standard, replace(adaptive, ratio=ratio)), "standard", 0.98, 0.95, ACCURACY)
     assert spoken[-1].endswith(f": {times}.")
 
 
 def test_there_is_no_ratio_of_networks_where_trials_are_unfinished_or_none_is_enough() -> None:
     rows = [trial("standard", i, 100, 0.97) for i in range(3)] + [trial("adaptive", i, 100, 0.99) for i in range(3)]
     assert verdict(rows).smallest_budgets[1].reason == "standard reaches it at no budget that was tried"
-    rows = [r | {"test_accuracy": 0.99} for r in rows]
-    rows[5] |= {"status": "failed", "test_accuracy": None}
+    rows = [r | {"test_metric": 0.99} for r in rows]
+    rows[5] |= {"status": "failed", "test_metric": None}
     smallest = verdict(rows).smallest_budgets[1]
     assert (smallest.ratio, smallest.reason) == (None, "1 of adaptive's trials did not finish")
 
@@ -405,9 +408,9 @@ def no_effect(rng: np.random.Generator, budgets: int, n: int) -> list[Row]:
     return rows
 
 
-def false_claims(sweeps: int) -> dict[str, float]:
+def false_claims(sweeps: int) -> dict[str | Metric, float]:
     rng = np.random.default_rng(0)
-    wrong = dict.fromkeys(("steps", "accuracy"), 0)
+    wrong: dict[str | Metric, int] = dict.fromkeys(("steps", ACCURACY), 0)
     for _ in range(sweeps):
         claimed = {c.measure for c in verdict(no_effect(rng, 3, 10)).comparisons if c.claim != "no claim"}
         for measure in wrong:

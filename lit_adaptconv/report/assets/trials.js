@@ -2,12 +2,13 @@
 // The table of trials: sorted by any column, filtered by text, status and arm, a hundred rows at a time.
 const trials = (() => {
   const AT_ONCE = 100;
-  const percent = (v) => (v === null ? "–" : (100 * v).toFixed(2) + " %");
   const whole = (v) => (v === null ? "–" : v.toLocaleString("en-US"));
   const short = (v) => (v === null ? "–" : v >= 1e6 ? v.toExponential(2) : (+v.toPrecision(4)).toLocaleString("en-US"));
 
   function columns(state, model) {
     const time = `${state.measure}_to_${state.target}`;
+    const value = (v) => (v === null ? "–" : model.percent ? (100 * v).toFixed(2) + " %" : String(+v.toPrecision(4)));
+    const values = Object.entries(model.values).map(([name, key]) => ({ name, key, show: value }));
     return [
       { name: "Arm", key: "arm", text: true, cls: "arm-name" },
       { name: "Budget", key: "budget", show: (v) => (v === null ? "usual" : whole(v)) },
@@ -15,9 +16,8 @@ const trials = (() => {
       { name: "FLOPs", key: "flops", show: whole },
       { name: "Seed", key: "seed", show: String },
       { name: "Status", key: "status", text: true, status: true },
-      { name: "Validation", key: "val_accuracy", show: percent },
-      { name: "Test", key: "test_accuracy", show: percent },
-      { name: `${model.measures[state.measure]} to ${+(100 * state.target).toPrecision(10)} %`, key: time, show: short },
+      ...values,
+      { name: `${model.measures[state.measure]} to ${model.targets[state.target]}`, key: time, show: short },
       { name: "Seconds", key: "training_seconds", show: short },
       { name: "Reason", key: "reason", text: true, cls: "reason" },
     ];
@@ -31,7 +31,11 @@ const trials = (() => {
   }
 
   function csv(table) {
-    const cell = (v) => (v === null || v === undefined ? "" : /[",\r\n]/.test(String(v)) ? `"${String(v).replace(/"/g, '""')}"` : String(v));
+    function cell(v) {
+      if (v === null || v === undefined) return "";
+      const text = typeof v === "string" && /^[=+\-@]/.test(v) ? `'${v}` : String(v);  // no formula of a spreadsheet
+      return /[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
+    }
     const names = Object.keys(table);
     const lists = names.map((name) => unpack(table[name]));
     const lines = [names.map(cell).join(",")];

@@ -1,0 +1,19 @@
+"""Text of others – names, reasons – made harmless where it is shown: it is text, whatever it says."""
+
+from __future__ import annotations
+
+import re
+
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, marks that turn the direction of writing, and what is no character."""
+
+
+def visible(text: str) -> str:
+    r"""The text with what a terminal would obey, or not show, as an escape: `\x1b[31m` for the code of red."""
+    return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def csv_text(text: str) -> str:
+    """The text as a cell of CSV in which no spreadsheet sees a formula: with an apostrophe where it begins like one."""
+    text = visible(text)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
