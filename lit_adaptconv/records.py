@@ -44,7 +44,7 @@ def _reader(hint: Any) -> Reader:
     if hint is float:
         return _number
     if hint is int:
-        return _checked(lambda value: type(value) is int, "a whole number")
+        return _checked(_whole, "a whole number")
     if hint in (str, bool):
         return _checked(lambda value: isinstance(value, hint), "text" if hint is str else "true or false")
     return lambda value: value
@@ -59,10 +59,14 @@ def _checked(right: Callable[[Any], bool], what: str) -> Reader:
     return read
 
 
+def _whole(value: Any) -> bool:
+    return type(value) is int and abs(value) < 2**63
+
+
 def _number(value: Any) -> float:
     if value is None:
         return math.nan
-    if type(value) not in (int, float):
+    if type(value) is not float and not _whole(value):
         raise ValueError(f"{value!r:.40} is not a number")
     return float(value)
 

@@ -164,7 +164,7 @@ class Store:
 
 
 _MEASURED = {name: name for name in ("step", "epoch", "flops", "seconds")}
-_MEASURED |= {"val_metric": "value", "train_metric": "train_accuracy", "val_loss": "loss"}
+_MEASURED |= {"val_metric": "value", "train_metric": "train_value", "val_loss": "loss"}
 
 
 def _curves(results: Sequence[tuple[Trial, RunResult]]) -> pa.Table:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ class Evaluation:
         flops: Training FLOPs so far (three forward passes a sample), or None where the module does not know its own.
         seconds: Training seconds so far; evaluation and checkpoints are not counted.
         value: The monitored metric.
-        train_accuracy: Training accuracy since the evaluation before, if the module logs `train/accuracy`.
+        train_value: The same metric in training, since the evaluation before, if the module logs it: `train/accuracy`.
         loss: Validation loss, if the module logs `val/loss`.
     """
 
@@ -33,7 +34,7 @@ class Evaluation:
     flops: int | None
     seconds: float
     value: float
-    train_accuracy: float | None = None
+    train_value: float | None = None
     loss: float | None = None
 
 
@@ -141,6 +142,7 @@ class ConvergenceCallback(pl.Callback):
         self._flops = flops_of(pl_module)
 
     def _record(self, trainer: pl.Trainer, value: float) -> None:
+        train = split_metric(self.monitor, "train")
         batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         evaluation = Evaluation(
             step=trainer.global_step,
@@ -148,7 +150,7 @@ class ConvergenceCallback(pl.Callback):
             flops=None if self._flops is None else TRAINING_FACTOR * self._flops * self.samples,
             seconds=self.seconds,
             value=value,
-            train_accuracy=number(trainer.callback_metrics.get("train/accuracy")),
+            train_value=None if train == self.monitor else number(trainer.callback_metrics.get(train)),
             loss=number(trainer.callback_metrics.get("val/loss")),
         )
         before = {r.target for r in self.reached if r.steps is not None}
@@ -176,11 +178,21 @@ class ConvergenceCallback(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the curve of a checkpoint."""
-        self.curve = [Evaluation(**e) for e in state_dict["curve"]]
+        self.curve = [Evaluation(**renamed(e)) for e in state_dict["curve"]]
         self.seconds = state_dict["seconds"]
         self.samples = state_dict["samples"]
 
 
+def renamed(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation as an earlier version wrote it, under the names of this one."""
+    return {"train_value" if name == "train_accuracy" else name: value for name, value in evaluation.items()}
+
+
+def split_metric(monitor: str, split: str) -> str:
+    """Name of a monitored metric in another split: `test/rmse` for `val/rmse`, `test_rmse` for `val_rmse`."""
+    return re.sub(r"^val(id|idation)?(?=[/_])", split, monitor)
+
+
 def number(metric: Tensor | float | None) -> float | None:
-    """A float32 metric to six decimals: 95 of 100 must reach a target of 0.95, and float32's nearest is below it."""
-    return None if metric is None else round(float(metric), 6)
+    """A float32 metric to seven digits: 95 of 100 must reach a target of 0.95, and float32's nearest is below it."""
+    return None if metric is None else float(f"{float(metric):.7g}")

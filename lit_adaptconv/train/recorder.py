@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import warnings
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,7 +15,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lit_adaptconv.errors import DivergedError
 from lit_adaptconv.measure.environment import device_name, git_commit, versions
-from lit_adaptconv.train.convergence import ConvergenceCallback, number
+from lit_adaptconv.train.convergence import ConvergenceCallback, number, split_metric
 from lit_adaptconv.train.metrics_csv import MetricsCSV
 from lit_adaptconv.train.result import RunResult
 
@@ -39,7 +38,7 @@ class RunRecorder(pl.Callback):
         self.metrics = metrics
         result.monitor, result.mode = convergence.monitor, convergence.mode
         if result.test_metric == RunResult.test_metric:
-            result.test_metric = re.sub(r"^val(id|idation)?(?=[/_])", "test", convergence.monitor)
+            result.test_metric = split_metric(convergence.monitor, "test")
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Step behind the convergence callback: its curve has each evaluation before that is written down."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
 from lit_adaptconv.records import record
-from lit_adaptconv.train.convergence import Evaluation, TargetReached
+from lit_adaptconv.train.convergence import Evaluation, TargetReached, renamed
 
 Status = Literal["running", "done", "diverged", "failed", "interrupted"]
 SCHEMA_VERSION = 2
@@ -75,7 +75,6 @@ class RunResult:
     seed: int | None = None
     group: str | None = None
     job_type: str | None = None
-    test_metric: str | None = None
     epochs: int = 0
     steps: int = 0
     training_seconds: float = 0.0
@@ -132,6 +131,7 @@ def _of_accuracy(content: dict[str, Any]) -> dict[str, Any]:
         "best_val_value": content["best_val_accuracy"],
         "test_value": content["test_accuracy"],
         "test_metrics": {name: value for name, value in tested.items() if value is not None},
+        "curve": [renamed(evaluation) for evaluation in content["curve"]],
     }
 
 

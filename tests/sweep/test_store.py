@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,8 +13,15 @@ from sweep_cases import maker, plan, result, sweep
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.sweep.engines import Outcome
 from lit_adaptconv.sweep.folder import SweepFolder
+from lit_adaptconv.sweep.schema import CURVES_SCHEMA, results_schema
 from lit_adaptconv.sweep.store import Store, read_curves, read_results, rebuild
 from lit_adaptconv.sweep.trial import Trial
+from lit_adaptconv.train.convergence import Evaluation
+from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.verdict.metric import ACCURACY, Metric
+
+OLD = Path(__file__).parents[2] / "docs" / "results" / "digits"
+"""A sweep that the version before wrote."""
 
 
 @pytest.fixture
@@ -128,6 +137,76 @@ def test_another_reader_finds_the_documented_types(store: Store) -> None:
     assert types["steps_to_0.5"] == types["budget"] == types["training_flops"] == "int64"
     assert types["epochs_to_0.5"] == types["seconds_to_0.5"] == "double"
     assert types["kind_options"] == "string"
+
+
+def test_a_damaged_result_costs_its_row_which_says_so_and_no_other(store: Store) -> None:
+    first, second = store.sweep.trials[:2]
+    put(store, first, [0.6])
+    put(store, second, [0.6])
+    path = store.folder.trial(first) / "result.json"
+    path.write_text(path.read_text().replace('"steps": 10', '"steps": "abc"', 1))
+    rows = store.results().to_pylist()
+    assert [row["status"] for row in rows] == ["failed", "done"]
+    assert "is not a result that this version reads: " in rows[0]["reason"]
+    assert rows[0]["steps_to_0.5"] is None
+    assert store.folder.done(store.sweep.trials) == {second.id}
+
+
+def test_an_error_is_reached_from_above_and_the_test_metric_is_the_plans(store: Store) -> None:
+    sweep = replace(store.sweep, metric=Metric("val/rmse", "min", "test/rmse"), targets=(0.5, 0.2), model="Mine")
+    store.folder.write(sweep)
+    assert store.folder.read() == sweep
+    store = Store(store.folder, store.folder.read())
+    made = result(store.sweep.trials[0], [0.9, 0.5, 0.7])
+    made.test_metrics = {"test/rmse": 0.65, "test/mae": 0.4, "test/loss": 0.42}
+    made.write(store.folder.trial(store.sweep.trials[0]) / "result.json")
+    (row,) = store.results().to_pylist()
+    assert (row["steps_to_0.5"], row["steps_to_0.2"]) == (20, None)
+    assert (row["test_metric"], row["test_loss"]) == (0.65, 0.42)
+
+
+def test_what_a_module_of_others_does_not_know_is_null(store: Store) -> None:
+    trial = store.sweep.trials[0]
+    made = RunResult("trials", trial.id, "done", model="Mine", curve=[Evaluation(5, 1.0, None, 0.5, 0.8)])
+    made.write(store.folder.trial(trial) / "result.json")
+    store.write()
+    (row,) = read_results(store.folder.path).to_pylist()
+    unknown = ("backbone", "parameters", "flops", "widths", "training_flops", "flops_to_0.5", "device", "test_metric")
+    assert [row[name] for name in unknown] == [None] * len(unknown)
+    assert row["steps_to_0.5"] == 5
+    assert read_curves(store.folder.path)["flops"].to_pylist() == [None]
+
+
+def test_a_name_or_reason_with_codes_of_a_terminal_is_seen_and_stored(store: Store) -> None:
+    put(store, store.sweep.trials[0], [], status="failed", reason="\x1b[31mred\x07 \udcff")
+    store.write()
+    (row,) = read_results(store.folder.path).to_pylist()
+    assert row["reason"] == r"\x1b[31mred\x07 \udcff"
+
+
+def test_tables_and_sweeps_of_the_version_before_are_read_under_todays_names(tmp_path: Path) -> None:
+    for name in ("sweep.json", "results.parquet", "curves.parquet"):
+        shutil.copy(OLD / name, tmp_path)
+    assert pq.read_schema(OLD / "results.parquet").metadata[b"lit_adaptconv_schema"] == b"1"
+    results, curves = read_results(tmp_path), read_curves(tmp_path)
+    assert results.schema.metadata[b"lit_adaptconv_schema"] == b"2"
+    raw = pq.read_table(OLD / "results.parquet")
+    assert results["test_metric"].equals(raw["test_accuracy"])
+    assert results["best_val_metric"].equals(raw["best_val_accuracy"])
+    assert curves.schema.names == CURVES_SCHEMA.names
+    sweep = SweepFolder(tmp_path).read()
+    assert (sweep.model, sweep.metric, sweep.network) == ("ImageClassifier", ACCURACY, "ConvNet")
+    assert results.schema.names == results_schema(sweep.targets).names
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "null", "7", '{"schema": 2}', '{"schema": 2, "name": 3}', '{"schema": [], "name": "a"}'],
+)
+def test_a_damaged_list_of_trials_is_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "sweep.json").write_text(content)
+    with pytest.raises(UserError, match=r"sweep\.json"):
+        SweepFolder(tmp_path).read()
 
 
 def test_a_file_of_another_schema_is_refused(store: Store) -> None:

@@ -156,7 +156,7 @@ def test_flops_are_three_forward_passes_a_sample() -> None:
     trained = len(data._ready(data._train).indices)
     assert [e.flops for e in callback.curve] == [3 * model.flops * trained, 2 * 3 * model.flops * trained]
     assert callback.reached[0].flops == 3 * model.flops * trained
-    assert callback.curve[0].train_accuracy is not None
+    assert callback.curve[0].train_value is not None
     assert callback.curve[0].loss is not None
 
 
