@@ -11,7 +11,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from lit_adaptconv.sweep.progress import Progress
-from lit_adaptconv.text import visible
 
 from .fitted import text
 
@@ -27,7 +26,7 @@ def live(console: Console) -> Iterator[tuple[Callable[[Progress], None], Callabl
     """
 
     def say(line: str) -> None:
-        console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
+        console.print(text(line), soft_wrap=True)
 
     if not console.is_terminal:
         yield lambda progress: None, say

@@ -29,7 +29,7 @@ def table_of(summary: SummaryTable, padding: int = 1, *, folded: bool = False) -
     title = text(summary.title, "table.title")
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, padding, 0, 0), show_edge=False)
     for name in summary.columns:
-        heading = "\n".join(textwrap.wrap(name, HEADING, break_long_words=False))
+        heading = "\n".join(textwrap.wrap(visible(name), HEADING, break_long_words=False))
         justify: Literal["left", "right"] = "left" if name in WORDS else "right"
         table.add_column(Text(heading), justify=justify, overflow="fold", no_wrap=name == "Arm" or not folded)
     for row in summary.rows:

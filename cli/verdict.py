@@ -7,7 +7,6 @@ import pyarrow.compute as pc
 from rich.console import Console
 
 from lit_adaptconv.sweep.folder import Sweep
-from lit_adaptconv.text import visible
 from lit_adaptconv.verdict.summaries import SummaryTable
 from lit_adaptconv.verdict.verdict import verdict_of
 
@@ -42,7 +41,7 @@ def print_failures(console: Console, results: pa.Table, sweep: Sweep, *, busy: b
     rows = unwell.select(["trial", "status", "reason"]).to_pylist()
     for row in rows[:MOST_FAILURES]:
         line = f"{titles[row['trial']]}: {row['status']}: {row['reason']}"
-        console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
+        console.print(text(line), soft_wrap=True)
     if len(rows) > MOST_FAILURES:
         console.print(f"and {len(rows) - MOST_FAILURES} more; results.parquet has them all")
 

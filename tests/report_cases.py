@@ -15,6 +15,7 @@ from lit_adaptconv.sweep.sizing import NetworkSize
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial, TrialMaker, pairs
 from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.verdict.metric import ACCURACY, Metric
 
 
 class Remembered(Store):
@@ -35,10 +36,12 @@ def made_up_sweep(
     name: str = "made-up",
     failures: bool = True,
     targets: tuple[float, ...] = (0.8, 0.9),
+    metric: Metric = ACCURACY,
 ) -> Store:
     """Write the folder of a sweep whose second arm learns faster than the first and whose others learn more slowly.
 
-    With failures, the last arm's first trial at the first budget has failed, and its second has diverged.
+    With failures, the last arm's first trial at the first budget has failed, and its second has diverged. A metric of
+    which less is better is one minus the accuracy that these networks have, and so are its targets.
     """
     kinds = ["standard", *["adaptive_low_rank"] * (len(arms) - 1)]
     of = sweep_cases.plan(
@@ -48,19 +51,41 @@ def made_up_sweep(
         seeds=seeds,
         targets=list(targets),
     )
+    targets = tuple(round(_value(target, metric), 9) for target in targets)
     sizes = {}
     for arm, budget in pairs(of):
         size = budget or 700
         sizes[arm, budget] = NetworkSize(size - 3 * arms.index(arm) - 1, 100 * size, (3, 4))
     trials = list(TrialMaker(of, sizes, sweep_cases.CODE).all())
-    sweep = replace(sweep_cases.sweep(of, trials), name=name)
+    sweep = replace(sweep_cases.sweep(of, trials), name=name, metric=metric, targets=targets)
     place = SweepFolder(folder)
     place.write(sweep)
     (folder / "plan.yaml").write_text(yaml.safe_dump({"name": name, "arms": list(arms)}))
     store = Remembered(place, sweep)
-    store.results_of = {trial.id: _result(trial, arms, evaluations, failures, budgets) for trial in trials}
+    made = {trial.id: _result(trial, arms, evaluations, failures, budgets) for trial in trials}
+    store.results_of = {id: _judged(result, metric) for id, result in made.items()}
     store.write()
     return store
+
+
+def _value(accuracy: float, metric: Metric) -> float:
+    return accuracy if metric.mode == "max" else 1 - accuracy
+
+
+def _judged(result: RunResult, metric: Metric) -> RunResult:
+    """The same run, judged by another metric."""
+    result.monitor, result.mode, result.test_metric = metric.monitor, metric.mode, metric.test_metric
+    result.curve = [
+        replace(e, value=_value(e.value, metric), train_value=_value(e.train_value or 0.0, metric))
+        for e in result.curve
+    ]
+    if result.curve:
+        values = [e.value for e in result.curve]
+        result.val_value, result.best_val_value = values[-1], metric.sign * max(metric.sign * v for v in values)
+    if result.test_value is not None:
+        result.test_value = _value(result.test_value, metric)
+        result.test_metrics = {metric.test_metric: result.test_value}
+    return result
 
 
 def _result(
