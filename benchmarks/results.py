@@ -23,9 +23,8 @@ from benchmarks.facts import Facts
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically, write_text
 from lit_adaptconv.report.content import read_content
-from lit_adaptconv.report.figure_files import draw
+from lit_adaptconv.report.figure_files import WIDTH, draw
 from lit_adaptconv.report.figures import main_figures
-from lit_adaptconv.report.images import WIDTH
 from lit_adaptconv.sweep.store import CURVES, RESULTS
 
 ROOT = Path(__file__).parent.parent

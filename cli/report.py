@@ -15,8 +15,8 @@ from rich.console import Console
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically, write_text
 from lit_adaptconv.report.content import SweepContent, for_csv, read_content
+from lit_adaptconv.report.figure_files import write_pictures
 from lit_adaptconv.report.figures import main_figures
-from lit_adaptconv.report.images import write_images
 from lit_adaptconv.report.page import page
 from lit_adaptconv.report.summary import summary
 from lit_adaptconv.train.parser import OneLineParser
@@ -108,7 +108,7 @@ def _pictures(output: Path, contents: Sequence[SweepContent], console: Console) 
     for prefix, content in zip(_prefixes(contents), contents, strict=True):
         folder = output / f"{prefix}figures"
         try:
-            files = write_images(folder, main_figures(content))
+            files = write_pictures(folder, {made.name: made.drawing.plotly() for made in main_figures(content)})
         except UserError as error:
             console.print(f"No PNG or SVG: {error}.", soft_wrap=True, highlight=False)
             return [[] for _ in contents]

@@ -32,7 +32,6 @@ class MedianCurve:
         median: Its median.
         high: Its third quartile.
         n: Trials that were evaluated there.
-        evaluations: Evaluations before thinning.
     """
 
     spent: dict[Measure, Array]
@@ -40,7 +39,6 @@ class MedianCurve:
     median: Array
     high: Array
     n: Array
-    evaluations: int
 
 
 def median_curve(curves: pa.Table, metric: Metric) -> MedianCurve | None:
@@ -73,7 +71,6 @@ def median_curve(curves: pa.Table, metric: Metric) -> MedianCurve | None:
         median=quartiles[:, 1],
         high=quartiles[:, 2],
         n=np.array([float(len(rows)) for rows in groups]),
-        evaluations=len(steps),
     )
 
 
@@ -105,13 +102,11 @@ def curves_figure(
     made = Drawing(title, spent_axis(measure), metric_axis(f"Validation {metric.name}", metric))
     form, unit = (".2f", " %") if metric.percent else (".4g", "")
     for arm, curve in lines.items():
-        style = content.arms[arm]
-        x = curve.spent[measure]
-        both = np.concatenate([curve.high, curve.low[::-1]])
+        style, x = content.arms[arm], curve.spent[measure]
         made.data.append(
             style.trace(
                 x=rounded(np.concatenate([x, x[::-1]]), 5),
-                y=rounded(both, 4),
+                y=rounded(np.concatenate([curve.high, curve.low[::-1]]), 4),
                 mode="lines",
                 line={"width": 0},
                 fill="toself",
@@ -128,7 +123,7 @@ def curves_figure(
                 y=rounded(curve.median, 4),
                 customdata=[rounded(each, 6) for each in np.stack([curve.low, curve.high, curve.n], 1)],
                 mode="lines",
-                line={"color": style.colour, "width": 2.2, "dash": style.dash},
+                line=style.line(),
                 hovertemplate="%{fullData.name}<br>"
                 f"<b>%{{y:{form}}}{unit}</b> (quartiles %{{customdata[0]:{form}}} to %{{customdata[1]:{form}}}{unit})"
                 "<br>at %{x}, n = %{customdata[2]}<extra></extra>",

@@ -14,7 +14,8 @@ from choreographer.errors import ChromeNotFoundError
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically, write_text
 
-SCALE = 2
+WIDTH, SCALE = 900, 2
+"""Width of a sweep's figures in pixels, and how many pixels of the picture each of them is, in either direction."""
 SECONDS = 60.0
 
 
@@ -29,8 +30,25 @@ def write_picture(figure: go.Figure, path: Path) -> str | None:
         content = draw({path.name: figure})[path.name]
     except UserError as error:
         return f"no {path.suffix[1:].upper()}: {error}"
-    write_atomically(path, lambda file: file.write(content))
+    _write(path, content)
     return None
+
+
+def write_pictures(folder: Path, figures: Mapping[str, go.Figure]) -> list[Path]:
+    """Write each figure, by its name, as `<name>.png` and `<name>.svg`, and return the files.
+
+    Raises:
+        UserError: No browser was found, or it did not draw.
+        OSError: A file can't be written.
+    """
+    drawn = draw({f"{name}.{kind}": figure for name, figure in figures.items() for kind in ("png", "svg")}, WIDTH)
+    for name, content in drawn.items():
+        _write(folder / name, content)
+    return [folder / name for name in drawn]
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_atomically(path, lambda file: file.write(content))
 
 
 def draw(figures: Mapping[str, Any], width: int | None = None) -> dict[str, bytes]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.summaries import Claim, Comparison
@@ -12,36 +11,23 @@ from lit_adaptconv.verdict.verdict import Verdict
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of a headline.
-
-    Attributes:
-        claim: What it claims.
-        text: In words.
-    """
-
-    claim: Claim
-    text: str
-
-
-@dataclass(frozen=True)
 class Headline:
-    """What is claimed of an arm against the primary arm: on steps to a target, and on test accuracy.
+    """What is claimed of an arm against the primary arm: on steps to a target, and on the metric.
 
     Attributes:
         arm: The arm.
         primary: The arm that it is compared with.
-        parts: On speed, then on accuracy.
+        parts: Claims and their words, first on speed.
     """
 
     arm: str
     primary: str
-    parts: tuple[Part, ...]
+    parts: tuple[tuple[Claim, str], ...]
 
     @property
     def text(self) -> str:
         """In words."""
-        return f"{self.arm} against {self.primary}: {', '.join(part.text for part in self.parts)}."
+        return f"{self.arm} against {self.primary}: {', '.join(text for _, text in self.parts)}."
 
 
 def headlines(verdict: Verdict, target: float) -> tuple[Headline, ...]:
@@ -64,14 +50,14 @@ def headlines(verdict: Verdict, target: float) -> tuple[Headline, ...]:
     return tuple(found)
 
 
-def _parts(found: Sequence[Comparison], words: dict[Literal["better", "worse"], str], on: str) -> list[Part]:
+def _parts(found: Sequence[Comparison], words: dict[Claim, str], on: str) -> list[tuple[Claim, str]]:
     claims = [c.claim for c in found]
     parts = [
-        Part(claim, f"{word} {_where(claims, claim)}{_estimates([c for c in found if c.claim == claim])}")
+        (claim, f"{word} {_where(claims, claim)}{_estimates([c for c in found if c.claim == claim])}")
         for claim, word in words.items()
         if claim in claims
     ]
-    return parts or [Part("no claim", f"no claim on {on}{_estimates(found)}")]
+    return parts or [("no claim", f"no claim on {on}{_estimates(found)}")]
 
 
 def _where(claims: Sequence[Claim], claim: Claim) -> str:

@@ -104,8 +104,7 @@ def _verdict(verdict: Verdict) -> str:
     for target in verdict.targets:
         lines = []
         for headline in headlines(verdict, target):
-            claims = ", ".join(f"<span class={part.claim.split()[-1]}>{html.escape(part.text)}</span>"
-                               for part in headline.parts)  # fmt: skip
+            claims = ", ".join(f"<span class={c.split()[-1]}>{html.escape(text)}</span>" for c, text in headline.parts)
             against = f"<b>{html.escape(headline.arm)}</b> against {html.escape(headline.primary)}"
             lines.append(f"<p class=headline>{against}: {claims}.</p>")
         full = verdict.sentences_on(target)

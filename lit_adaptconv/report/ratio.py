@@ -111,12 +111,7 @@ def _points(style: ArmStyle, found: list[Comparison], heights: list[float]) -> d
         y=heights,
         error_x={**errors, "color": style.colour},
         mode="markers",
-        marker={
-            "color": style.colour,
-            "size": 11,
-            "symbol": [style.symbol if c.claim != "no claim" else f"{style.symbol}-open" for c in found],
-            "line": {"width": 2, "color": style.colour},
-        },
+        marker=style.marks([c.claim != "no claim" for c in found]),
         text=[_hover(c) for c in found],
         hovertemplate="%{fullData.name}<br>%{text}<extra></extra>",
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 from lit_adaptconv.report.axes import size_axis
 from lit_adaptconv.report.content import SweepContent
 from lit_adaptconv.report.drawing import GRID, Drawing
 from lit_adaptconv.report.style import plain
+from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import ratio
+from lit_adaptconv.verdict.summaries import SmallestBudget
 
 NOT_REACHED = "not reached"
 
@@ -49,27 +49,22 @@ def smallest_figure(content: SweepContent) -> Drawing | None:
     for k, style in enumerate(styles):
         mine = [s for s in verdict.smallest_budgets if s.arm == style.name]
         shift = 0.6 * (0.5 - (k + 0.5) / len(styles))
-        found = [float(s.at.parameters) if s.at and s.at.parameters else math.nan for s in mine]
-        reached = [not math.isnan(f) for f in found]
-        text = []
-        for s, there in zip(mine, reached, strict=True):
-            times = "" if s.ratio is None else f"<br>× {ratio(s.ratio)} the primary arm's"
-            size = f"<b>{s.at.parameters:,} parameters</b>" if there and s.at else "<b>at no budget that was tried</b>"
-            mean = "" if s.mean is None else f"<br>mean test {plain(metric.name)} {metric.shown(s.mean)}"
-            text.append(f"{size}{mean}{times}")
         made.data.append(
             style.trace(
-                x=[f if there else column for f, there in zip(found, reached, strict=True)],
+                x=[s.at.parameters if s.at else column for s in mine],
                 y=[targets.index(s.target) + shift for s in mine],
                 mode="markers",
-                marker={
-                    "color": style.colour,
-                    "size": 11,
-                    "symbol": [style.symbol if there else f"{style.symbol}-open" for there in reached],
-                    "line": {"width": 2, "color": style.colour},
-                },
-                text=text,
+                marker=style.marks([s.at is not None for s in mine]),
+                text=[_hover(s, metric) for s in mine],
                 hovertemplate="%{fullData.name}<br>%{text}<extra></extra>",
             )
         )
     return made
+
+
+def _hover(s: SmallestBudget, metric: Metric) -> str:
+    if s.at is None:
+        return "<b>at no budget that was tried</b>"
+    times = "" if s.ratio is None else f"<br>× {ratio(s.ratio)} the primary arm's"
+    mean = f"<br>mean test {plain(metric.name)} {metric.shown(s.mean)}"
+    return f"<b>{s.at.parameters:,} parameters</b>{mean}{times}"

@@ -52,10 +52,15 @@ class ArmStyle:
         """Symbol of its markers."""
         return SYMBOLS[self.number % len(SYMBOLS)]
 
-    @property
-    def dash(self) -> str:
-        """Dash of its lines; another where the colours start again."""
-        return DASHES[self.number // len(COLOURS) % len(DASHES)]
+    def line(self, width: float = 2.2) -> dict[str, Any]:
+        """Its line; another dash where the colours start again."""
+        dash = DASHES[self.number // len(COLOURS) % len(DASHES)]
+        return {"color": self.colour, "width": width, "dash": dash}
+
+    def marks(self, filled: Sequence[bool]) -> dict[str, Any]:
+        """Its markers, filled or hollow."""
+        symbols = [self.symbol if full else f"{self.symbol}-open" for full in filled]
+        return {"color": self.colour, "size": 11, "symbol": symbols, "line": {"width": 2, "color": self.colour}}
 
     def trace(self, **settings: Any) -> dict[str, Any]:
         """A trace of this arm, which the page hides with the arm."""

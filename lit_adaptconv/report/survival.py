@@ -26,13 +26,11 @@ class ReachCurve:
     Attributes:
         times: Where the share changes or trials are censored, ascending, from 0.
         share: Share from that time on.
-        reached: Trials that reached the target at that time.
         censored: Trials whose training ended at that time without it.
     """
 
     times: Array
     share: Array
-    reached: Array
     censored: Array
 
 
@@ -56,10 +54,9 @@ def reach_curve(times: Array, reached: Mask) -> ReachCurve | None:
         sample = stats.CensoredData(uncensored=times[reached], right=times[~reached])
         survival = stats.ecdf(sample).sf
         at, still = survival.quantiles, survival.probabilities
-    count = [np.array([float((times[mask] == t).sum()) for t in at]) for mask in (reached, ~reached)]
+    censored = np.array([float((times[~reached] == t).sum()) for t in at])
     first = np.zeros(1)
-    events, censorings = (np.concatenate([first, c]) for c in count)
-    return ReachCurve(np.concatenate([first, at]), np.concatenate([first, 1 - still]), events, censorings)
+    return ReachCurve(*(np.concatenate([first, values]) for values in (at, 1 - still, censored)))
 
 
 def survival_figure(
@@ -103,7 +100,7 @@ def survival_figure(
                 y=rounded(100 * np.append(curve.share[shown], curve.share[-1:][: len(held)]), 4),
                 customdata=[[int(reached[a].sum()), n]] * (len(shown) + len(held)),
                 mode="lines",
-                line={"color": style.colour, "width": 2.2, "dash": style.dash, "shape": "hv"},
+                line={**style.line(), "shape": "hv"},
                 hovertemplate="%{fullData.name}<br><b>%{y:.0f} %</b> by %{x}<br>"
                 "%{customdata[0]} of %{customdata[1]} trials reached it"
                 "<extra></extra>",

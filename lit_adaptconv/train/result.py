@@ -38,7 +38,6 @@ class RunResult:
         seed: Seed of the run.
         group: Group of runs that it belongs to.
         job_type: Its role in the group.
-        test_metric: The logged metric that tables show of the test.
         epochs: Epochs trained.
         steps: Optimizer steps.
         training_seconds: Seconds spent in training; evaluation and checkpoints are not counted.

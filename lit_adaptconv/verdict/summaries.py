@@ -72,11 +72,6 @@ class SpeedSummary:
     median: float | None
     interval: tuple[float | None, float | None]
 
-    @property
-    def share_reached(self) -> float:
-        """Share of all trials that reached the target; an unfinished one that did not counts as one that did not."""
-        return self.n_reached / self.at.n
-
 
 @dataclass(frozen=True)
 class MetricSummary:

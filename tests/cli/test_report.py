@@ -18,7 +18,7 @@ def no_browser(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*args: object) -> None:
         raise UserError("no Chrome or Chromium was found; install one and run it again")
 
-    monkeypatch.setattr("adaptconv_cli.report.write_images", none)
+    monkeypatch.setattr("adaptconv_cli.report.write_pictures", none)
 
 
 def test_it_writes_a_page_a_summary_and_tables_into_the_sweeps_folder(

@@ -13,8 +13,8 @@ import pytest
 from report_cases import made_up_sweep
 
 from lit_adaptconv.report.content import read_content
+from lit_adaptconv.report.figure_files import write_pictures
 from lit_adaptconv.report.figures import main_figures
-from lit_adaptconv.report.images import write_images
 from lit_adaptconv.report.page import page
 from lit_adaptconv.verdict.metric import ACCURACY
 
@@ -236,7 +236,7 @@ def test_pictures_are_drawn_by_the_browser(made: Path, tmp_path: Path) -> None:
     from PIL import Image
 
     figures = main_figures(read_content(made))[:2]
-    files = write_images(tmp_path, figures)
+    files = write_pictures(tmp_path, {figure.name: figure.drawing.plotly() for figure in figures})
     assert sorted(path.suffix for path in files) == [".png", ".png", ".svg", ".svg"]
     for path in files:
         if path.suffix == ".png":

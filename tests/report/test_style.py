@@ -27,7 +27,7 @@ def test_every_colour_stands_out_from_a_light_and_from_a_dark_page(ground: str) 
 
 def test_arms_with_the_same_colour_differ_in_their_dash() -> None:
     styles = arm_styles([f"arm {i}" for i in range(3 * len(COLOURS))]).values()
-    assert len({(s.colour, s.dash) for s in styles}) == len(styles)
+    assert len({(s.colour, s.line()["dash"]) for s in styles}) == len(styles)
     assert len(SYMBOLS) == len(COLOURS)
 
 

@@ -144,7 +144,7 @@ def test_medians_and_shares_count_every_trial() -> None:
     rows[9] |= {"status": "failed", "steps": 50}
     by_arm = {s.at.arm: s for s in verdict(rows).convergence if s.measure == "steps"}
     standard, adaptive = by_arm["standard"], by_arm["adaptive"]
-    assert (standard.n_reached, standard.at.n, standard.at.n_unfinished, standard.share_reached) == (2, 5, 1, 0.4)
+    assert (standard.n_reached, standard.at.n, standard.at.n_unfinished) == (2, 5, 1)
     assert standard.median is None
     assert (adaptive.n_reached, adaptive.at.n_unfinished, adaptive.median) == (3, 1, 100)
 
