@@ -7,7 +7,7 @@ from rich.console import Console
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.runs import newest_run
-from lit_adaptconv.verdict.metric import ACCURACY
+from lit_adaptconv.verdict.metric import ACCURACY, Metric
 
 from .tables import result_table
 
@@ -26,7 +26,7 @@ def compare(*runs: Path, min_test_accuracy: float = 0.0) -> int:
     results = [RunResult.read(folder / "result.json") for folder in folders]
     Console().print(result_table(results))
     for result in results if min_test_accuracy else ():
-        if result.test_metric != ACCURACY.test_metric:
+        if Metric(result.test_metric, result.mode, result.test_metric).name != ACCURACY.name:
             raise UserError(f"{result.name} was tested by {result.test_metric}: leave out --min_test_accuracy")
         if not (result.test_value or 0.0) >= min_test_accuracy:
             raise UserError(

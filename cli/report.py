@@ -21,6 +21,8 @@ from lit_adaptconv.report.page import page
 from lit_adaptconv.report.summary import summary
 from lit_adaptconv.train.parser import OneLineParser
 
+from .fitted import text
+
 PAGE = "index.html"
 
 
@@ -63,7 +65,7 @@ def report(args: list[str]) -> int:
         ) from None
     path = options.output / PAGE
     size = path.stat().st_size / 1e6
-    console.print(f"Report: {os.path.relpath(path)} ({size:.1f} MB)", soft_wrap=True, highlight=False)
+    console.print(text(f"Report: {os.path.relpath(path)} ({size:.1f} MB)"), soft_wrap=True)
     if options.open and not webbrowser.open(path.absolute().as_uri()):
         console.print("No browser could be opened: open the page by hand.")
     return 0
@@ -110,7 +112,7 @@ def _pictures(output: Path, contents: Sequence[SweepContent], console: Console) 
         try:
             files = write_pictures(folder, {made.name: made.drawing.plotly() for made in main_figures(content)})
         except UserError as error:
-            console.print(f"No PNG or SVG: {error}.", soft_wrap=True, highlight=False)
+            console.print(text(f"No PNG or SVG: {error}."), soft_wrap=True)
             return [[] for _ in contents]
         listed.append([f"{folder.name}/{file.name}" for file in files if file.suffix == ".png"])
     return listed

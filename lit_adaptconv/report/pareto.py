@@ -12,7 +12,7 @@ from lit_adaptconv.report.content import SweepContent, budget_name
 from lit_adaptconv.report.drawing import INK, Drawing
 from lit_adaptconv.report.style import label_ends, plain, rounded
 from lit_adaptconv.verdict.metric import Metric
-from lit_adaptconv.verdict.numbers import percent
+from lit_adaptconv.verdict.numbers import percentage
 from lit_adaptconv.verdict.summaries import MetricSummary
 
 Size = Literal["parameters", "flops"]
@@ -120,7 +120,7 @@ def _errors(line: Sequence[MetricSummary], scale: float) -> dict[str, object]:
 
 def _hover(a: MetricSummary, confidence: float, metric: Metric) -> str:
     spread = "" if a.sd is None else f" ± {metric.gap(a.sd)} (SD)"
-    interval = f"<br>{percent(confidence)} interval {metric.interval(*a.interval)}" if a.interval else ""
+    interval = f"<br>{percentage(confidence)} interval {metric.interval(*a.interval)}" if a.interval else ""
     unfinished = f", {a.at.n_unfinished} more unfinished" if a.at.n_unfinished else ""
     sizes = [f"{size:,} {name}" for size, name in ((a.at.parameters, "parameters"), (a.at.flops, "FLOPs")) if size]
     budget = f" (budget {a.at.budget:,})" if a.at.budget is not None else f" ({budget_name(None)})"

@@ -11,7 +11,7 @@ from typing import Literal
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.text import visible
-from lit_adaptconv.verdict.numbers import NONE, percent
+from lit_adaptconv.verdict.numbers import NONE, percentage
 
 SHARES = {"acc", "accuracy", "auc", "auroc", "dice", "f1", "iou", "jaccard", "map", "miou", "precision", "recall"}
 """Words in the names of metrics that are shares, which people read in percent."""
@@ -72,17 +72,21 @@ class Metric:
     @property
     def better(self) -> str:
         """What a network with a better value is."""
-        return "more accurate" if self.name == "accuracy" else f"better in {self.name}"
+        return "more accurate" if self._accuracy else f"better in {self.name}"
 
     @property
     def worse(self) -> str:
         """What a network with a worse value is."""
-        return "less accurate" if self.name == "accuracy" else f"worse in {self.name}"
+        return "less accurate" if self._accuracy else f"worse in {self.name}"
 
     @property
     def enough(self) -> str:
         """What a network is whose value reaches a target."""
-        return "accurate enough" if self.name == "accuracy" else "good enough"
+        return "accurate enough" if self._accuracy else "good enough"
+
+    @property
+    def _accuracy(self) -> bool:
+        return self.name == "accuracy" and self.mode == "max"
 
     @property
     def unit(self) -> str:
@@ -91,13 +95,14 @@ class Metric:
 
     def bare(self, value: float | None) -> str:
         """A value without its unit: 97.12, or 0.1235."""
-        if value is None:
+        if value is None or not math.isfinite(value):
             return NONE
         return f"{100 * value:.2f}" if self.percent else _digits(value, 4)
 
     def shown(self, value: float | None) -> str:
         """A value: 97.12 %, or 0.1235."""
-        return f"{self.bare(value)} %" if self.percent and value is not None else self.bare(value)
+        text = self.bare(value)
+        return f"{text} %" if self.percent and text != NONE else text
 
     def interval(self, low: float, high: float) -> str:
         """An interval: 97.01 to 97.23 %, or 0.1201 to 0.1269."""
@@ -113,7 +118,7 @@ class Metric:
 
     def goal(self, target: float) -> str:
         """A target: 98 %, or 0.05."""
-        return percent(target) if self.percent else f"{target:.10g}"
+        return percentage(target) if self.percent else f"{target:.10g}"
 
     def headings(self, columns: Sequence[str]) -> list[str]:
         """Columns of a sweep's tables, those of the metric under its own name: `val_rmse` for `val_metric`."""

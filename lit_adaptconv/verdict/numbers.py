@@ -6,7 +6,7 @@ NONE = "–"
 """What is not known."""
 
 
-def percent(share: float) -> str:
+def percentage(share: float) -> str:
     """0.98 as "98 %"."""
     return f"{100 * share:.10g} %"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lit_adaptconv.verdict.metric import Metric
-from lit_adaptconv.verdict.numbers import percent, ratio
+from lit_adaptconv.verdict.numbers import percentage, ratio
 from lit_adaptconv.verdict.summaries import Comparison, SmallestBudget
 
 
@@ -42,7 +42,7 @@ def _at(budget: int | None) -> str:
 
 
 def _evidence(c: Comparison, confidence: float) -> str:
-    interval = f"{percent(confidence)} interval {c.interval_text}, " if c.interval else ""
+    interval = f"{percentage(confidence)} interval {c.interval_text}, " if c.interval else ""
     cut = f", {c.n_cut} of them cut off where training ended, which pulls the ratio towards 1" if c.n_cut else ""
     p = f", p = {c.p_text}" if c.p_holm is not None else ""
     return f"{interval}n = {c.n_pairs} pair{'s' if c.n_pairs != 1 else ''}{cut}{p}"

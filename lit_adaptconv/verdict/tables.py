@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lit_adaptconv.verdict.metric import Metric
-from lit_adaptconv.verdict.numbers import NONE, count, p_value, percent, ratio
+from lit_adaptconv.verdict.numbers import NONE, count, p_value, percentage, ratio
 from lit_adaptconv.verdict.summaries import (
     MEASURES,
     Cell,
@@ -25,7 +25,7 @@ def verdict_table(
     """Steps to the main target and the metric in the test, an arm and budget a row."""
     columns = ["Budget", "Arm", "Pairs"]
     for name in (f"Steps to {metric.goal(main_target)}", f"Test {metric.name},{metric.unit or ' difference'}"):
-        columns += [name, f"{percent(confidence)} interval", "p", "P(beats primary)", "Claim"]
+        columns += [name, f"{percentage(confidence)} interval", "p", "P(beats primary)", "Claim"]
     speed = [c for c in comparisons if c.measure == "steps" and c.target == main_target]
     final = {(c.arm, c.budget): c for c in comparisons if c.measure == metric}
     rows = []
@@ -39,7 +39,7 @@ def verdict_table(
 
 def metric_table(finished: tuple[MetricSummary, ...], confidence: float, metric: Metric) -> SummaryTable:
     """The metric in the test, an arm and budget a row."""
-    columns = (*_CELL, "Mean %" if metric.percent else "Mean", "SD", percent(confidence))
+    columns = (*_CELL, "Mean %" if metric.percent else "Mean", "SD", percentage(confidence))
     rows = []
     for a in finished:
         interval = " to ".join(map(metric.bare, a.interval)) if a.interval else NONE
@@ -49,7 +49,7 @@ def metric_table(finished: tuple[MetricSummary, ...], confidence: float, metric:
 
 def convergence_table(convergence: tuple[SpeedSummary, ...], confidence: float, metric: Metric) -> SummaryTable:
     """Share that reached each target, and Kaplan–Meier medians; an arm, budget and target a row."""
-    columns = (*_CELL, "Target", "Reached", *(f"Median {_NAMES[m]} ({percent(confidence)})" for m in MEASURES))
+    columns = (*_CELL, "Target", "Reached", *(f"Median {_NAMES[m]} ({percentage(confidence)})" for m in MEASURES))
     by_row: dict[tuple[Cell, float], dict[Measure, SpeedSummary]] = {}
     for s in convergence:
         by_row.setdefault((s.at, s.target), {})[s.measure] = s
@@ -63,7 +63,7 @@ def convergence_table(convergence: tuple[SpeedSummary, ...], confidence: float, 
 def comparison_table(comparisons: tuple[Comparison, ...], confidence: float, metric: Metric) -> SummaryTable:
     """Every comparison, with the reason where there is no claim."""
     columns = ("Budget", "Arm", "Against", "Measure", "Target", "Pairs", "Cut off", "Estimate")
-    evidence = (f"{percent(confidence)} interval", "p", "p (Holm)", "P(beats primary)", "Claim", "Reason")
+    evidence = (f"{percentage(confidence)} interval", "p", "p (Holm)", "P(beats primary)", "Claim", "Reason")
     rows = []
     for c in comparisons:
         if isinstance(c.measure, Metric) or c.target is None:

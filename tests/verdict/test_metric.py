@@ -191,6 +191,20 @@ def test_a_mean_that_misses_a_target_by_rounding_reaches_it() -> None:
     assert Metric("val/mse", "min", "test/mse").reaches(3e-12, 2e-12) is False
 
 
+@pytest.mark.parametrize("metric", [ACCURACY, RMSE])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None])
+def test_what_is_no_number_is_a_dash(metric: Metric, value: float | None) -> None:
+    assert (metric.shown(value), metric.bare(value)) == ("–", "–")
+
+
+@given(st.floats(-1e300, 1e300), st.sampled_from([ACCURACY, RMSE]))
+def test_every_number_can_be_shown(value: float, metric: Metric) -> None:
+    for text in (metric.shown(value), metric.difference(value), metric.gap(value), metric.goal(value)):
+        assert text
+    if metric is RMSE:
+        assert float(metric.bare(value).replace(",", "")) == pytest.approx(value, rel=6e-4)
+
+
 def test_two_metrics_are_no_metric() -> None:
     with pytest.raises(UserError, match="one metric in validation and test, such as val/rmse and test/rmse; got"):
         Metric("val/loss", "min", "test/accuracy")
