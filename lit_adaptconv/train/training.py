@@ -226,7 +226,7 @@ class Training(LightningCLI):
             seed=config.seed_everything,
             group=run.group,
             job_type=run.job_type,
-            test_metric=run.test_metric,
+            test_metric=run.test_metric or RunResult.test_metric,
         )
 
     def fit(self, **kwargs: Any) -> None:
