@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from lit_adaptconv.layers import KINDS, conv_kind
-from lit_adaptconv.layers.kinds import Conv
+from lit_adaptconv.layers.kinds import Conv, conv_kind, kinds
 from lit_adaptconv.models.backbones import ConvNet
 from lit_adaptconv.models.backbones.base import Width
 from lit_adaptconv.models.budget import fit_budget
@@ -46,7 +45,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     images, labels = torch.randn(128, 1, 28, 28), torch.randint(0, 10, (128,))
-    for kind in KINDS:
+    for kind in kinds():
         fitted = fit_budget(network, conv_kind(kind), arguments.budget)
         pair = [network(conv_kind(kind), fitted.widths, channels_last) for channels_last in (False, True)]
         for model in pair:

@@ -13,7 +13,7 @@ import onnxruntime
 import torch
 
 from lit_adaptconv.export import onnx
-from lit_adaptconv.layers import KINDS
+from lit_adaptconv.layers.kinds import conv_kind
 from lit_adaptconv.measure.timing import Task, in_turns
 from lit_adaptconv.models.backbones import LeNet5
 
@@ -30,7 +30,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
-    conv = partial(KINDS["adaptive"], generator_size=3) if options.kind == "adaptive" else KINDS[options.kind]
+    conv = partial(conv_kind("adaptive"), generator_size=3) if options.kind == "adaptive" else conv_kind(options.kind)
     network = LeNet5(1, 10, (28, 28), conv, WIDTHS[options.kind]).eval()
     run, image = onnx.runtime(onnx.to_onnx(network, (1, 28, 28))), torch.randn(1, 1, 28, 28)
     ratios = []

@@ -9,7 +9,7 @@ from lit_adaptconv.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
 
 BACKBONES: list[type[Backbone]] = [
     value
-    for value in vars(backbones).values()
+    for value in (getattr(backbones, name) for name in backbones.__all__)
     if isinstance(value, type) and issubclass(value, Backbone) and value is not Backbone
 ]
 

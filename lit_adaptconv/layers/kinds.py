@@ -1,75 +1,118 @@
 """Conv kinds: the names by which a config, a sweep or a backbone asks for a convolution.
 
-A kind is a callable with `torch.nn.Conv2d`'s arguments, and keyword options of its own. To add one, write its file
-in this folder and add its line to `KINDS`.
+A kind is anything with `torch.nn.Conv2d`'s arguments, and options of its own. To add one of ours, write its file in
+this folder and its entry in `built_in.py`. Nothing is imported before it is asked for.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from functools import partial
+import difflib
+import importlib.metadata
+import re
+from collections.abc import Mapping
+from functools import cache, partial
 from typing import Any
 
-from torch import nn
-
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.layers.adaptive import AdaptiveConv2d
-from lit_adaptconv.layers.condconv import CondConv2d
-from lit_adaptconv.layers.decoupled_dynamic import DecoupledDynamicFilter2d
-from lit_adaptconv.layers.deformable import DeformableConv2d
-from lit_adaptconv.layers.dynamic_conv import DynamicConv2d
-from lit_adaptconv.layers.dynamic_filter import DynamicFilter2d
-from lit_adaptconv.layers.dynamic_filter_local import LocalDynamicFilter2d
-from lit_adaptconv.layers.involution import Involution2d
-from lit_adaptconv.layers.low_rank import LowRankAdaptiveConv2d
-from lit_adaptconv.layers.odconv import ODConv2d
-from lit_adaptconv.layers.residual import ResidualAdaptiveConv2d
-from lit_adaptconv.layers.separable import SeparableConv2d
+from lit_adaptconv.layers.built_in import BUILT_IN as BUILT_IN
+from lit_adaptconv.layers.built_in import Conv as Conv
+from lit_adaptconv.layers.built_in import Dependence
+from lit_adaptconv.layers.built_in import Kind as Kind
+from lit_adaptconv.layers.signature import check_conv, check_options
 
-Conv = Callable[..., nn.Module]
+ENTRY_POINTS = "lit_adaptconv.kinds"
+"""Group of entry points by which another package offers kinds."""
 
-KINDS: dict[str, Conv] = {
-    "standard": nn.Conv2d,
-    "separable": SeparableConv2d,
-    "adaptive": AdaptiveConv2d,
-    "adaptive_separable": partial(SeparableConv2d, depthwise=AdaptiveConv2d),
-    "adaptive_low_rank": LowRankAdaptiveConv2d,
-    "adaptive_low_rank_separable": partial(SeparableConv2d, depthwise=LowRankAdaptiveConv2d),
-    "adaptive_bilinear": partial(LowRankAdaptiveConv2d, gate_activation="identity"),
-    "adaptive_residual": ResidualAdaptiveConv2d,
-    "dynamic_filter": DynamicFilter2d,
-    "dynamic_filter_local": LocalDynamicFilter2d,
-    "condconv": CondConv2d,
-    "dynamic_conv": DynamicConv2d,
-    "odconv": ODConv2d,
-    "involution": Involution2d,
-    "decoupled_dynamic": DecoupledDynamicFilter2d,
-    "deformable": DeformableConv2d,
-}
+_registered: dict[str, Kind] = {}
+_foreign: dict[str, Kind] = {}
+"""Kinds of other packages that were asked for."""
+
+
+def kinds() -> dict[str, Kind]:
+    """Return the known conv kinds by name: ours, then those of installed packages, then the registered ones."""
+    known: dict[str, Kind] = {}
+    for kind in (*BUILT_IN, *_offered(), *_registered.values()):
+        known.setdefault(kind.name, kind)
+    return known
+
+
+@cache
+def _offered() -> tuple[Kind, ...]:
+    found = importlib.metadata.entry_points(group=ENTRY_POINTS)
+    return tuple(Kind(p.name, p.value, source=p.dist.name if p.dist else "") for p in found)
+
+
+def register_kind(
+    name: str,
+    conv: str | Conv,
+    *,
+    equation: str = "",
+    kernel: Dependence | None = None,
+    source: str = "",
+    caution: str = "",
+) -> None:
+    """Make a convolution known by a name, in this process.
+
+    The trials of a sweep run in processes of their own: there a dotted path, which needs no name, or an entry point of
+    the group `lit_adaptconv.kinds` serves.
+
+    Args:
+        name: Letters, digits, `_` and `-`. A registered name may be given anew.
+        conv: A class or function with `nn.Conv2d`'s arguments, or where it is, as "package.module:Class".
+        equation: The output y of an input x.
+        kernel: What the kernel depends on beside the weights.
+        source: Paper.
+        caution: What to know before building a network of this kind alone.
+
+    Raises:
+        UserError: The name is taken or not plain, or the convolution does not take `nn.Conv2d`'s arguments.
+    """
+    if not re.fullmatch(r"[\w-]+", name):
+        raise UserError(f"the name of a conv kind has letters, digits, _ and -, got {name!r}")
+    if name in kinds() and name not in _registered:
+        raise UserError(f"conv kind {name!r} is known already: register yours under another name")
+    kind = Kind(name, conv, equation, kernel, source, caution=caution)
+    if not isinstance(conv, str):
+        check_conv(name, kind.layer)
+    _registered[name] = kind
 
 
 def conv_kind(kind: str, options: Mapping[str, Any] | None = None) -> Conv:
-    """Return the convolution called `kind`, with its own keyword options set.
+    """Return the convolution of a kind, with its own options set.
+
+    Args:
+        kind: A known name (see `kinds`), or the dotted path of a class or function, such as "my_package.MyConv".
+        options: Arguments of the kind that `nn.Conv2d` does not have.
 
     Raises:
-        UserError: The kind is unknown (the message lists the known ones), or it has no such option.
+        UserError: The kind is unknown (the message lists the known ones), cannot be imported, does not take
+            `nn.Conv2d`'s arguments, or has no such option.
     """
-    if kind not in KINDS:
-        raise UserError(f"unknown conv kind {kind!r}; known kinds: {', '.join(KINDS)}")
-    if not options:
-        return KINDS[kind]
-    known = _options(KINDS[kind])
-    for name in options:
-        if name not in known:
-            has = f"its options: {', '.join(known)}" if known else "it has none"
-            raise UserError(f"conv kind {kind!r} has no option {name!r}; {has}")
-    return partial(KINDS[kind], **options)
+    found = _find(kind)
+    conv = found.layer
+    if options:
+        check_options(kind, conv, options)
+        conv = partial(conv, **options)
+    check_conv(kind, conv)
+    if found not in BUILT_IN:
+        _foreign[kind] = found
+    return conv
 
 
-def _options(conv: Conv) -> list[str]:
-    """Names of the keyword-only arguments of a kind, without those that every layer has."""
-    preset = conv.keywords if isinstance(conv, partial) else {}
-    layer = preset.get("depthwise", conv.func if isinstance(conv, partial) else conv)
-    names = [p.name for p in inspect.signature(layer).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    return [name for name in names if name not in ("device", "dtype", "depthwise", *preset)]
+def _find(name: str) -> Kind:
+    known = kinds()
+    if name in known:
+        return known[name]
+    if "." in name or ":" in name:
+        return Kind(name, name)
+    near = difflib.get_close_matches(name, known, n=1)
+    meant = f"did you mean {near[0]!r}? " if near else ""
+    raise UserError(f"unknown conv kind {name!r}; {meant}known kinds: {', '.join(known)}, or a class as package.Class")
+
+
+def layer_classes() -> tuple[type, ...]:
+    """Return the classes of layers that kinds make: ours but `nn.Conv2d`, and those of others that were asked for."""
+    standard = BUILT_IN[0].layer
+    layers = [kind.layer for kind in (*BUILT_IN, *_foreign.values())]
+    made = {layer.func if isinstance(layer, partial) else layer for layer in layers}
+    return tuple(layer for layer in made if isinstance(layer, type) and layer is not standard)

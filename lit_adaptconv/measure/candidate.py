@@ -110,17 +110,17 @@ class Candidate:
         groups = options.pop("groups", shape.groups)
         torch.manual_seed(0)
         try:
-            return conv_kind(self.kind, options)(
-                shape.in_channels,
-                shape.out_channels,
-                shape.kernel_size,
-                shape.stride,
-                shape.padding,
-                shape.dilation,
-                groups,
-                device=torch.device(shape.device),
-                dtype=DTYPES[shape.dtype],
-            )
+            with torch.device(shape.device):  # not every kind has an argument for it, or for the dtype
+                layer = conv_kind(self.kind, options)(
+                    shape.in_channels,
+                    shape.out_channels,
+                    shape.kernel_size,
+                    stride=shape.stride,
+                    padding=shape.padding,
+                    dilation=shape.dilation,
+                    groups=groups,
+                )
+            return layer.to(DTYPES[shape.dtype])
         except (ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"{self.name}: {error}") from error
 

@@ -1,4 +1,4 @@
-"""What one layer of each conv kind costs."""
+"""What one layer of a conv kind costs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from lit_adaptconv.layers.kinds import KINDS
-from lit_adaptconv.measure.count import forward_flops
-
-CHANNELS, KERNEL_SIZE, IMAGE = 16, 3, 32
-"""The layer whose cost is told: 16 to 16 channels, 3×3, on 32×32 images, padding 1, a bias, the kind's own defaults."""
+from lit_adaptconv.layers.kinds import conv_kind
+from lit_adaptconv.measure.count import count_parameters, forward_flops
 
 
 @dataclass(frozen=True)
@@ -22,9 +19,7 @@ class KindCost:
 
 
 def kind_cost(kind: str) -> KindCost:
-    """Count what one layer of a kind costs; nothing is computed (meta device)."""
-    layer = KINDS[kind](CHANNELS, CHANNELS, KERNEL_SIZE, padding=KERNEL_SIZE // 2, device=torch.device("meta"))
-    return KindCost(
-        parameters=sum(parameter.numel() for parameter in layer.parameters()),
-        flops=forward_flops(layer, (CHANNELS, IMAGE, IMAGE)),
-    )
+    """Count what the layer costs that `Kind.parameters` and `Kind.flops` tell of; nothing is computed (meta device)."""
+    with torch.device("meta"):
+        layer = conv_kind(kind)(16, 16, 3, padding=1)
+        return KindCost(count_parameters(layer), forward_flops(layer, (16, 32, 32)))

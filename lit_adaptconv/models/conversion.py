@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.layers.kinds import KINDS, Conv, conv_kind
+from lit_adaptconv.layers.kinds import BUILT_IN, Conv, conv_kind
 from lit_adaptconv.measure.count import count_parameters, forward_flops
 from lit_adaptconv.models.parameter_formula import on_meta
 from lit_adaptconv.models.selection import Skipped, Swappable, Where, find_swappable
@@ -97,7 +97,7 @@ def convert(
 
     Args:
         model: Any model, such as one of torchvision or timm.
-        kind: The conv kind; `lit_adaptconv.layers.KINDS` lists them.
+        kind: The conv kind: a known name (see `lit_adaptconv.kinds`), or the dotted path of a class.
         where: Which convolutions: a pattern on names in the model ("layer1"), several, a `Selection` ("3×3, stride
             1") or another predicate `(name, convolution) -> bool`; None means all. 1×1 convolutions are meant only by a
             `Selection` with kernel_size 1 and by predicates. Only a plain `nn.Conv2d` is swapped; the result lists what
@@ -162,7 +162,7 @@ def _try(
 def _start_from(layer: nn.Module, convolution: nn.Conv2d, kind: str) -> None:
     start = getattr(layer, "start_from", None)
     if start is None:
-        able = [name for name, made in KINDS.items() if made is nn.Conv2d or hasattr(made, "start_from")]
+        able = ["standard", *(known.name for known in BUILT_IN if hasattr(known.layer, "start_from"))]
         raise UserError(f"conv kind {kind!r} cannot start from trained weights; these can: {', '.join(able)}")
     start(convolution)
 

@@ -7,23 +7,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import partial
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.layers.kinds import KINDS
+from lit_adaptconv.layers.kinds import layer_classes
 from lit_adaptconv.models.swap import is_spatial
 
 Predicate = Callable[[str, nn.Conv2d], bool]
 """Says of a convolution and its name in the model whether it is meant."""
-
-_KIND_LAYERS = tuple(
-    {layer for kind in KINDS.values() if isinstance(layer := kind.func if isinstance(kind, partial) else kind, type)}
-    - {nn.Conv2d}
-)
 
 
 @dataclass
@@ -84,8 +78,7 @@ class Skipped:
 def find_swappable(model: nn.Module, where: Where) -> tuple[list[Swappable], list[Skipped]]:
     """Find the convolutions that are meant: those that can be swapped, and those that must be left alone.
 
-    Only a plain `nn.Conv2d` can be swapped. A convolution within a layer of this package is not one
-    of the model's.
+    Only a plain `nn.Conv2d` can be swapped. A convolution within a layer of some kind is not one of the model's.
 
     Raises:
         UserError: The model has no convolution, or none that is meant, or none of these can be swapped.
@@ -118,7 +111,7 @@ def _patterns(where: str | Sequence[str] | None) -> list[str]:
 
 def _convolutions(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Yield every convolution under every name it has, in the model's order."""
-    own = isinstance(module, _KIND_LAYERS)
+    own = isinstance(module, layer_classes())
     leaf = not module._modules and "conv" in type(module).__name__.lower()
     if own or leaf or isinstance(module, _ConvNd):
         yield prefix, module
@@ -131,7 +124,7 @@ def _convolutions(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn
 def _why_foreign(module: nn.Module) -> str:
     """Why a convolution that is no plain `nn.Conv2d` stays."""
     name = type(module).__name__
-    if isinstance(module, _KIND_LAYERS):
+    if isinstance(module, layer_classes()):
         return f"is a {name} already"
     if isinstance(module, LazyModuleMixin):
         return f"is a {name} without a shape yet: run the model on a batch first"

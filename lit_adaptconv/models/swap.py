@@ -29,19 +29,19 @@ def conv_like(convolution: nn.Conv2d, conv: Conv, device: torch.device | str | N
     if conv is nn.Conv2d:
         return convolution
     padding = {} if convolution.padding_mode == "zeros" else {"padding_mode": convolution.padding_mode}
-    return conv(
-        convolution.in_channels,
-        convolution.out_channels,
-        convolution.kernel_size,
-        convolution.stride,
-        convolution.padding,
-        convolution.dilation,
-        convolution.groups,
-        convolution.bias is not None,
-        **padding,
-        device=device or convolution.weight.device,
-        dtype=convolution.weight.dtype,
-    )
+    with torch.device(device or convolution.weight.device):  # not every kind has an argument for it, or for the dtype
+        layer = conv(
+            convolution.in_channels,
+            convolution.out_channels,
+            convolution.kernel_size,
+            stride=convolution.stride,
+            padding=convolution.padding,
+            dilation=convolution.dilation,
+            groups=convolution.groups,
+            bias=convolution.bias is not None,
+            **padding,
+        )
+    return layer.to(convolution.weight.dtype)
 
 
 def put(network: nn.Module, layers: Mapping[nn.Module, nn.Module]) -> None:

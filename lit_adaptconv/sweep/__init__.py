@@ -1,1 +1,5 @@
 """Parameter-budget sweeps: arms × budgets × seeds, trained under equal conditions and compared."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -19,7 +19,7 @@ class Arm:
     """One competitor.
 
     Args:
-        kind: Conv kind, one of `lit_adaptconv.layers.KINDS`.
+        kind: Conv kind: a known name, which `adaptconv kinds` lists, or the dotted path of a class.
         kind_options: Further arguments of that convolution, such as `rank`.
         backbone_options: Arguments of the backbone that differ in this arm, such as `activation`.
         backbone: Class of this arm's network, if it is not the plan's; it has no arguments but `backbone_options`.

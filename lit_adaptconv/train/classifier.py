@@ -39,7 +39,8 @@ class ImageClassifier(pl.LightningModule):
     Args:
         backbone: The network; one of `lit_adaptconv.models`, a `Backbone` of your own, or any module that maps
             images to logits, such as one of torchvision or timm.
-        kind: The convolution that a backbone is built with; `lit_adaptconv.layers.KINDS` lists them.
+        kind: The convolution that a backbone is built with: a name that `adaptconv kinds` lists, or the dotted path of
+            a class or function with `nn.Conv2d`'s arguments.
         kind_options: Further arguments of that convolution, such as `rank`.
         width: A factor on the backbone's usual widths, or the width of every layer.
         budget: Largest number of trainable parameters; the widest network within it is built, and `width` stays 1.

@@ -7,6 +7,7 @@ import inspect
 import re
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
@@ -76,13 +77,18 @@ class OneLineParser(LightningArgumentParser):
         return names
 
 
+def _classes(room: ModuleType, base: type) -> dict[str, type]:
+    """The classes of a room, which this imports: jsonargparse knows the short name of what is imported alone."""
+    named = {name: getattr(room, name) for name in room.__all__}
+    return {n: v for n, v in named.items() if inspect.isclass(v) and issubclass(v, base) and v is not base}
+
+
+_KNOWN = {"data": _classes(data, data.ImageData), "backbone": _classes(backbones, backbones.Backbone)}
+
+
 def known_classes(option: str) -> dict[str, type]:
     """The classes that may be named for an option by their short names, in place of a dotted path."""
-    package, base = {"data": (data, data.ImageData), "backbone": (backbones, backbones.Backbone)}.get(
-        option.removeprefix("model."), (None, object)
-    )
-    classes = {name: value for name, value in vars(package).items() if inspect.isclass(value)} if package else {}
-    return {name: value for name, value in classes.items() if issubclass(value, base) and value is not base}
+    return _KNOWN.get(option.removeprefix("model."), {})
 
 
 def options_of(args: Sequence[str]) -> list[tuple[str, str]]:

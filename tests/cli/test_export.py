@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lit_adaptconv.data import Digits
 from lit_adaptconv.export import onnx, program
-from lit_adaptconv.layers import KINDS
+from lit_adaptconv.layers.kinds import kinds
 from lit_adaptconv.train.classifier import ImageClassifier
 
 pytestmark = [pytest.mark.usefixtures("folder", "unchecked"), pytest.mark.filterwarnings("ignore")]
@@ -189,7 +189,7 @@ def test_bad_input_is_one_line_and_writes_nothing(checkpoint: Path, capsys: pyte
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("adaptive")])
+@pytest.mark.parametrize("kind", [kind for kind in kinds() if kind.startswith("adaptive")])
 def test_every_adaptive_kind_exports_to_a_program(kind: str) -> None:
     torch.manual_seed(0)
     model = ImageClassifier(kind=kind, width=0.5, image_size=(12, 12)).eval()

@@ -13,7 +13,7 @@ from lit_adaptconv.data import Digits
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.export import onnx
 from lit_adaptconv.export.check import TOLERANCE, compare
-from lit_adaptconv.layers import KINDS
+from lit_adaptconv.layers.kinds import conv_kind, kinds
 from lit_adaptconv.models import backbones
 from lit_adaptconv.models.backbones import Backbone
 
@@ -33,14 +33,14 @@ def first_digits(count: int) -> tuple[Tensor, Tensor]:
 
 def families() -> Sequence[object]:
     networks = [*SHORT, backbones.CaffeLeNet, backbones.ResNet8]
-    return [pytest.param(network, kind, id=f"{network.__name__}-{kind}") for network in networks for kind in KINDS]
+    return [pytest.param(network, kind, id=f"{network.__name__}-{kind}") for network in networks for kind in kinds()]
 
 
 def check(network: type[Backbone], kind: str) -> None:
     pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
     images, labels = first_digits(6)
-    model = network(1, 10, (SIDE, SIDE), KINDS[kind], 0.5 if network.__name__.endswith("Net5") else NARROW)
+    model = network(1, 10, (SIDE, SIDE), conv_kind(kind), 0.5 if network.__name__.endswith("Net5") else NARROW)
     for _ in range(3):  # statistics that BatchNorm could not leave out
         model(images)
     model.eval()

@@ -13,8 +13,9 @@ from scipy import integrate, stats
 from torch import nn
 
 from lit_adaptconv import AdaptiveConv2d, LowRankAdaptiveConv2d
-from lit_adaptconv.layers import KINDS, SeparableConv2d
+from lit_adaptconv.layers import SeparableConv2d
 from lit_adaptconv.layers.init import second_moment, tanh_input_std, uniform_bound
+from lit_adaptconv.layers.kinds import conv_kind
 
 FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "tanh": np.tanh,
@@ -96,13 +97,16 @@ SCALES: dict[str, tuple[Callable[..., nn.Module], float]] = {
     "low rank, identity": (partial(LowRankAdaptiveConv2d, gate_activation="identity"), 2),
     "separable, full rank": (partial(SeparableConv2d, depthwise=AdaptiveConv2d), 8),
     "separable, low rank": (partial(SeparableConv2d, depthwise=LowRankAdaptiveConv2d), 8),
-    **{kind: (KINDS[kind], 2) for kind in ("adaptive_residual", "dynamic_filter", "dynamic_filter_local", "condconv")},
-    **{kind: (KINDS[kind], 2) for kind in ("dynamic_conv", "odconv", "decoupled_dynamic", "deformable")},
-    "odconv, 4 kernels": (partial(KINDS["odconv"], num_kernels=4), 2),
-    "deformable, v1": (partial(KINDS["deformable"], modulated=False), 2),
-    "involution": (KINDS["involution"], 32),
-    "involution, pointwise": (partial(KINDS["involution"], pointwise=True), 32),
-    "decoupled_dynamic, pointwise": (partial(KINDS["decoupled_dynamic"], pointwise=True), 8),
+    **{
+        kind: (conv_kind(kind), 2)
+        for kind in ("adaptive_residual", "dynamic_filter", "dynamic_filter_local", "condconv")
+    },
+    **{kind: (conv_kind(kind), 2) for kind in ("dynamic_conv", "odconv", "decoupled_dynamic", "deformable")},
+    "odconv, 4 kernels": (partial(conv_kind("odconv"), num_kernels=4), 2),
+    "deformable, v1": (partial(conv_kind("deformable"), modulated=False), 2),
+    "involution": (conv_kind("involution"), 32),
+    "involution, pointwise": (partial(conv_kind("involution"), pointwise=True), 32),
+    "decoupled_dynamic, pointwise": (partial(conv_kind("decoupled_dynamic"), pointwise=True), 8),
 }
 
 

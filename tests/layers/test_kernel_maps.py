@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from lit_adaptconv import AdaptiveConv2d, LowRankAdaptiveConv2d
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.layers import KINDS
 from lit_adaptconv.layers.kernel_maps import AdaptiveLayer, KernelMaps, adaptive_layers, kernel_maps, pixel_kernels
+from lit_adaptconv.layers.kinds import conv_kind
 from lit_adaptconv.layers.residual import ResidualAdaptiveConv2d
 from lit_adaptconv.models.backbones import ConvNet, LeNet5, ResNet8
 
@@ -143,12 +143,12 @@ def test_a_layer_that_is_not_used_is_said_so() -> None:
     ],
 )
 def test_the_layers_that_can_be_shown_are_found(kind: str, names: list[str]) -> None:
-    assert list(adaptive_layers(LeNet5(conv=KINDS[kind]))) == names
+    assert list(adaptive_layers(LeNet5(conv=conv_kind(kind)))) == names
 
 
 def test_the_input_of_a_deep_layer_is_what_the_network_gives_it() -> None:
     torch.manual_seed(0)
-    network = ConvNet(1, 3, (12, 12), KINDS["adaptive_low_rank"], channels=(2, 3)).eval()
+    network = ConvNet(1, 3, (12, 12), conv_kind("adaptive_low_rank"), channels=(2, 3)).eval()
     image = torch.randn(1, 12, 12)
     maps = kernel_maps(network, network.blocks[1].conv, image)  # type: ignore[arg-type]
     given = network.blocks[0](image[None])
@@ -157,6 +157,6 @@ def test_the_input_of_a_deep_layer_is_what_the_network_gives_it() -> None:
 
 
 def test_every_adaptive_layer_of_a_residual_network_can_be_shown() -> None:
-    network = ResNet8(3, 10, (16, 16), KINDS["adaptive"], 0.2).eval()
+    network = ResNet8(3, 10, (16, 16), conv_kind("adaptive"), 0.2).eval()
     for layer in adaptive_layers(network).values():
         assert kernel_maps(network, layer, torch.randn(3, 16, 16)).variation.isfinite().all()

@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lit_adaptconv.layers import KINDS
+from lit_adaptconv.layers.kinds import conv_kind, kinds
 
 # PyTorch's exporter warns about itself; its warnings are not the package's.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("unchecked")]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds())
 def test_a_runtime_computes_the_layer_from_its_onnx_file_for_any_batch_size(kind: str) -> None:
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     torch.manual_seed(0)
-    layer = KINDS[kind](4, 6, 3, stride=2, padding=1, groups=2).eval()
+    layer = conv_kind(kind)(4, 6, 3, stride=2, padding=1, groups=2).eval()
     program = torch.onnx.export(
         layer,
         (torch.randn(3, 4, 9, 8),),

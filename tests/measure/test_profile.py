@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lit_adaptconv import AdaptiveConv2d, LowRankAdaptiveConv2d
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.layers import KINDS
+from lit_adaptconv.layers.kinds import conv_kind, kinds
 from lit_adaptconv.measure.count import count_parameters, forward_flops
 from lit_adaptconv.measure.layer_costs import OUTSIDE, kept_for_training
 from lit_adaptconv.measure.profile import Profile, profile
@@ -51,9 +51,9 @@ def test_an_adaptive_layer_is_what_a_hand_counts() -> None:
     assert measured.layers[0].activation_bytes == 4 * 3 * 100 * FLOAT  # the fused kernel keeps the input alone
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds())
 def test_the_parts_add_up_to_the_whole(kind: str) -> None:
-    network = ConvNet(3, 5, (12, 12), KINDS[kind], channels=(4, 6), pool_after=(0,))
+    network = ConvNet(3, 5, (12, 12), conv_kind(kind), channels=(4, 6), pool_after=(0,))
     measured = profile(network, kind, (3, 12, 12), 3, seconds=QUICK)
     assert measured.parameters == sum(row.parameters for row in measured.layers) == count_parameters(network)
     assert measured.flops == sum(row.flops for row in measured.layers) == forward_flops(network, (3, 12, 12))
@@ -112,7 +112,7 @@ def test_the_reference_implementation_keeps_more_than_the_fused_one(monkeypatch:
 
 def test_a_layer_inside_a_layer_belongs_to_its_row() -> None:
     measured = profile(
-        nn.Sequential(KINDS["adaptive_residual"](1, 2, 3)), "adaptive_residual", (1, 6, 6), 2, seconds=QUICK
+        nn.Sequential(conv_kind("adaptive_residual")(1, 2, 3)), "adaptive_residual", (1, 6, 6), 2, seconds=QUICK
     )
     assert [row.name for row in measured.layers] == ["0", OUTSIDE]
     part = LowRankAdaptiveConv2d(1, 2, 3, bias=False)

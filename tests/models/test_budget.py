@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.layers.kinds import KINDS, Conv, conv_kind
+from lit_adaptconv.layers.kinds import Conv, conv_kind, kinds
 from lit_adaptconv.measure.count import count_parameters
 from lit_adaptconv.models.backbones import Backbone, CaffeLeNet, ConvNet, LeNet5
 from lit_adaptconv.models.backbones.base import Width
@@ -59,7 +59,7 @@ def test_only_trainable_parameters_count_and_a_shared_one_counts_once() -> None:
 
 @given(
     network=st.sampled_from(sorted(NETWORKS)),
-    kind=st.sampled_from(sorted(KINDS)),
+    kind=st.sampled_from(sorted(kinds())),
     channels=st.sampled_from([1, 3]),
     exponent=st.floats(3.0, 5.5),
 )

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrizations
 
 from lit_adaptconv import AdaptiveConv2d, LowRankAdaptiveConv2d
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.layers import KINDS
+from lit_adaptconv.layers.kinds import conv_kind, kinds
 from lit_adaptconv.measure.count import count_parameters
 from lit_adaptconv.models.conversion import convert
 from lit_adaptconv.models.selection import Selection
@@ -44,7 +44,7 @@ IMAGES = torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
 GEOMETRY = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds())
 def test_every_kind_takes_the_place_of_every_spatial_convolution(kind: str) -> None:
     torch.manual_seed(0)
     model, old = Net(), Net()
@@ -303,7 +303,7 @@ def test_a_warm_full_rank_layer_needs_a_kernel_within_tanhs_range() -> None:
 def test_a_layer_takes_over_only_a_convolution_of_its_own_geometry(
     kind: str, change: dict[str, object], message: str
 ) -> None:
-    layer = KINDS[kind](2, 3, 3)
+    layer = conv_kind(kind)(2, 3, 3)
     before = copy.deepcopy(layer.state_dict())
     with pytest.raises(ValueError, match=message):
         layer.start_from(nn.Conv2d(2, 3, 3, **change))
@@ -313,7 +313,7 @@ def test_a_layer_takes_over_only_a_convolution_of_its_own_geometry(
 @pytest.mark.parametrize(
     ("model", "arguments", "message"),
     [
-        (Net, {"kind": "adaptve"}, r"unknown conv kind 'adaptve'; known kinds: standard, .*"),
+        (Net, {"kind": "adaptve"}, r"unknown conv kind 'adaptve'; did you mean 'adaptive'\? known kinds: standard, .*"),
         (Net, {"kind": "adaptive", "kind_options": {"rank": 1}}, r"conv kind 'adaptive' has no option 'rank'; .*"),
         (Net, {"kind": "adaptive", "where": "blok.*"}, r"no convolution matches 'blok\.\*'; did you mean 'block'\? .*"),
         (Net, {"kind": "adaptive", "where": ["x", "y"]}, r"no convolution matches 'x' or 'y'; there are 6: stem, .*"),

@@ -8,7 +8,7 @@ from torch import nn
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers import AdaptiveConv2d
-from lit_adaptconv.layers.kinds import KINDS
+from lit_adaptconv.layers.kinds import conv_kind, kinds
 from lit_adaptconv.measure.count import count_parameters
 from lit_adaptconv.models.backbones import ConvNet
 
@@ -20,18 +20,18 @@ def test_the_default_has_1196_parameters() -> None:
     assert count_parameters(ConvNet()) == 1196
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds())
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "identity"])
 def test_every_kind_maps_any_image_to_logits(kind: str, padding: Any, activation: Any) -> None:
     network = ConvNet(
-        3, 5, (20, 31), KINDS[kind], channels=(2, 3), pool_after=(0,), padding=padding, activation=activation
+        3, 5, (20, 31), conv_kind(kind), channels=(2, 3), pool_after=(0,), padding=padding, activation=activation
     )
     assert network(torch.randn(2, 3, 20, 31)).shape == (2, 5)
 
 
 def test_the_first_block_can_stay_standard() -> None:
-    network = ConvNet(conv=KINDS["adaptive"], standard_first=True)
+    network = ConvNet(conv=conv_kind("adaptive"), standard_first=True)
     layers = [type(block.conv) for block in network.blocks]
     assert layers == [nn.Conv2d, AdaptiveConv2d, AdaptiveConv2d]
 
@@ -41,12 +41,12 @@ def test_pooling_halves_the_image_where_told() -> None:
     assert network.blocks(torch.randn(1, 1, 28, 28)).shape == (1, 2, 14, 14)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds())
 def test_the_memory_layout_changes_speed_and_nothing_else(kind: str) -> None:
     networks = []
     for channels_last in (False, True):
         torch.manual_seed(0)
-        networks.append(ConvNet(3, 5, (12, 13), KINDS[kind], channels=(4, 6), channels_last=channels_last).double())
+        networks.append(ConvNet(3, 5, (12, 13), conv_kind(kind), channels=(4, 6), channels_last=channels_last).double())
     usual, last = networks
     assert last.state_dict().keys() == usual.state_dict().keys()
     images = torch.randn(3, 3, 12, 13, dtype=torch.float64)

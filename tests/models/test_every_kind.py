@@ -13,8 +13,7 @@ from short_networks import BACKBONES, SHORT
 from torch import Tensor, nn
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.layers import KINDS
-from lit_adaptconv.layers.kinds import Conv
+from lit_adaptconv.layers.kinds import Conv, conv_kind, kinds
 from lit_adaptconv.measure.count import count_parameters
 from lit_adaptconv.models import backbones
 from lit_adaptconv.models.backbones import Backbone
@@ -26,7 +25,7 @@ BUDGETS = (2_000, 10_000, 50_000, 250_000)
 WIDTH = 0.1
 
 
-QUICK = {("ResNet8", kind) for kind in KINDS} | {(network.__name__, "adaptive_low_rank") for network in BACKBONES}
+QUICK = {("ResNet8", kind) for kind in kinds()} | {(network.__name__, "adaptive_low_rank") for network in BACKBONES}
 """What runs by default: every kind once, and every network once; the rest is slow."""
 
 
@@ -40,7 +39,7 @@ def pairs(networks: list[type[Backbone]], quick: set[tuple[str, str]]) -> list[o
             marks=[] if (network.__name__, kind) in quick else pytest.mark.slow,
         )
         for network in networks
-        for kind in KINDS
+        for kind in kinds()
     ]
 
 
@@ -53,7 +52,7 @@ def two_sizes(network: type[Backbone]) -> tuple[tuple[int, int], tuple[int, int]
 def test_every_parameter_that_matters_gets_a_gradient_at_two_image_sizes(network: type[Backbone], kind: str) -> None:
     torch.manual_seed(0)
     for size in two_sizes(network):
-        model = network(3, 10, size, KINDS[kind], WIDTH)
+        model = network(3, 10, size, conv_kind(kind), WIDTH)
         logits = model(torch.randn(2, 3, *size))
         assert logits.shape == (2, 10)
         assert logits.isfinite().all()
@@ -71,7 +70,7 @@ def test_every_parameter_that_matters_gets_a_gradient_at_two_image_sizes(network
 @pytest.mark.parametrize("kind", ["standard", "adaptive_low_rank"])
 def test_every_family_compiles_without_a_graph_break_and_computes_the_same(network: type[Backbone], kind: str) -> None:
     width = 0.5 if "LeNet" in network.__name__ else WIDTH
-    assert_compiles(network(3, 10, (32, 32), KINDS[kind], width).eval(), torch.randn(2, 3, 32, 32))
+    assert_compiles(network(3, 10, (32, 32), conv_kind(kind), width).eval(), torch.randn(2, 3, 32, 32))
 
 
 @dataclass(frozen=True, order=True)
@@ -89,7 +88,7 @@ class Place:
         padding = int(self.padding) if self.padding.isdigit() else self.padding
         groups = 4 if self.depthwise else 1
         out_channels = 6 if self.widens else 4
-        return KINDS[kind](4, out_channels, self.kernel_size, self.stride, padding, 1, groups, self.bias)
+        return conv_kind(kind)(4, out_channels, self.kernel_size, self.stride, padding, 1, groups, self.bias)
 
 
 def places(network: type[Backbone]) -> set[Place]:
@@ -126,10 +125,10 @@ class Everywhere(nn.Module):
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
-    "kind", [kind if kind == "adaptive" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+    "kind", [kind if kind == "adaptive" else pytest.param(kind, marks=pytest.mark.slow) for kind in kinds()]
 )
 def test_every_kind_compiles_in_every_place_of_every_backbone(kind: str) -> None:
-    assert_compiles(backbones.ResNet8(3, 10, (32, 32), KINDS[kind], WIDTH).eval(), torch.randn(2, 3, 32, 32))
+    assert_compiles(backbones.ResNet8(3, 10, (32, 32), conv_kind(kind), WIDTH).eval(), torch.randn(2, 3, 32, 32))
     assert_compiles(Everywhere(kind).eval(), torch.randn(2, 4, 9, 10))
 
 
@@ -160,7 +159,7 @@ def test_a_budget_is_used_to_98_percent_or_by_a_network_that_no_wider_one_fits(
     def built(width: Width) -> Backbone:
         return on_meta(lambda: network(3, 10, (32, 32), conv, width))
 
-    conv, family = KINDS[kind], family_of(network)
+    conv, family = conv_kind(kind), family_of(network)
     narrowest = count_parameters(built([1] * number_of_widths(network)))
     assert narrowest <= BUDGETS[-2]
     for budget in BUDGETS:

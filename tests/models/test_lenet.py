@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.layers.kinds import KINDS
+from lit_adaptconv.layers.kinds import conv_kind, kinds
 from lit_adaptconv.measure.count import count_parameters, forward_flops
 from lit_adaptconv.models.backbones import CaffeLeNet, LeNet5
 
@@ -20,12 +20,12 @@ def test_caffe_lenet_has_the_published_parameters() -> None:
 
 
 @pytest.mark.parametrize("backbone", [LeNet5, CaffeLeNet])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds())
 @pytest.mark.parametrize(("channels", "size", "classes"), [(1, (28, 28), 10), (3, (33, 47), 7), (2, (16, 16), 2)])
 def test_every_kind_maps_any_image_to_logits(
     backbone: type[LeNet5] | type[CaffeLeNet], kind: str, channels: int, size: tuple[int, int], classes: int
 ) -> None:
-    network = backbone(channels, classes, size, KINDS[kind], 0.5)
+    network = backbone(channels, classes, size, conv_kind(kind), 0.5)
     assert network(torch.randn(2, channels, *size)).shape == (2, classes)
     assert network.widths == tuple(round(width / 2) for width in backbone.BASE)
 

@@ -8,7 +8,8 @@ import torchvision
 from torch import nn
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.layers import KINDS, AdaptiveConv2d
+from lit_adaptconv.layers import AdaptiveConv2d
+from lit_adaptconv.layers.kinds import conv_kind
 from lit_adaptconv.measure.count import count_parameters
 from lit_adaptconv.models import backbones
 from lit_adaptconv.models.backbones import Backbone
@@ -108,7 +109,7 @@ def test_the_stem_can_stay_ordinary(name: str) -> None:
 def test_batch_norm_keeps_the_activations_of_a_squeezenet_alive() -> None:
     torch.manual_seed(0)
     images = torch.randn(4, 3, 32, 32)
-    kind = KINDS["separable"]
+    kind = conv_kind("separable")
     without = backbones.SqueezeNet(3, 10, (32, 32), kind, 0.5).features(images).std()
     network = backbones.SqueezeNet(3, 10, (32, 32), kind, 0.5, batch_norm=True)
     assert network.features(images).std() > 0.3 > 0.1 > without

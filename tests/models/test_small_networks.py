@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.layers import KINDS, conv_kind
+from lit_adaptconv.layers.kinds import conv_kind, kinds
 from lit_adaptconv.measure.count import count_parameters, forward_flops
 from lit_adaptconv.models.backbones import CaffeLeNet, ConvNet, LeNet5
 
@@ -21,7 +21,7 @@ def test_multiply_adds_of_lenet5_by_hand() -> None:
     assert forward_flops(LeNet5(), (1, 28, 28)) == 2 * by_hand
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds())
 @pytest.mark.parametrize("backbone", [LeNet5, CaffeLeNet, ConvNet])
 @pytest.mark.parametrize(("channels", "size"), [(1, (28, 28)), (3, (32, 20))])
 def test_every_kind_goes_forward_and_backward(

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import OneCycleLR, StepLR
 from training import digits, same_state, trainer
 
 from lit_adaptconv.errors import DivergedError, UserError
-from lit_adaptconv.layers.kinds import KINDS
+from lit_adaptconv.layers.kinds import kinds
 from lit_adaptconv.models.backbones import ConvNet, LeNet5
 from lit_adaptconv.train.classifier import ImageClassifier
 from lit_adaptconv.train.schedules import OneCycle
@@ -35,7 +35,7 @@ class Recorder(pl.Callback):
         self.metrics.append({name: float(value) for name, value in trainer.callback_metrics.items()})
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds())
 def test_every_kind_learns_a_batch_by_heart(kind: str) -> None:
     pl.seed_everything(0)
     model = ImageClassifier(partial(ConvNet, channels=(8, 8)), kind, scheduler=None, image_size=(12, 12))
@@ -188,7 +188,7 @@ def test_a_budget_gives_the_weights_that_its_widths_would_give() -> None:
         ({"budget": 5_000, "width": 2.0}, "give a width or a budget, not both: got width 2.0 and budget 5000"),
         ({"budget": 5_000, "width": [1, 2, 3, 4]}, "give a width or a budget, not both: got width "),
         ({"budget": 10}, "no network of this family has at most 10 parameters"),
-        ({"kind": "adaptve"}, "unknown conv kind 'adaptve'; known kinds: standard, "),
+        ({"kind": "adaptve"}, "unknown conv kind 'adaptve'; did you mean 'adaptive'? known kinds: standard, "),
         ({"kind": "adaptive", "kind_options": {"rank": 2}}, "conv kind 'adaptive' has no option 'rank'"),
         ({"kind": "adaptive_low_rank", "kind_options": {"rank": 0}}, "rank must be at least 1, got 0"),
         ({"kind": "adaptive_low_rank", "kind_options": {"rank": "two"}}, "rank"),

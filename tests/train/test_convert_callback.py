@@ -297,7 +297,7 @@ def test_a_config_file_alone_converts_a_module(tmp_path: Path, monkeypatch: pyte
 
 
 def test_bad_input_is_answered_in_one_line_and_leaves_the_module_alone(fit: Any) -> None:
-    with pytest.raises(UserError, match=r"^unknown conv kind 'adaptve'; known kinds: .*$"):
+    with pytest.raises(UserError, match=r"^unknown conv kind 'adaptve'; did you mean 'adaptive'\? known kinds: .*$"):
         ConvertConvolutions("adaptve")
     module = Plain()
     for callback, message in (

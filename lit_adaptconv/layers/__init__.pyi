@@ -1,0 +1,16 @@
+from .adaptive import AdaptiveConv2d as AdaptiveConv2d
+from .built_in import Conv as Conv
+from .built_in import Kind as Kind
+from .condconv import CondConv2d as CondConv2d
+from .decoupled_dynamic import DecoupledDynamicFilter2d as DecoupledDynamicFilter2d
+from .deformable import DeformableConv2d as DeformableConv2d
+from .dynamic_conv import DynamicConv2d as DynamicConv2d
+from .dynamic_filter import DynamicFilter2d as DynamicFilter2d
+from .dynamic_filter_local import LocalDynamicFilter2d as LocalDynamicFilter2d
+from .involution import Involution2d as Involution2d
+from .kinds import conv_kind as conv_kind
+from .kinds import register_kind as register_kind
+from .low_rank import LowRankAdaptiveConv2d as LowRankAdaptiveConv2d
+from .odconv import ODConv2d as ODConv2d
+from .residual import ResidualAdaptiveConv2d as ResidualAdaptiveConv2d
+from .separable import SeparableConv2d as SeparableConv2d

@@ -1,0 +1,3 @@
+from .count import FlopMeter as FlopMeter
+from .count import count_parameters as count_parameters
+from .count import forward_flops as forward_flops

@@ -1,0 +1,17 @@
+from .base import Backbone as Backbone
+from .base import Width as Width
+from .base import resolve_widths as resolve_widths
+from .cifar_resnet import ResNet8 as ResNet8
+from .cifar_resnet import ResNet20 as ResNet20
+from .cifar_resnet import ResNet32 as ResNet32
+from .cifar_resnet import ResNet56 as ResNet56
+from .cifar_resnet import ResNet110 as ResNet110
+from .convnet import ConvNet as ConvNet
+from .lenet import CaffeLeNet as CaffeLeNet
+from .lenet import LeNet5 as LeNet5
+from .mobilenet import MobileNetV2 as MobileNetV2
+from .resnet import ResNet18 as ResNet18
+from .resnet import ResNet34 as ResNet34
+from .resnet import ResNet50 as ResNet50
+from .resnet import ResNet101 as ResNet101
+from .squeezenet import SqueezeNet as SqueezeNet

@@ -1,0 +1,4 @@
+from .plan import Arm as Arm
+from .plan import Plan as Plan
+from .store import read_curves as read_curves
+from .store import read_results as read_results
