@@ -28,7 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "data": {"class_path": "lit_adaptconv.data.Digits"},
     "backbone": {"class_path": "lit_adaptconv.models.LeNet5"},
     "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.003}},
-    "scheduler": {"class_path": "lit_adaptconv.train.schedules.OneCycle"},
+    "scheduler": {"class_path": "lit_adaptconv.train.OneCycle"},
 }
 TYPES: dict[str, Any] = {
     "data": ImageData,

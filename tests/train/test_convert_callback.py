@@ -280,7 +280,7 @@ def test_a_config_file_alone_converts_a_module(tmp_path: Path, monkeypatch: pyte
           enable_model_summary: false
           enable_checkpointing: false
           callbacks:
-            - class_path: lit_adaptconv.train.convert_callback.ConvertConvolutions
+            - class_path: lit_adaptconv.ConvertConvolutions
               init_args:
                 kind: adaptive_low_rank
                 where:
