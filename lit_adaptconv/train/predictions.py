@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import importlib.util
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningDataModule
@@ -67,14 +67,30 @@ def write_predictions(output: Path, predictions: Tensor, data: LightningDataModu
     """
     values = predictions.numpy()
     names = getattr(data, "predict_names", None) or [str(index) for index in range(len(values))]
-    columns: dict[str, object] = {"image" if hasattr(data, "class_names") else "sample": list(names)[: len(values)]}
-    table = pa.table(columns | _columns(values, getattr(data, "class_names", None)))
-    write = pyarrow.csv.write_csv if output.suffix == ".csv" else pyarrow.parquet.write_table
-    write_atomically(output, lambda file: write(table, file))
-    return int(table.num_rows)
+    first = "image" if hasattr(data, "class_names") else "sample"
+    columns: dict[str, Sequence[object]] = {first: list(names)[: len(values)]}
+    columns |= _columns(values, getattr(data, "class_names", None))
+    write = _write_csv if output.suffix == ".csv" else _write_parquet
+    write_atomically(output, lambda file: write(columns, file))
+    return len(values)
 
 
-def _columns(values: NDArray[Any], class_names: Sequence[str] | None) -> dict[str, object]:
+def _write_csv(columns: dict[str, Sequence[object]], file: BinaryIO) -> None:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    text.detach()  # else the file is closed with it
+
+
+def _write_parquet(columns: dict[str, Sequence[object]], file: BinaryIO) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table(columns), file)
+
+
+def _columns(values: NDArray[Any], class_names: Sequence[str] | None) -> dict[str, Sequence[object]]:
     if class_names is not None and values.ndim == 2 and values.shape[1] == len(class_names):
         probabilities = {f"probability_{name}": values[:, i] for i, name in enumerate(class_names)}
         return {"label": [class_names[i] for i in values.argmax(axis=1)], **probabilities}
@@ -87,7 +103,9 @@ def check_output(output: Path) -> None:
     """Check the format that a file's suffix asks for.
 
     Raises:
-        UserError: It is neither CSV nor Parquet.
+        UserError: It is neither CSV nor Parquet, or Parquet without the library that writes it.
     """
     if output.suffix not in (".csv", ".parquet"):
         raise UserError(f"predictions are written as .csv or .parquet, not as {output.name!r}")
+    if output.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise UserError("a .parquet file needs pyarrow: pip install 'lit-adaptconv[sweep]'; a .csv file does not")

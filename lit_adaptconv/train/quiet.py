@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
 
 
 def quieten() -> None:
-    """Silence what is no news to the user of a command."""
+    """Silence what is no news to the user of a command; what the command needs has been imported."""
     warnings.formatwarning = lambda message, *args, **kwargs: f"adaptconv: warning: {message}\n"
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
-    import lightning.pytorch  # noqa: F401 (it sets the levels of its loggers when imported)
-
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    if "lightning.pytorch" in sys.modules:  # it sets the levels of its loggers when it is imported
+        for name in ("lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses a GPU where a CUDA toolkit is
     for message in (
         ".*LeafSpec.*",

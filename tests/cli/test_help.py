@@ -20,10 +20,10 @@ def test_it_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"adaptconv {importlib.metadata.version('lit-adaptconv')}\n"
 
 
-def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_every_command_with_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    out = capsys.readouterr().out
-    assert all(name in out for name in (*TRAINING, *COMMANDS))
+    listed = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert listed == [*map(list, TRAINING.items()), *([name, line] for name, (_, line) in COMMANDS.items())]
 
 
 @pytest.mark.parametrize("name", [*TRAINING, *COMMANDS])
@@ -50,7 +50,7 @@ def test_the_printed_configuration_can_be_given_back(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        (["co"], ["compare"]),
+        (["co"], ["compare", "configs"]),
         (["fit", "--trainer.max"], ["--trainer.max_epochs", "--trainer.max_steps", "--trainer.max_time"]),
         (["fit", "--data", "F"], ["FashionMNIST"]),
         (["test", "--data.sh"], ["--data.shift"]),

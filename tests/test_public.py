@@ -1,0 +1,102 @@
+"""The public face: what `import lit_adaptconv` and its rooms offer, and what they import before it is used: nothing."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lit_adaptconv as la
+
+ROOMS = sorted(
+    ".".join(("lit_adaptconv", *stub.parent.relative_to(Path(la.__file__).parent).parts))
+    for stub in Path(la.__file__).parent.rglob("__init__.pyi")
+)
+PUBLIC = [(room, name) for room in ROOMS for name in importlib.import_module(room).__all__]
+
+HEAVY = ("torch", "numpy", "numba", "triton", "lightning", "torchvision", "torchmetrics", "wandb", "scipy", "pyarrow")
+
+
+def imported(program: str) -> tuple[int, list[str]]:
+    """Exit status of a program in an interpreter of its own, and which of the heavy packages it imported."""
+    watched = f"import sys\ntry:\n    {program}\nfinally:\n    sys.stderr.write('@' + ' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", watched], capture_output=True, text=True)
+    modules = set(done.stderr.rpartition("@")[2].split())
+    return done.returncode, [name for name in (*HEAVY, "torch._dynamo") if name in modules]
+
+
+@pytest.mark.parametrize(("room", "name"), PUBLIC, ids=[f"{room}.{name}" for room, name in PUBLIC])
+def test_every_exported_name_is_there_and_explained(room: str, name: str) -> None:
+    value = getattr(importlib.import_module(room), name)
+    assert name in dir(importlib.import_module(room))
+    if inspect.isclass(value) or inspect.isfunction(value):
+        assert inspect.getdoc(value)
+
+
+def test_the_public_face_is_what_is_promised() -> None:
+    promised = """adaptive_conv2d AdaptiveConv2d LowRankAdaptiveConv2d convert ConvertConvolutions ConvergenceCallback
+        ImageClassifier data models kinds register_kind count_parameters fit_budget load_run"""
+    assert set(promised.split()) <= set(la.__all__)
+    assert la.__version__ == importlib.metadata.version("lit-adaptconv")
+
+
+def test_names_are_the_things_themselves_and_no_modules_of_the_same_name() -> None:
+    from lit_adaptconv.layers.adaptive import AdaptiveConv2d
+    from lit_adaptconv.models.conversion import convert
+
+    assert la.AdaptiveConv2d is AdaptiveConv2d
+    assert la.convert is convert
+    assert callable(la.kinds)
+    with pytest.raises(AttributeError, match="nothing"):
+        la.nothing  # noqa: B018
+
+
+def test_rooms_say_what_may_live_in_them() -> None:
+    for room in Path(la.__file__).parent.iterdir():
+        if (room / "__init__.py").is_file():
+            first = (importlib.import_module(f"lit_adaptconv.{room.name}").__doc__ or "").partition("\n")[0]
+            assert first.endswith("."), room.name
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import lit_adaptconv",
+        "import lit_adaptconv as la; la.kinds(); la.__version__",
+        "import lit_adaptconv.layers, lit_adaptconv.models.backbones, lit_adaptconv.data, lit_adaptconv.train",
+    ],
+)
+def test_importing_the_package_or_its_rooms_imports_nothing_else(program: str) -> None:
+    assert imported(program) == (0, [])
+
+
+def test_a_layer_needs_nothing_that_trains() -> None:
+    status, modules = imported("from lit_adaptconv import AdaptiveConv2d; AdaptiveConv2d(1, 2, 3)")
+    assert status == 0
+    assert not set(modules) & {"lightning", "torchvision", "torchmetrics", "wandb", "scipy", "pyarrow"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--version"], 0),
+        (["--help"], 0),
+        (["kinds"], 0),
+        (["kinds", "--help"], 0),
+        (["configs"], 0),
+        (["configs", "digits/lenet5_adaptive"], 0),
+        (["configs", "digits/lenet"], 2),
+        (["fitt"], 2),
+        ([], 2),
+    ],
+    ids=repr,
+)
+def test_what_looks_around_starts_without_pytorch(arguments: list[str], status: int) -> None:
+    program = f"from adaptconv_cli.main import main; sys.exit(main({arguments!r}))"
+    found, modules = imported(program)
+    assert (found, modules) == (status, [])
