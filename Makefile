@@ -52,7 +52,7 @@ clean:  ## Remove .venv and caches; runs stay
 
 # Installed anew only when pyproject.toml changes.
 .venv/installed: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --disable-pip-version-check -e .
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[report]"
 	@touch $@
 
 .venv/installed-dev: pyproject.toml | .venv/bin/python

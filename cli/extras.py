@@ -15,8 +15,8 @@ EXTRAS = {
 }
 
 
-def missing_extra(error: ModuleNotFoundError) -> str | None:
-    """Say in a line which extra brings a package that is not there; None if none does."""
-    package = (error.name or "").partition(".")[0]
+def missing_extra(error: Exception) -> str | None:
+    """Say in a line which extra brings the package that is not there; None for any other error."""
+    package = (getattr(error, "name", None) or "").partition(".")[0] if isinstance(error, ImportError) else ""
     extra = EXTRAS.get(package)
     return None if extra is None else f"{package} is needed: pip install 'lit-adaptconv[{extra}]'"

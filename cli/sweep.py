@@ -34,6 +34,7 @@ from lit_adaptconv.train.result import RunResult
 
 from .display import live
 from .dry_run import print_dry_run
+from .extras import missing_extra
 from .main import INTERRUPTED
 from .verdict import print_verdict
 
@@ -184,7 +185,7 @@ class _Run:
             figures = {made.name: made.drawing.plotly() for made in main_figures(content)}
             hint = log_summary(path, self._plan.project, tags, store.sweep, results, content.verdict, figures)
         except Exception as error:  # whatever goes wrong there, the sweep itself is finished and written
-            self._say(f"The summary was not logged to Weights & Biases: {error}")
+            self._say(f"The summary was not logged to Weights & Biases: {missing_extra(error) or error}")
         else:
             if hint:
                 runs = os.path.relpath(self._folder.path / "trials")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -10,9 +11,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from adaptconv_cli.extras import EXTRAS
 from adaptconv_cli.main import main
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 CONFIGS = sorted(p for folder in ("digits", "mnist") for p in (ROOT / "configs" / folder).glob("*.yaml"))
 
@@ -25,6 +33,43 @@ def test_workflows_follow_githubs_schema(workflow: Path) -> None:
         text=True,
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def requirements(lines: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=]", line)[0] for line in lines}
+
+
+BROUGHT_BY = {
+    "choreographer": "kaleido",
+    "docstring_parser": "jsonargparse",
+    "lightning_utilities": "lightning",
+    "llvmlite": "numba",
+    "shtab": "jsonargparse",
+    "triton": "torch",
+}
+NAMES = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "lazy_loader": "lazy-loader"}
+"""What a package is called where it is installed from."""
+
+
+def test_what_the_code_imports_is_declared_once_in_the_base_or_in_an_extra() -> None:
+    imported: set[str] = set()
+    for path in (*(ROOT / "lit_adaptconv").rglob("*.py"), *(ROOT / "cli").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                imported.add((node.module or "").partition(".")[0])
+    imported -= {*sys.stdlib_module_names, "lit_adaptconv", "adaptconv_cli"}
+    base = requirements(PROJECT["dependencies"])
+    extras = {e: requirements(PROJECT["optional-dependencies"][e]) for e in ("sweep", "report", "onnx", "ray")}
+    declared = [*base, *(name for names in extras.values() for name in names if name != "lit-adaptconv")]
+    assert len(declared) == len(set(declared))
+    packages = {NAMES.get(name, name) for name in (BROUGHT_BY.get(name, name) for name in imported)}
+    assert packages | {"onnxscript"} == set(declared)  # PyTorch imports that one
+    assert {package: extra for extra, names in extras.items() for package in names} == {
+        **EXTRAS,
+        "lit-adaptconv": "ray",
+    }
 
 
 def smoke_steps() -> list[str]:

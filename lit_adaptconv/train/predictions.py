@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -68,14 +68,14 @@ def write_predictions(output: Path, predictions: Tensor, data: LightningDataModu
     values = predictions.numpy()
     names = getattr(data, "predict_names", None) or [str(index) for index in range(len(values))]
     first = "image" if hasattr(data, "class_names") else "sample"
-    columns: dict[str, Sequence[object]] = {first: list(names)[: len(values)]}
+    columns: dict[str, Iterable[object]] = {first: list(names)[: len(values)]}
     columns |= _columns(values, getattr(data, "class_names", None))
     write = _write_csv if output.suffix == ".csv" else _write_parquet
     write_atomically(output, lambda file: write(columns, file))
     return len(values)
 
 
-def _write_csv(columns: dict[str, Sequence[object]], file: BinaryIO) -> None:
+def _write_csv(columns: dict[str, Iterable[object]], file: BinaryIO) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -83,14 +83,14 @@ def _write_csv(columns: dict[str, Sequence[object]], file: BinaryIO) -> None:
     text.detach()  # else the file is closed with it
 
 
-def _write_parquet(columns: dict[str, Sequence[object]], file: BinaryIO) -> None:
+def _write_parquet(columns: dict[str, Iterable[object]], file: BinaryIO) -> None:
     import pyarrow
     import pyarrow.parquet
 
     pyarrow.parquet.write_table(pyarrow.table(columns), file)
 
 
-def _columns(values: NDArray[Any], class_names: Sequence[str] | None) -> dict[str, Sequence[object]]:
+def _columns(values: NDArray[Any], class_names: Sequence[str] | None) -> dict[str, Iterable[object]]:
     if class_names is not None and values.ndim == 2 and values.shape[1] == len(class_names):
         probabilities = {f"probability_{name}": values[:, i] for i, name in enumerate(class_names)}
         return {"label": [class_names[i] for i in values.argmax(axis=1)], **probabilities}
