@@ -33,7 +33,7 @@ class Part:
 
 
 def can_be_split(step: Step) -> bool:
-    """Whether the layer is one that the fused CPU kernel computes."""
+    """Whether the layer is one that the fused CPU implementation computes."""
     layer = step.layer
     with step.candidate.running():
         fused = implementation(step.input.device.type, step.input.dtype) == "cpu"

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
+from torch import nn
 
+from lit_adaptconv.layers import AdaptiveConv2d
 from lit_adaptconv.layers.kinds import conv_kind, kinds
 
 # PyTorch's exporter warns about itself; its warnings are not the package's.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("unchecked")]
 
 
-@pytest.mark.parametrize("kind", kinds())
-def test_a_runtime_computes_the_layer_from_its_onnx_file_for_any_batch_size(kind: str) -> None:
+def agrees_with_a_runtime(layer: nn.Module) -> None:
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    torch.manual_seed(0)
-    layer = conv_kind(kind)(4, 6, 3, stride=2, padding=1, groups=2).eval()
     program = torch.onnx.export(
         layer,
         (torch.randn(3, 4, 9, 8),),
@@ -30,3 +31,14 @@ def test_a_runtime_computes_the_layer_from_its_onnx_file_for_any_batch_size(kind
         x = torch.randn(batch, 4, 9, 8)
         (out,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         torch.testing.assert_close(torch.from_numpy(out), layer(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_a_runtime_computes_the_layer_from_its_onnx_file_for_any_batch_size(kind: str) -> None:
+    torch.manual_seed(0)
+    agrees_with_a_runtime(conv_kind(kind)(4, 6, 3, stride=2, padding=1, groups=2).eval())
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_a_runtime_pads_as_the_layer_does(mode: Literal["reflect"]) -> None:
+    agrees_with_a_runtime(AdaptiveConv2d(4, 6, 3, padding=1, padding_mode=mode).eval())
