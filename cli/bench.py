@@ -11,6 +11,7 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
 from lit_adaptconv.measure.benchmark import measure, prepare, turns
 from lit_adaptconv.measure.candidate import Candidate, Shape
+from lit_adaptconv.measure.environment import usable_device
 from lit_adaptconv.ops.geometry import two_ints
 
 from .bench_tables import print_benchmark
@@ -80,7 +81,7 @@ def bench(
             dilation=two_ints(dilation, "dilation"),
             groups=groups,
             dtype=dtype,
-            device=_known(device),
+            device=str(usable_device(device)),
         )
     except ValueError as error:
         raise UserError(str(error)) from error
@@ -101,19 +102,6 @@ def _at_least_one(**numbers: int) -> None:
     for name, number in numbers.items():
         if number < 1:
             raise UserError(f"{name} must be at least 1, got {number}")
-
-
-def _known(device: str) -> str:
-    """Return the name of a device that is there.
-
-    Raises:
-        UserError: It is none, or is not there.
-    """
-    try:
-        torch.empty(1, device=device).sum().item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # PyTorch has no error of its own for this
-        raise UserError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
-    return device
 
 
 def _progress(console: Console) -> Progress:

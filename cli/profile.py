@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lit_adaptconv.errors import UserError
 from lit_adaptconv.measure.profile import Latency, LayerProfile, Profile
 from lit_adaptconv.measure.profile import profile as measure
 from lit_adaptconv.train.loading import check_writable, load_trained, network_parser, set_threads
@@ -29,13 +27,8 @@ def profile(args: list[str]) -> int:
     if output is not None:
         check_writable(output)
     set_threads(options["threads"])
-    try:
-        device = torch.device(options["device"])
-    except RuntimeError as error:
-        raise UserError(f"unknown device {options['device']!r}; known: cpu, cuda, mps, xpu") from error
-    measured = measure(
-        trained.network, trained.kind, trained.image_shape, options["batch_size"], device, options["seconds"]
-    )
+    chosen = options["batch_size"], options["device"], options["seconds"]
+    measured = measure(trained.network, trained.kind, trained.image_shape, *chosen)
     _print(Console(), measured)
     if output is not None:
         measured.write(output)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from lit_adaptconv.errors import UserError
+
 PACKAGES = (
     *("lit-adaptconv", "torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "wandb", "numpy"),
     *("numba", "triton"),
@@ -45,6 +47,19 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({_processor()})"
+
+
+def usable_device(name: str) -> torch.device:
+    """Return a device that is there.
+
+    Raises:
+        UserError: It is none, or is not there.
+    """
+    try:
+        torch.empty(1, device=name).sum().item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # PyTorch has no error of its own for this
+        raise UserError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return torch.device(name)
 
 
 def _processor() -> str:

@@ -12,7 +12,7 @@ from torch import nn
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
-from lit_adaptconv.measure.environment import device_name, versions
+from lit_adaptconv.measure.environment import device_name, usable_device, versions
 from lit_adaptconv.measure.layer_costs import (
     OUTSIDE,
     kept_for_training,
@@ -116,7 +116,7 @@ def profile(
     kind: str,
     input_shape: tuple[int, int, int],
     batch_size: int = 32,
-    device: torch.device | None = None,
+    device: str = "cpu",
     seconds: float = 1.0,
 ) -> Profile:
     """Measure a network, which is moved to the device and left in evaluation mode.
@@ -126,7 +126,7 @@ def profile(
         kind: Its conv kind, for the record.
         input_shape: Shape `(C, H, W)` of an image.
         batch_size: Images in a batch, at least 2: BatchNorm cannot train on one.
-        device: Where to measure; None: the CPU.
+        device: Where to measure, such as cpu or cuda.
         seconds: How long each latency is measured.
 
     Raises:
@@ -134,12 +134,9 @@ def profile(
     """
     if batch_size < 2:
         raise UserError(f"batch_size must be at least 2, got {batch_size}; the latency at batch size 1 is always told")
-    device = device or torch.device("cpu")
-    try:
-        network = network.to(device).eval()
-        images = torch.randn(batch_size, *input_shape, device=device)
-    except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch was built without this device
-        raise UserError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
+    where = usable_device(device)
+    network = network.to(where).eval()
+    images = torch.randn(batch_size, *input_shape, device=where)
     shapes, flops = shapes_and_flops(network, images[:1])
     kept = kept_for_training(network, images)
     shares = time_shares(network, images)
@@ -164,6 +161,6 @@ def profile(
         flops=sum(row.flops for row in rows),
         activation_bytes=sum(row.activation_bytes for row in rows),
         latency=tuple(map(Latency.of, times, sizes)),
-        device=device_name(device),
+        device=device_name(where),
         threads=torch.get_num_threads(),
     )

@@ -128,7 +128,9 @@ def test_the_file_holds_everything(tmp_path: Path) -> None:
     assert content["threads"] == torch.get_num_threads()
 
 
-@pytest.mark.parametrize(("batch_size", "device", "words"), [(1, "cpu", "at least 2"), (2, "cuda:99", "cuda:99")])
+@pytest.mark.parametrize(
+    ("batch_size", "device", "words"), [(1, "cpu", "at least 2"), (2, "cuda:99", "cuda:99"), (2, "abacus", "abacus")]
+)
 def test_what_cannot_be_measured_is_refused(batch_size: int, device: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        profile(LeNet5(), "standard", (1, 28, 28), batch_size, torch.device(device), seconds=QUICK)
+        profile(LeNet5(), "standard", (1, 28, 28), batch_size, device, seconds=QUICK)

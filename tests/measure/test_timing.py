@@ -66,9 +66,9 @@ def test_rounds_go_on_until_the_time_is_over_and_every_task_has_as_many() -> Non
     times = in_turns([Task(lambda: time.sleep(0.006)), Task(lambda: time.sleep(0.012))], rounds=2, seconds=0.3)
     assert time.perf_counter() - begin > 0.3
     short, long = (taken.seconds for taken in times)
-    assert len(short) == len(long) > 2
+    assert len(short) == len(long) >= 2
     assert min(short) > 0.006  # no call is shorter than it sleeps
-    assert times[1].over(times[0]).median > 1
+    assert min(long) > 0.012
 
 
 def test_what_is_short_is_repeated_within_a_turn_and_its_mean_told() -> None:
@@ -77,11 +77,10 @@ def test_what_is_short_is_repeated_within_a_turn_and_its_mean_told() -> None:
     def call() -> None:
         nonlocal calls
         calls += 1
-        time.sleep(0.0005)
 
     (times,) = in_turns([Task(call)], rounds=4)
-    assert calls > 4 * 4
-    assert times.spread.median > 0.0005
+    assert calls > 1000
+    assert max(times.seconds) < 0.001
 
 
 def test_by_default_as_many_threads_as_pytorch_uses() -> None:
