@@ -30,6 +30,7 @@ def bench(
     groups: int = 1,
     dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32",
     device: str = "cpu",
+    compile: bool = False,
     threads: int | list[int] | None = None,
     rounds: int = 20,
     output: Path | None = None,
@@ -50,6 +51,7 @@ def bench(
         groups: Channel groups.
         dtype: Type of input and parameters.
         device: Where to measure, such as cpu or cuda.
+        compile: Whether torch.compile compiles the layers; parts of a step are then not told.
         threads: CPU threads, one number or a list such as [1,2]; by default as many as PyTorch uses.
         rounds: How often each time is taken, all in turns.
         output: JSON file to write everything to, times of every round included.
@@ -82,6 +84,7 @@ def bench(
             groups=groups,
             dtype=dtype,
             device=str(usable_device(device)),
+            compile=compile,
         )
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -60,10 +60,11 @@ def _describe(shape: Shape) -> str:
         )
         if value != default
     ]
+    compiled = ["compiled"] if shape.compile else []
     groups = [f"groups {shape.groups}"] if shape.groups > 1 else []
     return (
         f"batch {shape.batch_size}, {shape.in_channels}→{shape.out_channels} channels, {size(shape.image_size)} pixels"
-        f", kernel {size(shape.kernel_size)}, {', '.join([*options, *groups, shape.dtype, shape.device])}"
+        f", kernel {size(shape.kernel_size)}, {', '.join([*options, *groups, shape.dtype, shape.device, *compiled])}"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -35,6 +35,7 @@ class Shape:
         groups: Channel groups.
         dtype: Name of the type of input and parameters.
         device: Where everything lies.
+        compile: Whether `torch.compile` compiles the layers.
     """
 
     batch_size: int
@@ -48,6 +49,7 @@ class Shape:
     groups: int = 1
     dtype: str = "float32"
     device: str = "cpu"
+    compile: bool = False
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
@@ -145,10 +147,11 @@ STANDARD = Candidate("nn.Conv2d", "standard")
 
 @dataclass(frozen=True)
 class Step:
-    """A candidate at work: its layer, its input, and a gradient for its output."""
+    """A candidate at work: its layer and what runs it, its input, and a gradient for its output."""
 
     candidate: Candidate
     layer: nn.Module
+    run: Callable[[Tensor], Tensor]
     input: Tensor
     grad_output: Tensor
 
@@ -160,21 +163,22 @@ class Step:
             UserError: It cannot compute this shape.
         """
         layer, input = candidate.build(shape), shape.input()
+        run = torch.compile(layer) if shape.compile else layer
         try:
             with candidate.running(), torch.no_grad():
-                out = layer(input)
+                out = run(input)
         except (ValueError, RuntimeError, NotImplementedError) as error:
             raise UserError(f"{candidate.name}: {error}") from error
-        return cls(candidate, layer, input, torch.ones_like(out))
+        return cls(candidate, layer, run, input, torch.ones_like(out))
 
     def forward(self) -> None:
         """Forward pass, without gradients."""
         with self.candidate.running(), torch.no_grad():
-            self.layer(self.input)
+            self.run(self.input)
 
     def training(self) -> None:
         """Forward and backward, to the gradients of the input and all parameters."""
         self.layer.zero_grad()
         self.input.grad = None
         with self.candidate.running():
-            self.layer(self.input).backward(self.grad_output)
+            self.run(self.input).backward(self.grad_output)

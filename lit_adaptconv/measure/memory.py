@@ -54,7 +54,7 @@ def kept_for_backward(step: Step) -> KeptBytes:
         return tensor
 
     with step.candidate.running(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        step.layer(step.input)
+        step.run(step.input)
     parameters = {p.untyped_storage().data_ptr() for p in step.layer.parameters()}
     input = step.input.untyped_storage().data_ptr()
 
@@ -73,11 +73,14 @@ def peak_of_steps(candidates: list[Candidate], shape: Shape, threads: int) -> li
 
     On CUDA it is the most that PyTorch's allocator had allocated at once. On the CPU, buffers of other libraries count
     too: a process of its own measures by how much a training step raises the high-water mark of its resident set, after
-    a first step that is not counted (it loads code). That needs Linux; elsewhere it is None.
+    a first step that is not counted (it loads code). That needs Linux; elsewhere, and for compiled layers, whose
+    compiler needs memory itself, it is None.
 
     Raises:
         UserError: The process that measures failed.
     """
+    if shape.compile:
+        return [None] * len(candidates)
     if shape.device != "cpu":
         return [_cuda_peak(candidate, shape) for candidate in candidates]
     if not CLEAR_REFS.exists():

@@ -33,8 +33,10 @@ class Part:
 
 
 def can_be_split(step: Step) -> bool:
-    """Whether the layer is one that the fused CPU implementation computes."""
+    """Whether the layer is one that the fused CPU implementation computes, and is not compiled into something else."""
     layer = step.layer
+    if step.run is not layer:
+        return False
     with step.candidate.running():
         fused = implementation(step.input.device.type, step.input.dtype) == "cpu"
     return fused and isinstance(layer, AdaptiveConv2d) and layer.kernel_activation == "tanh"

@@ -96,3 +96,12 @@ def test_on_a_narrow_screen_no_layer_loses_its_name(
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert sum(line.startswith("adaptive_low_rank:rank=2 ") for line in lines) == 2
+
+
+@pytest.mark.slow
+def test_layers_are_compiled_where_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--batch_size", "2", "--in_channels", "4", "--out_channels", "4", "--image_size", "8", "--rounds", "2"]
+    assert main(["bench", "adaptive", "adaptive_low_rank", *small, "--compile", "true"]) == 0
+    out = capsys.readouterr().out
+    assert "cpu, compiled" in out
+    assert "adaptive_low_rank" in out
