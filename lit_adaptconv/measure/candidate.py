@@ -181,4 +181,4 @@ class Step:
         self.layer.zero_grad()
         self.input.grad = None
         with self.candidate.running():
-            self.run(self.input).backward(self.grad_output)
+            self.run(self.input).backward(self.grad_output)  # type: ignore[no-untyped-call]
