@@ -120,7 +120,8 @@ def _errors(line: Sequence[MetricSummary], scale: float) -> dict[str, object]:
 
 def _hover(a: MetricSummary, confidence: float, metric: Metric) -> str:
     spread = "" if a.sd is None else f" ± {metric.gap(a.sd)} (SD)"
-    interval = f"<br>{percentage(confidence)} interval {metric.interval(*a.interval)}" if a.interval else ""
+    ends = "" if a.interval is None else f"{metric.bare(a.interval.low)} to {metric.shown(a.interval.high)}"
+    interval = ends and f"<br>{percentage(confidence)} interval {ends}"
     unfinished = f", {a.at.n_unfinished} more unfinished" if a.at.n_unfinished else ""
     sizes = [f"{size:,} {name}" for size, name in ((a.at.parameters, "parameters"), (a.at.flops, "FLOPs")) if size]
     budget = f" (budget {a.at.budget:,})" if a.at.budget is not None else f" ({budget_name(None)})"

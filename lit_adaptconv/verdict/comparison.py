@@ -156,8 +156,9 @@ def _claim(
         )
     if c.p_holm > alpha:
         return "no claim", f"p = {c.p_holm:.2g} is above {alpha:.2g}"
-    if c.interval is None or c.interval.low <= c.null <= c.interval.high:
-        return "no claim", f"p is small enough, but the interval includes {c.null:g}"
+    null = 0.0 if c.target is None else 1.0
+    if c.interval is None or c.interval.low <= null <= c.interval.high:
+        return "no claim", f"p is small enough, but the interval includes {null:g}"
     better = bool(scores.mean() > 0)
     winner, unfinished = (c.arm, lacking) if better else (c.primary, primary_lacking)
     if unfinished:

@@ -104,10 +104,6 @@ class Metric:
         text = self.bare(value)
         return f"{text} %" if self.percent and text != NONE else text
 
-    def interval(self, low: float, high: float) -> str:
-        """An interval: 97.01 to 97.23 %, or 0.1201 to 0.1269."""
-        return f"{self.bare(low)} to {self.shown(high)}"
-
     def gap(self, difference: float) -> str:
         """A difference without its sign and unit: 0.52, or 0.0123."""
         return f"{abs(100 * difference):.2f}" if self.percent else _digits(abs(difference), 3)

@@ -131,11 +131,6 @@ class Comparison:
     claim: Claim
     reason: str
 
-    @property
-    def null(self) -> float:
-        """The estimate of two arms that are alike."""
-        return 0.0 if isinstance(self.measure, Metric) else 1.0
-
     def shown(self, effect: float) -> str:
         """A ratio, or a difference with its sign, as text."""
         return self.measure.difference(effect) if isinstance(self.measure, Metric) else ratio(effect)

@@ -165,7 +165,6 @@ def test_shares_are_in_percent_and_their_differences_in_points(name: str) -> Non
     assert (metric.shown(0.97123), metric.bare(0.97123)) == ("97.12 %", "97.12")
     assert (metric.difference(-0.005), metric.gap(-0.005), metric.unit) == ("-0.50", "0.50", " points")
     assert (metric.goal(0.98), metric.goal(0.985)) == ("98 %", "98.5 %")
-    assert metric.interval(0.9, 0.95) == "90.00 to 95.00 %"
 
 
 @pytest.mark.parametrize(("name", "mode"), [("rmse", "min"), ("psnr", "max"), ("iou", "min"), ("accuracy_gap", "min")])
