@@ -85,10 +85,15 @@ def peak_of_steps(candidates: list[Candidate], shape: Shape, threads: int) -> li
         return [_cuda_peak(candidate, shape) for candidate in candidates]
     if not CLEAR_REFS.exists():
         return [None] * len(candidates)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # where a kind of one's own may be
+        **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(RETURN_MEMORY)),
+    }
     child = subprocess.run(
         [sys.executable, "-m", "lit_adaptconv.measure.memory"],
         input=pickle.dumps((candidates, shape, threads)),
-        env={**os.environ, **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(RETURN_MEMORY))},
+        env=environment,
         capture_output=True,
     )
     if child.returncode != 0:

@@ -19,7 +19,6 @@ DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 OLDEST_GPU = (7, 0)  # the oldest for which Triton compiles
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def implementation(device: str, dtype: torch.dtype) -> Implementation:
     """Name what computes `adaptive_conv2d` for tensors of this type of device and number.
 
@@ -39,6 +38,10 @@ def implementation(device: str, dtype: torch.dtype) -> Implementation:
     if wish and wish != found and device != "meta":
         raise ValueError(f"{VARIABLE}={wish} cannot be used: on {device} tensors of {dtype}, {found} computes")
     return found
+
+
+# TorchDynamo takes the answer for a constant: all that torch.compiler.assume_constant_result does, which imports it.
+implementation.__dict__["_dynamo_marked_constant"] = True
 
 
 @cache

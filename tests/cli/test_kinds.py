@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import pyarrow.parquet
 import pytest
+import yaml
 from adaptconv_cli.kinds import kinds
 from adaptconv_cli.main import main
 from foreign_conv import GatedConv
 
 from lit_adaptconv.layers import kinds as registry
 from lit_adaptconv.layers.kinds import BUILT_IN, register_kind
+from lit_adaptconv.train.result import RunResult
+
+from .conftest import Command
 
 
 @pytest.mark.parametrize("columns", ["72", "80", "200"])
@@ -54,3 +62,31 @@ def test_other_kinds_stand_there_too_with_what_they_say_of_themselves(
 def test_an_argument_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["kinds", "--verbose"]) == 2
     assert "unrecognized arguments: --verbose" in capsys.readouterr().err
+
+
+def test_anyone_s_convolution_is_trained_within_a_budget_and_measured(fit: Command, folder: Path) -> None:
+    network = ["--data.image_size", "12", "--model.kind", "foreign_conv.GatedConv", "--model.kind_options.start", "0.5"]
+    assert fit(*network, "--model.budget", "2000", "--trainer.max_epochs", "1", "--run.name", "a", "--run.id", "1") == 0
+    result = RunResult.read(Path("runs/a/1/result.json"))
+    assert (result.kind, result.kind_options) == ("foreign_conv.GatedConv", {"start": 0.5})
+    assert 1_900 < result.parameters <= 2_000
+    measured = ["--image_size", "8", "--batch_size", "1", "--rounds", "1", "--output", "bench.json"]
+    assert main(["bench", "foreign_conv.GatedConv:start=0.5", *measured]) == 0
+    assert json.loads(Path("bench.json").read_text())["layers"][1]["parameters"] == 2_336
+
+
+@pytest.mark.slow
+def test_anyone_s_convolution_is_an_arm_of_a_sweep(folder: Path) -> None:
+    plan = {
+        "name": "own",
+        "data": {"class_path": "Digits", "init_args": {"image_size": 12}},
+        "arms": {"standard": {}, "gated": {"kind": "foreign_conv.GatedConv", "kind_options": {"start": 0.5}}},
+        "budgets": [1_000],
+        "seeds": 1,
+        "trainer": {"max_epochs": 1},
+        "wandb": False,
+    }
+    Path("plan.yaml").write_text(yaml.safe_dump(plan))
+    assert main(["sweep", "--config", "plan.yaml"]) == 0
+    rows = pyarrow.parquet.read_table("runs/own/results.parquet").to_pylist()
+    assert sorted((row["arm"], row["status"]) for row in rows) == [("gated", "done"), ("standard", "done")]
