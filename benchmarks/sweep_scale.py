@@ -18,10 +18,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from adaptconv_cli.sweep import prepare
+from adaptconv_cli.sweep import parse
 
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
-from lit_adaptconv.sweep.reading import parse_plan
+from lit_adaptconv.sweep.run import prepare
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.train.convergence import Evaluation
 from lit_adaptconv.train.result import RunResult
@@ -66,9 +66,8 @@ def simulated(trial: Trial, name: str, random: np.random.Generator) -> RunResult
 
 def fill(folder: Path, plan_args: list[str]) -> int:
     """Write a sweep whose trials are all finished, and return their number."""
-    plan, _ = parse_plan(plan_args)
-    prepared = prepare(plan)
-    trials = tuple(prepared.maker.all())
+    plan, _ = parse(plan_args)
+    trials = tuple(prepare(plan).maker.all())
     place = SweepFolder(folder)
     targets = tuple(plan.targets)
     place.write(Sweep(plan.name, "benchmark", "Digits", "ConvNet", targets, plan.reference, trials, len(trials)))

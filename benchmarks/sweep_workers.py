@@ -20,21 +20,22 @@ import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from adaptconv_cli.sweep import prepare
+import yaml
+from adaptconv_cli.sweep import parse
 
 from lit_adaptconv.data import Digits
+from lit_adaptconv.files import write_text
 from lit_adaptconv.models.backbones import ConvNet
 from lit_adaptconv.sweep.engines import Job
 from lit_adaptconv.sweep.engines.local import LocalEngine, local_slots
-from lit_adaptconv.sweep.reading import parse_plan
+from lit_adaptconv.sweep.run import prepare
 from lit_adaptconv.sweep.running import run_trial
 from lit_adaptconv.sweep.store import read_results
-from lit_adaptconv.sweep.trial import fit_config
 from lit_adaptconv.train.classifier import ImageClassifier
+from lit_adaptconv.train.runs import CONFIG
 
 SECONDS = "benchmark_seconds"
 
@@ -57,8 +58,9 @@ def sweep_seconds(plan: Path, folder: Path, workers: int, seeds: int) -> tuple[f
     return seconds, last - first, cpu
 
 
-def bare_fit(config: dict[str, Any]) -> None:
+def bare_fit(folder: Path) -> None:
     """Train and test without anything around it; in the worker process."""
+    config = yaml.safe_load((folder / CONFIG).read_text())
     begin, cpu = time.perf_counter(), time.process_time()
     pl.seed_everything(config["seed_everything"], verbose=False)
     data = Digits(image_size=16, batch_size=64)
@@ -75,19 +77,18 @@ def bare_fit(config: dict[str, Any]) -> None:
     )
     trainer.fit(model, data)
     trainer.test(model, data, verbose=False)
-    _note(config, time.perf_counter() - begin, time.process_time() - cpu)
+    _note(folder, time.perf_counter() - begin, time.process_time() - cpu)
 
 
-def whole_trial(config: dict[str, Any]) -> None:
+def whole_trial(folder: Path) -> None:
     """Run a trial; in the worker process."""
     begin, cpu = time.perf_counter(), time.process_time()
-    run_trial(config)
-    _note(config, time.perf_counter() - begin, time.process_time() - cpu)
+    run_trial(folder)
+    _note(folder, time.perf_counter() - begin, time.process_time() - cpu)
 
 
-def _note(config: dict[str, Any], seconds: float, cpu: float) -> None:
-    run = config["run"]
-    (Path(run["root"]) / run["name"] / run["id"] / SECONDS).write_text(f"{seconds} {cpu}")
+def _note(folder: Path, seconds: float, cpu: float) -> None:
+    (folder / SECONDS).write_text(f"{seconds} {cpu}")
 
 
 def trial_seconds(plan: Path, folder: Path, rounds: int, epochs: int) -> dict[str, list[tuple[float, float]]]:
@@ -96,7 +97,7 @@ def trial_seconds(plan: Path, folder: Path, rounds: int, epochs: int) -> dict[st
     A bare training is timed from within, a trial from the engine's `submit` until its end is known.
     """
     args = ["--config", str(plan), "--trainer.max_epochs", str(epochs), "--trainer.accelerator", "cpu"]
-    read, _ = parse_plan([*args, "--arms", "{standard: {kind: standard}}", "--budgets", "[500]"])
+    read, _ = parse([*args, "--arms", "{standard: {kind: standard}}", "--budgets", "[500]"])
     prepared = prepare(read)
     trial = next(iter(prepared.maker.all()))
     engines = {
@@ -108,11 +109,12 @@ def trial_seconds(plan: Path, folder: Path, rounds: int, epochs: int) -> dict[st
         for turn in range(rounds + 1):
             for name, found in times.items():
                 engine = engines["bare" if name == "bare" else "trial"]
-                config = fit_config(prepared.plan, trial, str(folder), "trials", "benchmark")
-                config["run"] |= {"id": f"{name.split()[0]}{turn}", "wandb": name == "with W&B"}
-                place = folder / "trials" / config["run"]["id"]
+                config = prepared.maker.config(trial, "benchmark")
+                config["run"]["wandb"] = name == "with W&B"
+                place = folder / "trials" / f"{name.split()[0]}{turn}"
                 begin = time.perf_counter()
-                engine.submit(Job(config["run"]["id"], str(place), config, False))
+                write_text(place / CONFIG, yaml.safe_dump(config))
+                engine.submit(Job(place.name, place, False))
                 while not (ended := engine.wait(60.0)):
                     pass
                 seconds = time.perf_counter() - begin

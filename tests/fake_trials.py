@@ -6,16 +6,23 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from lit_adaptconv.sweep.engines import Job
 
-def act(config: dict[str, Any]) -> None:
-    """Do what the config's `act` says, and leave a note in the trial's folder."""
-    run = config["run"]
-    folder = Path(run["root"]) / run["name"] / run["id"]
-    todo = config["act"]
+
+def job(root: Path, id: str, todo: str, resume: bool = False) -> Job:
+    """A job that does what it is told, in a folder as the driver leaves it."""
+    folder = root / "trials" / id
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(todo)
+    return Job(id, folder, resume)
+
+
+def act(folder: Path) -> None:
+    """Do what the config says, and leave a note in the trial's folder."""
+    todo = (folder / "config.yaml").read_text()
     if todo == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if todo == "raise":
@@ -25,7 +32,6 @@ def act(config: dict[str, Any]) -> None:
         while True:
             time.sleep(0.05)
     if todo == "resume":
-        assert config["ckpt_path"] is not None
-        (folder / "resumed").write_text(Path(config["ckpt_path"]).read_text())
+        (folder / "resumed").write_text((folder / "checkpoints" / "last.ckpt").read_text())
     (folder / "note").write_text(f"{os.getpid()} {torch.get_num_threads()} {os.environ.get('OMP_NUM_THREADS')}")
     print("said on standard output")

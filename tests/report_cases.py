@@ -13,7 +13,7 @@ from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.plan import Arm
 from lit_adaptconv.sweep.sizing import NetworkSize
 from lit_adaptconv.sweep.store import Store
-from lit_adaptconv.sweep.trial import Trial, TrialMaker, pairs
+from lit_adaptconv.sweep.trial import Trial, TrialMaker
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.verdict.metric import ACCURACY, Metric
 
@@ -53,10 +53,10 @@ def made_up_sweep(
     )
     targets = tuple(round(_value(target, metric), 9) for target in targets)
     sizes = {}
-    for arm, budget in pairs(of):
-        size = budget or 700
-        sizes[arm, budget] = NetworkSize(size - 3 * arms.index(arm) - 1, 100 * size, (3, 4))
-    trials = list(TrialMaker(of, sizes, sweep_cases.CODE).all())
+    for at in of.arm_budgets:
+        arm, size = at.arm, at.budget or 700
+        sizes[at] = NetworkSize(size - 3 * arms.index(arm) - 1, 100 * size, (3, 4))
+    trials = list(TrialMaker(of, sizes, dict.fromkeys(of.arms, sweep_cases.CODE)).all())
     sweep = replace(sweep_cases.sweep(of, trials), name=name, metric=metric, targets=targets)
     place = SweepFolder(folder)
     place.write(sweep)

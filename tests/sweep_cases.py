@@ -7,7 +7,7 @@ from typing import Any
 from lit_adaptconv.sweep.folder import Sweep
 from lit_adaptconv.sweep.plan import Arm, Plan
 from lit_adaptconv.sweep.sizing import NetworkSize
-from lit_adaptconv.sweep.trial import Trial, TrialMaker, pairs
+from lit_adaptconv.sweep.trial import Trial, TrialMaker
 from lit_adaptconv.train.convergence import Evaluation, first_reached
 from lit_adaptconv.train.result import RunResult
 
@@ -31,7 +31,8 @@ def plan(**changes: Any) -> Plan:
 
 
 def maker(of: Plan, code: str = CODE, data: str | None = None) -> TrialMaker:
-    return TrialMaker(of, {pair: NetworkSize(290, 1000, (3, 4)) for pair in pairs(of)}, code, data)
+    sizes = {at: NetworkSize(290, 1000, (3, 4), settings={"model.width": [3, 4]}) for at in of.arm_budgets}
+    return TrialMaker(of, sizes, dict.fromkeys(of.arms, code), data)
 
 
 def sweep(of: Plan, trials: list[Trial]) -> Sweep:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+import yaml
+
+from lit_adaptconv.files import write_text
 from lit_adaptconv.sweep.engines import Engine, Job, Outcome
 from lit_adaptconv.sweep.interrupt import Interruption
+from lit_adaptconv.sweep.progress import Monitor
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.train.runs import CONFIG
 
 POLL_SECONDS = 0.5
 WRITE_SECONDS = 20.0
@@ -19,25 +24,6 @@ RESUMABLE = ("running", "interrupted")
 
 Follow = Callable[[Trial, RunResult], Sequence[Trial]]
 """What is to run after a trial: nothing, or the next ones of a search."""
-
-
-class Listener(Protocol):
-    """Is told what happens, to show it."""
-
-    def started(self, trial: Trial) -> None:
-        """A trial was given to the engine."""
-
-    def ended(self, trial: Trial, result: RunResult, seconds: float | None) -> None:
-        """A trial ended after so many seconds; None where it had ended before this sweep began."""
-
-    def retried(self, trial: Trial, reason: str) -> None:
-        """A trial starts again because its process was killed."""
-
-    def warn(self, message: str) -> None:
-        """Something went wrong that the sweep survives."""
-
-    def tick(self) -> None:
-        """Time has passed."""
 
 
 class Driver:
@@ -48,7 +34,7 @@ class Driver:
         engine: What runs them.
         config: Makes the config of a trial.
         retries: How often a trial is started again after its process was killed.
-        listener: Is told what happens.
+        monitor: Keeps count of what happens.
         interruption: Says whether the sweep shall stop.
     """
 
@@ -58,14 +44,14 @@ class Driver:
         engine: Engine,
         config: Callable[[Trial], dict[str, Any]],
         retries: int,
-        listener: Listener,
+        monitor: Monitor,
         interruption: Interruption,
     ) -> None:
         self._store = store
         self._engine = engine
         self._config = config
         self._retries = retries
-        self._listener = listener
+        self._monitor = monitor
         self._interruption = interruption
         self._waiting: deque[Trial] = deque()
         self._running: dict[str, Trial] = {}
@@ -86,7 +72,7 @@ class Driver:
                 if self._running:
                     for job, outcome in self._engine.wait(POLL_SECONDS):
                         self._end(job, outcome, follow, stopping)
-                self._listener.tick()
+                self._monitor.tick()
                 if time.monotonic() - self._written > WRITE_SECONDS:
                     self.write()
         finally:
@@ -95,7 +81,7 @@ class Driver:
     def _start(self, trial: Trial, follow: Follow) -> None:
         before = self._store.result(trial)
         if before is not None and before.status == "done":
-            self._listener.ended(trial, before, None)
+            self._monitor.ended(trial, before, None)
             self._waiting.extend(follow(trial, before))
             return
         if trial.impossible is not None:
@@ -103,9 +89,15 @@ class Driver:
             return
         self._store.begin(trial)
         resume = before is not None and before.status in RESUMABLE
+        folder = self._store.folder.trial(trial)
+        try:
+            write_text(folder / CONFIG, yaml.safe_dump(self._config(trial), sort_keys=False, allow_unicode=True))
+        except OSError as error:
+            self._settle(trial, Outcome("failed", f"its config could not be written: {error}"), follow)
+            return
         self._running[trial.id] = trial
-        self._listener.started(trial)
-        self._engine.submit(Job(trial.id, str(self._store.folder.trial(trial)), self._config(trial), resume))
+        self._monitor.started(trial)
+        self._engine.submit(Job(trial.id, folder, resume))
 
     def _end(self, job: Job, outcome: Outcome, follow: Follow, stopping: bool) -> None:
         trial = self._running.pop(job.id)
@@ -114,14 +106,14 @@ class Driver:
             if stopping:
                 outcome = Outcome("interrupted", "interrupted by the user")
             elif self._lost[job.id] <= self._retries:
-                self._listener.retried(trial, outcome.reason or "its process disappeared")
+                self._monitor.retried(trial, outcome.reason or "its process disappeared")
                 self._waiting.appendleft(trial)
                 return
         self._settle(trial, outcome, follow)
 
     def _settle(self, trial: Trial, outcome: Outcome, follow: Follow) -> None:
         result = self._store.finish(trial, outcome)
-        self._listener.ended(trial, result, outcome.seconds)
+        self._monitor.ended(trial, result, outcome.seconds)
         self._waiting.extend(follow(trial, result))
 
     def write(self) -> None:
@@ -130,4 +122,4 @@ class Driver:
         try:
             self._store.write()
         except OSError as error:
-            self._listener.warn(f"the tables could not be written, and will be tried again: {error}")
+            self._monitor.say(f"the tables could not be written, and will be tried again: {error}")

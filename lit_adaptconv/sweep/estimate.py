@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
 
-from lit_adaptconv.data import ImageData
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.measure.timing import Task, in_turns
-from lit_adaptconv.models.backbones.base import Backbone
-from lit_adaptconv.sweep.plan import Plan
+from lit_adaptconv.sweep.plan import ArmBudget
 from lit_adaptconv.sweep.progress import known_durations, seconds_of
-from lit_adaptconv.sweep.sizing import Networks, NetworkSize
-from lit_adaptconv.sweep.trial import Pair
+from lit_adaptconv.sweep.run import Prepared
 
 PROBES = 8
-PROBE_SECONDS = 0.25
+FEWEST_STEPS, MOST_STEPS, PROBE_SECONDS = 5, 30, 0.25
+"""A probe ends after so many steps, or after the time and the fewest."""
+QUIET: dict[str, Any] = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+    "limit_val_batches": 0,
+}
 OVERHEAD_SECONDS = 1.5
 """What a trial takes beside training and evaluation: building, checkpoints, logging."""
 FORWARD_SHARE = 0.35
@@ -31,83 +38,84 @@ FORWARD_SHARE = 0.35
 class Estimate:
     """Expected seconds of a trial, by arm and budget, and where the figures come from."""
 
-    seconds: Mapping[Pair, float]
+    seconds: Mapping[ArmBudget, float]
     source: str
 
 
-def estimate(
-    plan: Plan,
-    sizes: Mapping[Pair, NetworkSize],
-    networks: Mapping[str, Networks],
-    data: ImageData,
-    folder: Path,
-    threads: int,
-) -> Estimate | None:
+def estimate(prepared: Prepared, folder: Path, threads: int) -> Estimate | None:
     """Estimate how long a trial of each arm and budget takes, with one trial running.
 
-    Trials that the folder's sweep has finished tell. Without them up to eight networks are trained for a quarter of a
-    second each, on random images, on the GPU if there is one; the time of a step is taken to grow linearly with FLOPs.
+    Trials that the folder's sweep has finished tell. Without them up to eight networks are trained for a few steps; the
+    time of a step is taken to grow linearly with the network's FLOPs or, where those are not known, its parameters.
 
     Returns:
         None where the length of the training is not known: its data are not here yet, or it has no last epoch.
     """
-    known = {(d.arm, d.budget): d for d in known_durations(folder)}
+    plan, sizes = prepared.maker.plan, prepared.maker.sizes
+    known = known_durations(folder)
     if known:
         trials = sum(d.trials for d in known.values())
-        return Estimate({pair: seconds_of(known, pair) for pair in sizes}, f"{trials} finished trials")
+        return Estimate({at: seconds_of(known, at) for at in sizes}, f"{trials} finished trials")
     epochs, steps = plan.trainer.get("max_epochs"), plan.trainer.get("max_steps")
     try:
-        data.setup("fit")
-        batches, evaluated = len(data.train_dataloader()), len(data.val_dataloader())
-    except (UserError, OSError):
+        prepared.data.setup("fit")
+        batches, evaluated = len(prepared.data.train_dataloader()), len(prepared.data.val_dataloader())
+    except (UserError, OSError, TypeError):  # TypeError: a loader without a length
         return None
     bounds = [n for n in (epochs and epochs > 0 and epochs * batches, steps and steps > 0 and steps) if n]
-    if not bounds:
+    possible = {at: size for at, size in sizes.items() if size.impossible is None}
+    if not bounds or not possible:
         return None
     length = min(bounds)
     evaluations = length / batches / plan.evaluate_every * evaluated
-    probed = _probe(sizes, networks, data, threads)
-    if not probed:
-        return None
-    flops = np.array([sizes[pair].flops for pair in probed], dtype=float)
-    measured = np.array(list(probed.values()))
-    slope, base = np.polyfit(flops, measured, 1) if len(set(flops)) > 1 else (0.0, measured.mean())
-    steps_of = {
-        pair: probed.get(pair, max(float(base + slope * size.flops), float(measured.min())))
-        for pair, size in sizes.items()
-    }
-    seconds = {
-        pair: OVERHEAD_SECONDS + step * (length + FORWARD_SHARE * evaluations) for pair, step in steps_of.items()
-    }
+    by_flops = all(size.flops for size in possible.values())
+    work = {at: size.flops if by_flops else size.parameters for at, size in possible.items()}
+    probed = _probe(prepared, work, threads)
+    slope, base = np.polyfit([work[at] for at in probed], [*probed.values()], 1) if len(probed) > 1 else (0.0, 0.0)
+    least = min(probed.values())
+    seconds = {}
+    for at in possible:
+        step = probed.get(at, max(float(base + slope * work[at]), least))
+        seconds[at] = OVERHEAD_SECONDS + step * (length + FORWARD_SHARE * evaluations)
     return Estimate(seconds, f"a probe of {len(probed)} networks")
 
 
-def _probe(
-    sizes: Mapping[Pair, NetworkSize],
-    networks: Mapping[str, Networks],
-    data: ImageData,
-    threads: int,
-) -> dict[Pair, float]:
+def _probe(prepared: Prepared, work: Mapping[ArmBudget, int], threads: int) -> dict[ArmBudget, float]:
     """Seconds of a training step of some networks: of each arm the smallest and the largest, then whatever fits."""
-    possible = sorted((pair for pair in sizes if sizes[pair].impossible is None), key=lambda pair: sizes[pair].flops)
-    arms = {pair[0]: [p for p in possible if p[0] == pair[0]] for pair in possible}
-    ends = [pair for own in arms.values() for pair in dict.fromkeys((own[0], own[-1]))]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    shape = (data.batch_size, data.in_channels, *data.image_size)
-    images, labels = torch.rand(shape, device=device), torch.zeros(shape[0], dtype=torch.int64, device=device)
-    chosen = ends[:: max(1, -(-len(ends) // PROBES))]
-    built = [networks[pair[0]].of(sizes[pair].widths).to(device) for pair in chosen]
-    tasks = [Task(_training_step(network, images, labels), threads) for network in built]
-    times = in_turns(tasks, rounds=2, seconds=PROBE_SECONDS * len(tasks))
-    return {pair: taken.spread.median for pair, taken in zip(chosen, times, strict=True)}
+    ordered = sorted(work, key=lambda at: work[at])
+    arms = {at.arm: [other for other in ordered if other.arm == at.arm] for at in ordered}
+    ends = [at for own in arms.values() for at in dict.fromkeys((own[0], own[-1]))]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return {at: _step(prepared, at) for at in ends[:: max(1, -(-len(ends) // PROBES))]}
+    finally:
+        torch.set_num_threads(before)
 
 
-def _training_step(network: Backbone, images: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
-    optimizer = torch.optim.AdamW(network.parameters())
+def _step(prepared: Prepared, at: ArmBudget) -> float:
+    """Median seconds of a training step, the making of its batch counted."""
+    given, clock = prepared.maker.plan.trainer, _Clock()
+    taken = {name: given[name] for name in ("accelerator", "devices", "precision") if given.get(name) is not None}
+    module = prepared.networks[at.arm].build(prepared.maker.sizes[at].settings)
+    try:
+        pl.Trainer(max_steps=MOST_STEPS, callbacks=[clock], **taken, **QUIET).fit(module, prepared.data)
+    except Exception as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"the arm {at.arm!r} can't be trained: {type(error).__name__}: {error}") from error
+    return float(np.median(np.diff(clock.times)[1:]))
 
-    def step() -> None:
-        cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad()
 
-    return step
+class _Clock(pl.Callback):
+    """Writes down when every training step ended, and ends the training when that is enough."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.strategy.root_device.type == "cuda":
+            torch.cuda.synchronize()
+        self.times.append(time.perf_counter())
+        enough = len(self.times) >= FEWEST_STEPS and self.times[-1] - self.times[0] > PROBE_SECONDS
+        trainer.should_stop = trainer.should_stop or enough

@@ -1,44 +1,87 @@
-"""What makes two trials comparable: the same code, and the same data."""
+"""What makes two trials comparable: the same code, the same implementation of the operator, and the same data."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.metadata
 import inspect
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
 
 import lit_adaptconv
-from lit_adaptconv.data import ImageData, ImageFolder
+from lit_adaptconv.data import ImageFolder
 from lit_adaptconv.data.listing import list_folder
+from lit_adaptconv.layers.kinds import conv_kind
+from lit_adaptconv.ops.choice import choose
+from lit_adaptconv.sweep.settings import resolve
 
-NOT_NUMBERS = ("benchmark", "export", "report", "sweep")
-"""Parts of the package that start trials, read or export their results or time layers, but do not change a trial."""
+PACKAGE = Path(next(iter(lit_adaptconv.__path__)))
+
+NUMBERS = ("data", "functional.py", "layers", "measure/count.py", "models", "ops", "train")
+"""Parts of the package on which a trial's numbers depend; the others start trials, or show what they found."""
+
+LIBRARIES = ("lit_adaptconv", "torch", "lightning", "builtins")
+"""Packages whose classes are known by the version or the fingerprint of the package."""
 
 
-def code_version(class_paths: Iterable[str] = ()) -> str:
-    """Name the code that trials run: the package's version and a fingerprint of its source files.
+def code_version(settings: Mapping[str, Any], cpu: bool = False) -> str:
+    """Name the code that an arm's trials run: the package's version and a fingerprint.
 
-    The fingerprint covers everything in `lit_adaptconv` but what `NOT_NUMBERS` names, and the files of the
-    user's own classes, such as a backbone.
+    The fingerprint covers the parts of the package that `NUMBERS` names, the files of the user's own classes and conv
+    kinds, and the implementation of the adaptive operator.
 
     Args:
-        class_paths: Dotted names of the classes that a plan uses.
+        settings: The arm's settings, see `settings.arm_settings`.
+        cpu: Whether trials see no GPU.
     """
-    package = Path(next(iter(lit_adaptconv.__path__)))
-    files = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
-    files = {name: path for name, path in files.items() if name.split("/")[0] not in NOT_NUMBERS}
-    for path in class_paths:
-        if (module := path.rpartition(".")[0]).split(".")[0] not in ("lit_adaptconv", "torch", "lightning"):
-            files[module] = Path(inspect.getfile(importlib.import_module(module)))
-    digest = hashlib.sha256()
+    files = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.py")}
+    files = {name: path for name, path in files.items() if name.startswith(NUMBERS)}
+    for thing in _named(settings):
+        files |= _own_files(thing)
+    digest = hashlib.sha256(_implementation(settings["trainer"].get("accelerator"), cpu).encode())
     for name in sorted(files):
         digest.update(name.encode() + b"\0" + files[name].read_bytes() + b"\0")
     return f"{importlib.metadata.version('lit-adaptconv')}+{digest.hexdigest()[:8]}"
 
 
-def data_fingerprint(data: ImageData) -> str | None:
+def _named(settings: Any) -> Iterator[Any]:
+    """The classes and conv kinds that settings name, at any depth."""
+    if isinstance(settings, list):
+        for value in settings:
+            yield from _named(value)
+    if isinstance(settings, dict):
+        if isinstance(settings.get("class_path"), str):
+            yield resolve(settings["class_path"])
+        if isinstance(settings.get("kind"), str) and "kind_options" in settings:
+            yield conv_kind(settings["kind"])
+        for value in settings.values():
+            yield from _named(value)
+
+
+def _own_files(thing: Any) -> dict[str, Path]:
+    """The files of a class and its bases, or of a function, by their modules; without those of known packages."""
+    if isinstance(thing, partial):
+        parts = [thing.func, *filter(callable, thing.keywords.values())]
+        return {module: file for part in parts for module, file in _own_files(part).items()}
+    modules = {part.__module__ for part in (inspect.getmro(thing) if inspect.isclass(thing) else [thing])}
+    own = (module for module in modules if module.split(".")[0] not in (*LIBRARIES, *sys.stdlib_module_names))
+    files = ((module, getattr(sys.modules[module], "__file__", None)) for module in own)
+    return {module: Path(file) for module, file in files if file is not None and file.endswith(".py")}
+
+
+def _implementation(accelerator: Any, cpu: bool) -> str:
+    """The implementation that computes the adaptive operator in trials that run on this machine."""
+    gpu = not cpu and torch.cuda.is_available() and accelerator in (None, "auto", "gpu", "cuda")
+    return str(choose(None, "cuda" if gpu else "mps" if accelerator == "mps" else "cpu", torch.float32))
+
+
+def data_fingerprint(data: pl.LightningDataModule) -> str | None:
     """Fingerprint of a user's own images: the names and sizes of the files, wherever the folder stands.
 
     Returns:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.models.network import ConvertOptions
 
 ClassConfig = Mapping[str, Any]
 """A class and its arguments as a config file writes them: `{"class_path": ..., "init_args": {...}}`."""
 
-TUNABLE = ("optimizer", "scheduler", "data", "backbone", "trainer", "label_smoothing")
+OF_CLASSIFIER = ("backbone", "optimizer", "scheduler", "label_smoothing")
+"""Fields of a plan that are arguments of `ImageClassifier`; a plan with a `model` of its own has none of them."""
+ARM_OF_CLASSIFIER = ("kind", "kind_options", "backbone_options", "backbone")
+"""Fields of its arms that are, likewise."""
+TARGETS = (0.9, 0.95, 0.98, 0.99)
+
+
+class ArmBudget(NamedTuple):
+    """An arm at a budget; None is its usual size."""
+
+    arm: str
+    budget: int | None
 
 
 @dataclass(frozen=True)
@@ -24,6 +38,8 @@ class Arm:
         backbone_options: Arguments of the backbone that differ in this arm, such as `activation`.
         backbone: Class of this arm's network, if it is not the plan's; it has no arguments but `backbone_options`.
         budgets: Those of the plan's budgets at which this arm is trained; None for all.
+        model: Arguments of the LightningModule that differ in this arm, nested ones with dots.
+        convert: Convolutions of the network to swap for another kind.
     """
 
     kind: str = "standard"
@@ -31,6 +47,8 @@ class Arm:
     backbone_options: dict[str, Any] = field(default_factory=dict)
     backbone: str | None = None
     budgets: list[int] | None = None
+    model: dict[str, Any] = field(default_factory=dict)
+    convert: ConvertOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +113,10 @@ class Plan:
         budgets: Largest numbers of trainable parameters; none trains every backbone at its usual width.
         seeds: Number of seeds. Trial i of every arm has the same seed, so the same validation split and data order.
         first_seed: Seed of the first trial; the others follow.
-        targets: Validation accuracies to reach.
+        targets: Values of the monitored metric to reach.
+        monitor: The metric by which trials are judged, as the model logs it in validation.
+        mode: "max" if more of it is better, "min" if less is.
+        test_metric: Its name in the test; None puts `test` in the place of `val`.
         primary_arm: The arm that the others are compared with; by default the first.
         evaluate_every: Epochs between two evaluations; below 1 a fraction, from 1 on a whole number.
         trainer: Settings of Lightning's trainer, such as `max_epochs`.
@@ -108,7 +129,10 @@ class Plan:
         gpus: GPUs of a trial, perhaps a fraction; by default trials see all GPUs that there are.
         retries: How often a trial is started again after the system killed its process.
         data: The data module, as `adaptconv fit` takes it.
-        backbone: The network, likewise.
+        model: The LightningModule; None is `ImageClassifier` with the following three and `label_smoothing`.
+        width: The argument of the model that meets a budget, a whole number or a factor. By default it is the
+            backbone's width, or how much an arm converts.
+        backbone: The network, as `adaptconv fit` takes it.
         optimizer: The optimizer, likewise.
         scheduler: The learning-rate schedule, likewise; None keeps the rate.
     """
@@ -118,7 +142,10 @@ class Plan:
     budgets: list[int] = field(default_factory=list)
     seeds: int = 5
     first_seed: int = 0
-    targets: list[float] = field(default_factory=lambda: [0.9, 0.95, 0.98, 0.99])
+    targets: list[float] = field(default_factory=lambda: list(TARGETS))
+    monitor: str = "val/accuracy"
+    mode: Literal["max", "min"] = "max"
+    test_metric: str | None = None
     primary_arm: str | None = None
     evaluate_every: float = 1.0
     trainer: dict[str, Any] = field(default_factory=dict)
@@ -131,6 +158,8 @@ class Plan:
     gpus: float | None = None
     retries: int = 2
     data: ClassConfig = field(default_factory=dict)
+    model: ClassConfig | None = None
+    width: str | None = None
     backbone: ClassConfig = field(default_factory=dict)
     optimizer: ClassConfig = field(default_factory=dict)
     scheduler: ClassConfig | None = None
@@ -141,8 +170,8 @@ class Plan:
         Raises:
             UserError: A value is out of its range.
         """
-        if not self.name or "/" in self.name:
-            raise UserError(f"name of the sweep must be a folder's name, got {self.name!r}")
+        if not self.name:
+            raise UserError("the sweep needs a name")
         if not self.arms:
             raise UserError("arms is empty: name at least one, such as {standard: {kind: standard}}")
         if self.primary_arm is not None and self.primary_arm not in self.arms:
@@ -150,12 +179,8 @@ class Plan:
         if len(set(self.budgets)) < len(self.budgets) or min(self.budgets, default=1) < 1:
             raise UserError(f"budgets must be different positive numbers of parameters, got {self.budgets}")
         for name, arm in self.arms.items():
-            if arm.budgets is not None and not (arm.budgets and set(arm.budgets) <= set(self.budgets)):
-                raise UserError(f"budgets of the arm {name!r} must be among the plan's, {self.budgets}")
-        if not self.targets or len(set(self.targets)) < len(self.targets):
-            raise UserError(f"targets must be one or more different accuracies, got {self.targets}")
-        if any(not 0 < target <= 1 for target in self.targets):
-            raise UserError(f"targets are accuracies between 0 and 1, got {self.targets}")
+            self._check_arm(name, arm)
+        self._check_targets()
         for name, value, least in (("seeds", self.seeds, 1), ("first_seed", self.first_seed, 0)):
             if value < least:
                 raise UserError(f"{name} must be at least {least}, got {value}")
@@ -170,14 +195,39 @@ class Plan:
         if self.tuning is not None:
             self._check_tuning(self.tuning)
 
+    def _check_arm(self, name: str, arm: Arm) -> None:
+        if arm.budgets is not None and not (arm.budgets and set(arm.budgets) <= set(self.budgets)):
+            raise UserError(f"budgets of the arm {name!r} must be among the plan's, {self.budgets}")
+        if arm.convert is not None and arm.convert.budget is not None and self.budgets:
+            raise UserError(f"the arm {name!r} is given budgets by the plan: leave out its convert.budget")
+        given = [field for field in ARM_OF_CLASSIFIER if getattr(arm, field) != getattr(Arm(), field)]
+        if self.model is not None and given:
+            its = f"an arm of {class_name(self.model)} has model, convert and budgets"
+            raise UserError(f"the arm {name!r} has {given[0]}, which is for an ImageClassifier; {its}")
+
+    def _check_targets(self) -> None:
+        if not self.targets or len(set(self.targets)) < len(self.targets) or not all(map(math.isfinite, self.targets)):
+            raise UserError(f"targets must be one or more different values of {self.monitor}, got {self.targets}")
+        if self.monitor.endswith("accuracy"):
+            if any(not 0 < target <= 1 for target in self.targets):
+                raise UserError(f"targets are accuracies between 0 and 1, got {self.targets}")
+        elif self.mode == "min" and self.targets == [*TARGETS]:
+            raise UserError(f"targets are needed: the values of {self.monitor} to reach, such as [0.5, 0.2]")
+
     def _check_tuning(self, tuning: Tuning) -> None:
         if tuning.trials < 1 or tuning.parallel < 1:
             raise UserError("tuning.trials and tuning.parallel must be at least 1; leave tuning out for none")
         if not tuning.space:
             raise UserError("tuning.space is empty: name what is searched, such as optimizer.lr")
+        tunable = ("data", "trainer", *(OF_CLASSIFIER if self.model is None else ("model",)))
         for name, search in tuning.space.items():
-            if name.split(".")[0] not in TUNABLE:
-                raise UserError(f"tuning.space can't search {name!r}; names begin with {', '.join(TUNABLE)}")
+            first, _, rest = name.partition(".")
+            if first not in tunable:
+                raise UserError(f"tuning.space can't search {name!r}; names begin with {', '.join(tunable)}")
+            if (first == "label_smoothing") == bool(rest):
+                raise UserError(f"tuning.space: {name!r} is not a single value; name one of its arguments")
+            if getattr(self, first) is None:
+                raise UserError(f"tuning.space searches {name!r}, but the plan has no {first}")
             search.check(name)
 
     @property
@@ -185,11 +235,33 @@ class Plan:
         """Name of the arm that the others are compared with."""
         return self.primary_arm or next(iter(self.arms))
 
+    @property
+    def tested(self) -> str:
+        """Name of the metric in the test."""
+        return self.test_metric or re.sub(r"^val(id|idation)?(?=[/_])", "test", self.monitor)
+
     def backbone_of(self, arm: Arm) -> ClassConfig:
         """The class of an arm's network, and its arguments before `backbone_options`."""
         return self.backbone if arm.backbone is None else {"class_path": arm.backbone, "init_args": {}}
 
     @property
     def backbones(self) -> tuple[str, ...]:
-        """Dotted names of the classes of the arms' networks."""
-        return tuple(dict.fromkeys(self.backbone_of(arm)["class_path"] for arm in self.arms.values()))
+        """Names of the classes of the arms' networks; none where the plan has a model of its own."""
+        if self.model is not None:
+            return ()
+        return tuple(dict.fromkeys(class_name(self.backbone_of(arm)) for arm in self.arms.values()))
+
+    @property
+    def arm_budgets(self) -> list[ArmBudget]:
+        """Every arm at every budget of its own, or of the plan."""
+        return [
+            ArmBudget(name, budget)
+            for budget in (self.budgets or (None,))
+            for name, arm in self.arms.items()
+            if arm.budgets is None or budget in arm.budgets
+        ]
+
+
+def class_name(config: ClassConfig) -> str:
+    """The name of a class, without its module."""
+    return str(config.get("class_path", "")).rpartition(".")[2]

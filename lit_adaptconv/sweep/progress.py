@@ -13,8 +13,9 @@ from typing import Any
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
+from lit_adaptconv.sweep.plan import ArmBudget
 from lit_adaptconv.sweep.store import Store
-from lit_adaptconv.sweep.trial import Pair, Trial
+from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.train.result import RunResult
 
 FILE = "progress.json"
@@ -95,26 +96,37 @@ class Progress:
             raise UserError(f"{folder / FILE} can't be read: {error}") from None
 
 
+@dataclass(frozen=True)
+class Listener:
+    """Is told how a sweep comes along.
+
+    Attributes:
+        show: Is given the progress, about once a second.
+        say: Is given a line that people should read.
+    """
+
+    show: Callable[[Progress], None] = lambda progress: None
+    say: Callable[[str], None] = lambda line: None
+
+
 class Monitor:
-    """The driver's listener: keeps count, estimates the time left, shows and writes it.
+    """Keeps count of a driver's trials, estimates the time left, shows and writes it.
 
     Args:
         store: Where the results of running trials are read.
         planned: Number of trials of each arm at each budget, those of tuning included.
         epochs: Epochs of a trial, if it is bounded by them.
         workers: Trials that run at the same time.
-        show: Shows the progress.
-        say: Prints one line that stays.
+        listener: Is told.
     """
 
     def __init__(
         self,
         store: Store,
-        planned: Mapping[Pair, int],
+        planned: Mapping[ArmBudget, int],
         epochs: int | None,
         workers: int,
-        show: Callable[[Progress], None],
-        say: Callable[[str], None],
+        listener: Listener,
     ) -> None:
         self._store = store
         self._metric = store.sweep.metric
@@ -122,11 +134,10 @@ class Monitor:
         self._total = sum(planned.values())
         self._epochs = epochs
         self._workers = workers
-        self._show = show
-        self._say = say
+        self._listener = listener
         self._ended: Counter[str] = Counter()
         self._running: dict[str, tuple[Trial, float]] = {}
-        self._durations = {(d.arm, d.budget): d for d in known_durations(store.folder.path)}
+        self._durations = known_durations(store.folder.path)
         self._ticked = 0.0
 
     def started(self, trial: Trial) -> None:
@@ -135,29 +146,29 @@ class Monitor:
 
     def ended(self, trial: Trial, result: RunResult, seconds: float | None) -> None:
         """Count it, and say how it ended unless it had ended before."""
-        pair = (trial.arm, trial.budget)
+        at = ArmBudget(trial.arm, trial.budget)
         before = self._running.pop(trial.id, None)
-        self._left[pair] -= 1
+        self._left[at] -= 1
         self._ended[result.status] += 1
         if result.status == "done" and seconds is not None:
-            old = self._durations.get(pair, Duration(*pair, 0.0, 0))
+            old = self._durations.get(at, Duration(*at, 0.0, 0))
             mean = (old.seconds * old.trials + seconds) / (old.trials + 1)
-            self._durations[pair] = Duration(*pair, mean, old.trials + 1)
+            self._durations[at] = Duration(*at, mean, old.trials + 1)
         if before is not None or result.status != "done":
             tested = result.test_metrics.get(self._metric.test_metric)
             value = tested if trial.tuning is None else result.val_value
             how = result.reason if result.status != "done" else "" if value is None else self._metric.shown(value)
-            self._say(f"{sum(self._ended.values())}/{self._total} {trial.title}: {result.status} {how or ''}".rstrip())
+            self.say(f"{sum(self._ended.values())}/{self._total} {trial.title}: {result.status} {how or ''}".rstrip())
         self._ticked = 0.0
 
     def retried(self, trial: Trial, reason: str) -> None:
         """Say why it starts again."""
         self._running.pop(trial.id, None)
-        self._say(f"{trial.title}: {reason}; it is started again")
+        self.say(f"{trial.title}: {reason}; it is started again")
 
-    def warn(self, message: str) -> None:
-        """Say it."""
-        self._say(message)
+    def say(self, line: str) -> None:
+        """Tell people."""
+        self._listener.say(line)
 
     def tick(self) -> None:
         """Show the progress, and write it to the folder, once a second."""
@@ -165,7 +176,7 @@ class Monitor:
             return
         self._ticked = time.monotonic()
         progress = self.progress()
-        self._show(progress)
+        self._listener.show(progress)
         with contextlib.suppress(OSError):  # a full disk; the driver says so where it matters
             write_text(self._store.folder.path / FILE, json.dumps(asdict(progress)) + "\n")
 
@@ -191,26 +202,26 @@ class Monitor:
         return Running(trial.title, seconds, last.epoch, self._metric.shown(last.value))
 
     def _seconds_left(self, now: float) -> float | None:
-        left = sum(seconds_of(self._durations, pair) * n for pair, n in self._left.items()) if self._durations else None
-        if left is None:
+        if not self._durations:
             return None
+        left = sum(seconds_of(self._durations, at) * n for at, n in self._left.items())
         spent = sum(
-            min(now - began, seconds_of(self._durations, (trial.arm, trial.budget)))
+            min(now - began, seconds_of(self._durations, ArmBudget(trial.arm, trial.budget)))
             for trial, began in self._running.values()
         )
         return max(0.0, left - spent) / self._workers
 
 
-def known_durations(folder: Path) -> tuple[Duration, ...]:
+def known_durations(folder: Path) -> dict[ArmBudget, Duration]:
     """How long trials took in the sweeps of this folder so far."""
     try:
-        return Progress.read(folder).durations
+        return {ArmBudget(d.arm, d.budget): d for d in Progress.read(folder).durations}
     except UserError:
-        return ()
+        return {}
 
 
-def seconds_of(durations: Mapping[Pair, Duration], pair: Pair) -> float:
+def seconds_of(durations: Mapping[ArmBudget, Duration], at: ArmBudget) -> float:
     """Expected seconds of a trial: those of its arm and budget, else the mean of all that are known."""
-    if pair in durations:
-        return durations[pair].seconds
+    if at in durations:
+        return durations[at].seconds
     return sum(d.seconds * d.trials for d in durations.values()) / sum(d.trials for d in durations.values())

@@ -1,17 +1,26 @@
-"""Exact size of every network of a sweep, without training one."""
+"""Exact size of every network of a sweep, without training one, and what its config needs to have that size."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
-from lit_adaptconv.errors import UserError
-from lit_adaptconv.layers.kinds import Conv
-from lit_adaptconv.measure.count import count_parameters, forward_flops
-from lit_adaptconv.models.backbones.base import Backbone, Width
-from lit_adaptconv.models.budget import Family
+import lightning.pytorch as pl
+
+from lit_adaptconv.errors import UserError, told_in_one_line
+from lit_adaptconv.measure.count import count_parameters, flops_of
+from lit_adaptconv.models.network import ConvertOptions
 from lit_adaptconv.models.parameter_formula import on_meta
+from lit_adaptconv.sweep.plan import Arm, Plan, class_name
+from lit_adaptconv.sweep.settings import argument, arm_settings, check_arguments, set_argument
+from lit_adaptconv.train.classifier import ImageClassifier
+from lit_adaptconv.train.parser import OneLineParser
+
+SHAPE = ("in_channels", "num_classes", "image_size")
+"""What image data tell an `ImageClassifier`."""
 
 
 @dataclass(frozen=True)
@@ -20,53 +29,210 @@ class NetworkSize:
 
     Attributes:
         parameters: Trainable parameters.
-        flops: FLOPs of a forward pass of one image, a multiply-add counting two.
-        widths: Width of every layer.
+        flops: FLOPs of a forward pass of one sample, a multiply-add counting two; 0 where they are not known.
+        widths: Width of every layer, or of the model.
         impossible: Why no network meets the budget; None if one does.
+        settings: What gives the arm's network this size, by dotted names in its settings.
     """
 
     parameters: int = 0
     flops: int = 0
     widths: tuple[int, ...] = ()
     impossible: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Networks:
-    """The networks of an arm.
+class Network:
+    """What an arm trains, at any size: an `ImageClassifier`, or a LightningModule of one's own.
 
-    Attributes:
-        build: Makes the arm's backbone for a conv kind and a width.
-        conv: The arm's conv kind.
-        image_shape: Shape of an image, `(C, H, W)`.
+    Args:
+        plan: The plan.
+        arm: The arm.
+        data: The plan's data module.
+        tuned: Values that tuning gives in the place of the plan's.
+
+    Raises:
+        UserError: The model, or an argument of it, is not valid.
     """
 
-    build: Callable[[Conv, Width], Backbone]
-    conv: Conv
-    image_shape: tuple[int, int, int]
+    def __init__(
+        self, plan: Plan, arm: Arm, data: pl.LightningDataModule, tuned: Mapping[str, Any] | None = None
+    ) -> None:
+        self._settings = arm_settings(plan, arm, tuned)
+        self._own = plan.model is not None
+        self._name = "ImageClassifier" if plan.model is None else class_name(plan.model)
+        self._width = None if plan.width is None else f"model.{plan.width.removeprefix('model.')}"
+        self._parser = OneLineParser(prog="adaptconv sweep")
+        if self._own:
+            self._parser.add_subclass_arguments(pl.LightningModule, "model", required=True)
+        else:
+            self._parser.add_class_arguments(ImageClassifier, "model")
+            self._settings["model"] |= _shape(data)
 
-    @cached_property
-    def _family(self) -> Family:
-        return Family(self.build)
-
-    def of(self, width: Width) -> Backbone:
-        """The network with this width."""
-        return self.build(self.conv, width)
-
-    def size(self, budget: int | None) -> NetworkSize:
-        """Size the network that a trial will train; nothing is allocated.
+    def build(self, settings: Mapping[str, Any], meta: bool = False) -> pl.LightningModule:
+        """Build the module as a trial does.
 
         Args:
-            budget: Largest number of trainable parameters; None takes the usual width.
+            settings: What gives it its size.
+            meta: Whether to build it of shapes alone; what can't be is built whole.
 
         Raises:
-            UserError: The network can't be built at any width, as for images that are too small.
+            UserError: It can't be built.
         """
-        network = on_meta(lambda: self.of(1.0))
-        if budget is not None:
+        sections = deepcopy(self._settings)
+        for name, value in settings.items():
+            set_argument(sections, name, value)
+        config = self._parser.parse_object({"model": sections["model"]})
+
+        def make() -> pl.LightningModule:
+            module: pl.LightningModule = self._parser.instantiate_classes(config).model
+            module.configure_model()
+            convert = sections.get("convert")
+            return module if convert is None else ConvertOptions(**convert).apply(module)  # type: ignore[return-value]
+
+        shown = ", ".join(f"{name} = {value}" for name, value in settings.items())
+        with told_in_one_line(f"building {self._name}{' with ' if shown else ''}{shown}"):
+            if meta:
+                try:
+                    return on_meta(make)
+                except RuntimeError:  # such as torch.linspace(…).tolist(): there are no numbers
+                    pass
+            return make()
+
+    def size(self, budget: int | None) -> NetworkSize:
+        """Size the network that a trial will train.
+
+        Args:
+            budget: Largest number of trainable parameters; None takes the usual size.
+
+        Raises:
+            UserError: The network can't be built at its usual size, or the width does not change it.
+        """
+        usual = self._usual
+        if budget is None:
+            return usual
+        self._check_width()
+        try:
+            return self._within(budget)
+        except UserError as error:
+            return NetworkSize(impossible=str(error))
+
+    @cached_property
+    def _usual(self) -> NetworkSize:
+        return self._measured({})
+
+    def _within(self, budget: int) -> NetworkSize:
+        if self._width is not None:
+            width = self._width
             try:
-                widths = self._family.fit(self.conv, budget).widths
+                found = widest(lambda value: self._count({width: value}), self._usual_width, budget)
             except UserError as error:
-                return NetworkSize(impossible=str(error))
-            network = on_meta(lambda: self.of(list(widths)))
-        return NetworkSize(count_parameters(network), forward_flops(network, self.image_shape), tuple(network.widths))
+                raise UserError(f"no {self._name} fits: {error}") from None
+            return self._measured({width: found})
+        if not self._own and self._usual.widths:
+            fitting = self.build({"model.budget": budget}, meta=True)
+            return self._measured({"model.width": list(getattr(fitting, "widths", ()))})
+        place = "convert" if self._own else "model.convert"
+        if self._settings.get("convert") or self._settings["model"].get("convert"):
+            return self._measured({f"{place}.budget": budget})
+        if self._usual.parameters > budget:
+            raise UserError(
+                f"{self._name} has {self._usual.parameters:,} parameters, more than {budget:,}: name its argument that "
+                "meets a budget as the plan's width, or convert convolutions in this arm"
+            )
+        return self._usual
+
+    def _count(self, settings: Mapping[str, Any]) -> int:
+        return count_parameters(self.build(settings, meta=True))
+
+    def _measured(self, settings: dict[str, Any]) -> NetworkSize:
+        module = self.build(settings, meta=True)
+        widths = tuple(getattr(module, "widths", ()))
+        whole = tuple(value for value in settings.values() if self._width is not None and isinstance(value, int))
+        return NetworkSize(count_parameters(module), _flops(module), widths or whole, settings=settings)
+
+    @cached_property
+    def _usual_width(self) -> int | float:
+        assert self._width is not None
+        complete = self._parser.parse_object({"model": self._settings["model"]}).as_dict()
+        name = self._width.removeprefix("model.")
+        try:
+            value = argument(complete, self._width)
+        except KeyError:
+            raise UserError(f"width: {self._name} has no argument {name!r}") from None
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+            raise UserError(f"width: {name} of {self._name} is {value!r}: give it a positive number to begin with")
+        return value
+
+    def _check_width(self) -> None:
+        if self._width is not None:
+            usual = self._usual_width
+            counts = [self._count({self._width: value}) for value in (usual, 2 * usual)]
+            if counts[1] <= counts[0]:
+                name = self._width.removeprefix("model.")
+                raise UserError(
+                    f"width: {name} does not make {self._name} larger: it has {counts[0]:,} parameters with {usual}, "
+                    f"{counts[1]:,} with {2 * usual}"
+                )
+
+
+def networks(plan: Plan, data: pl.LightningDataModule) -> dict[str, Network]:
+    """What each arm trains.
+
+    Raises:
+        UserError: A name in the plan is not one of an argument, a conv kind or an option.
+    """
+    made = {}
+    if plan.width is not None:
+        check_arguments("width", plan.model, {plan.width.removeprefix("model."): None})
+    for name, arm in plan.arms.items():
+        check_arguments(f"model of the arm {name!r}", plan.model, arm.model)
+        if plan.model is None:
+            check_arguments(f"backbone_options of the arm {name!r}", plan.backbone_of(arm), arm.backbone_options)
+        made[name] = Network(plan, arm, data)
+    return made
+
+
+def widest(count: Callable[[int | float], int], usual: int | float, budget: int) -> int | float:
+    """Find the largest width with at most `budget` parameters, by bisection.
+
+    Args:
+        count: The number of parameters at a width, which never falls as the width grows.
+        usual: A width from which it does grow; where it is a whole number, so is the result.
+        budget: The largest number.
+
+    Raises:
+        UserError: Even the smallest width has more.
+    """
+    whole = isinstance(usual, int)
+    low: int | float = 1 if whole else usual / 1024
+    if count(low) > budget:
+        raise UserError(f"the narrowest, {low:g}, has {count(low):,} parameters, more than {budget:,}")
+    high = usual
+    while count(high) <= budget:
+        low, high = high, 2 * high
+        if count(high) == count(low):  # there is no more to be had
+            return low
+    while high - low > (1 if whole else 1e-7 * high):
+        middle = (low + high) // 2 if whole else (low + high) / 2
+        low, high = (middle, high) if count(middle) <= budget else (low, middle)
+    rounded = (int(low * 10**digits) / 10**digits for digits in range(1, 8))
+    return low if whole else next((value for value in rounded if value and count(value) == count(low)), low)
+
+
+def _shape(data: pl.LightningDataModule) -> dict[str, Any]:
+    missing = [name for name in SHAPE if not hasattr(data, name)]
+    if missing:
+        raise UserError(
+            f"{type(data).__name__} does not say {', '.join(missing)}, which ImageClassifier needs: give data that do, "
+            "or a model of your own"
+        )
+    return {name: getattr(data, name) for name in SHAPE}
+
+
+def _flops(module: pl.LightningModule) -> int:
+    """FLOPs of a forward pass of one sample; 0 where they are not known."""
+    try:
+        return flops_of(module) or 0
+    except Exception:  # of a forward pass that needs more than shapes, or an example of another type
+        return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 
 import optuna
@@ -10,8 +11,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState
 
 from lit_adaptconv.sweep.folder import SweepFolder
-from lit_adaptconv.sweep.plan import Search, Tuning
-from lit_adaptconv.sweep.trial import Pair, Trial, TrialMaker, pairs
+from lit_adaptconv.sweep.plan import ArmBudget, Search, Tuning
+from lit_adaptconv.sweep.trial import Trial, TrialMaker
 from lit_adaptconv.train.result import RunResult
 
 OWNER = "sweep"
@@ -49,46 +50,47 @@ class Tuner:
         self._tuning = tuning
         self._uid = uid
         self._adopt = adopt
+        self._sign = 1.0 if maker.plan.mode == "max" else -1.0
         self._space = {name: distribution(search) for name, search in tuning.space.items()}
         self._storage = tuning.storage or f"sqlite:///{folder.path / 'optuna.db'}"
         self._studies = {
-            pair: self._study(pair, any_code)
-            for pair in pairs(maker.plan)
-            if maker.sizes[pair].impossible is None  # nothing to tune
+            at: self._study(at, any_code)
+            for at in maker.plan.arm_budgets
+            if maker.sizes[at].impossible is None  # nothing to tune
         }
-        self._running: dict[str, tuple[Pair, int]] = {}
+        self._running: dict[str, tuple[ArmBudget, int]] = {}
 
     def start(self) -> list[Trial]:
         """The first trials of every search, and the comparison where the search is finished."""
         trials: list[Trial] = []
-        for pair in pairs(self._maker.plan):
-            if pair not in self._studies:
-                trials += self._maker.comparison(pair)
+        for at in self._maker.plan.arm_budgets:
+            if at not in self._studies:
+                trials += self._maker.comparison(at)
                 continue
-            for trial in self._studies[pair].get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            for trial in self._studies[at].get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if trial.user_attrs.get(OWNER) == self._uid:
-                    trials.append(self._begin(pair, trial.number, trial.params))
-            trials += self._next(pair)
+                    trials.append(self._begin(at, trial.number, trial.params))
+            trials += self._next(at)
         return trials
 
     def follow(self, trial: Trial, result: RunResult) -> list[Trial]:
         """Tell Optuna how a tuning trial ended, and say what is to run next."""
         if trial.id not in self._running or result.status == "interrupted":
             return []
-        pair, number = self._running.pop(trial.id)
-        study = self._studies[pair]
+        at, number = self._running.pop(trial.id)
+        study = self._studies[at]
         if result.status == "diverged":
-            study.tell(number, 0.0)  # known to be bad, which is worth remembering
+            study.tell(number, -self._sign * math.inf)  # known to be bad, which is worth remembering
         elif result.status == "done" and result.val_value is not None:
             study.tell(number, result.val_value)
         else:
             study.tell(number, state=TrialState.FAIL)
-        return self._next(pair)
+        return self._next(at)
 
-    def _next(self, pair: Pair) -> list[Trial]:
-        study = self._studies[pair]
+    def _next(self, at: ArmBudget) -> list[Trial]:
+        study = self._studies[at]
         started: list[Trial] = []
-        active = sum(running == pair for running, _ in self._running.values())
+        active = sum(running == at for running, _ in self._running.values())
         while active + len(started) < self._tuning.parallel and len(study.trials) < self._tuning.trials:
             # One seed a number: a search that was interrupted goes on as it would have, and all arms are offered the
             # same values while those are drawn blindly.
@@ -96,30 +98,34 @@ class Tuner:
             study.sampler = optuna.samplers.TPESampler(n_startup_trials=BLIND, seed=seed)
             asked = study.ask(self._space)
             asked.set_user_attr(OWNER, self._uid)
-            started.append(self._begin(pair, asked.number, asked.params))
+            started.append(self._begin(at, asked.number, asked.params))
         if started or active:
             return started
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        best = max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
-        # Where every tuning trial failed, the plan's own values are what is left.
-        return [*self._adopt(self._maker.comparison(pair, None if best is None else best.params))]
+        known = [(self._sign * trial.value, -trial.number, trial) for trial in complete if trial.value is not None]
+        _, _, best = max((each for each in known if math.isfinite(each[0])), default=(0.0, 0, None))
+        # Where every tuning trial failed or diverged, the plan's own values are what is left.
+        return [*self._adopt(self._maker.comparison(at, None if best is None else best.params))]
 
-    def _begin(self, pair: Pair, number: int, params: dict[str, object]) -> Trial:
-        trial = self._maker.tuning(pair, number, params)
-        self._running[trial.id] = (pair, number)
+    def _begin(self, at: ArmBudget, number: int, params: dict[str, object]) -> Trial:
+        trial = self._maker.tuning(at, number, params)
+        self._running[trial.id] = (at, number)
         return trial
 
-    def _study(self, pair: Pair, any_code: bool) -> optuna.Study:
-        definition = f"{self._maker.definition(pair)} {sorted(self._tuning.space.items())}"
+    def _study(self, at: ArmBudget, any_code: bool) -> optuna.Study:
+        definition = f"{self._maker.definition(at)} {sorted(self._tuning.space.items())}"
         digest = hashlib.sha256(definition.encode()).hexdigest()[:12]
-        name = f"{self._maker.plan.name} {pair[0]} {pair[1]} {digest}"
-        code = self._maker.code.rpartition("+")[2]
+        name = f"{self._maker.plan.name} {at.arm} {at.budget} {digest}"
+        code = self._maker.code[at.arm].rpartition("+")[2]
         if any_code:
             for known in optuna.get_all_study_names(self._storage):
                 if known.startswith(name):
                     code = known.rpartition(" ")[2]
         return optuna.create_study(
-            study_name=f"{name} {code}", storage=self._storage, direction="maximize", load_if_exists=True
+            study_name=f"{name} {code}",
+            storage=self._storage,
+            direction="maximize" if self._sign > 0 else "minimize",
+            load_if_exists=True,
         )
 
 

@@ -31,6 +31,7 @@ class RunOptions:
         test: Whether `fit` ends by testing the finished model.
         test_metric: The logged metric that tables show of the test; by default `convergence.monitor` with `test/` for
             `val/`.
+        budget: The budget that a sweep has met with the settings of the model, to be written down.
     """
 
     name: str | None = None
@@ -45,10 +46,11 @@ class RunOptions:
     wandb: bool = True
     test: bool = True
     test_metric: str | None = None
+    budget: int | None = None
 
     def __post_init__(self) -> None:
         for option, value in (("name", self.name), ("id", self.id)):
-            if value is not None and not _is_plain(value):
+            if value is not None and not is_plain(value):
                 raise UserError(
                     f"run.{option} must be the plain name of a folder, got {value!r}; run.root may be a path"
                 )
@@ -84,7 +86,8 @@ class RunOptions:
         self.folder.mkdir(parents=True, exist_ok=True)
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
+    """Whether a name is that of a single folder or file, on any system."""
     return name not in ("", ".", "..") and not set(name) & set("/\\*?[]:")
 
 

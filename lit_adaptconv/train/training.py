@@ -36,6 +36,8 @@ from lit_adaptconv.train.resume import RandomStateCallback
 from lit_adaptconv.train.runs import CHECKPOINTS, CONFIG, RunOptions, newest_run, run_of_checkpoint
 from lit_adaptconv.train.tracking import wandb_columns, wandb_logger, wandb_sync_hint
 
+TRAINER_DEFAULTS = {"max_epochs": 10, "enable_model_summary": False, "log_every_n_steps": 10, "num_sanity_val_steps": 0}
+
 
 class Training(LightningCLI):
     """LightningCLI for any LightningModule and LightningDataModule, by default `ImageClassifier`; it prints nothing.
@@ -56,12 +58,7 @@ class Training(LightningCLI):
         super().__init__(
             save_config_callback=None,
             seed_everything_default=0,
-            trainer_defaults={
-                "max_epochs": 10,
-                "enable_model_summary": False,
-                "log_every_n_steps": 10,
-                "num_sanity_val_steps": 0,
-            },
+            trainer_defaults=TRAINER_DEFAULTS,
             parser_class=OneLineParser,
             parser_kwargs=parser_kwargs or {},
             auto_configure_optimizers=self._named is not None,
@@ -220,7 +217,7 @@ class Training(LightningCLI):
             kind=getattr(model, "kind", ""),
             kind_options=dict(getattr(model, "kind_options", {})),
             widths=list(getattr(model, "widths", ())),
-            budget=getattr(model, "budget", None),
+            budget=run.budget or getattr(model, "budget", None),
             parameters=count_parameters(model),
             flops=flops_of(model),
             seed=config.seed_everything,

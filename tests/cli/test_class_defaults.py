@@ -10,9 +10,9 @@ import pytest
 import torch
 import yaml
 from adaptconv_cli.main import main
+from adaptconv_cli.sweep import parse as parse_sweep
 
 from lit_adaptconv.data import MNIST
-from lit_adaptconv.sweep.reading import parse_plan
 from lit_adaptconv.train.parser import OneLineParser
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -55,7 +55,7 @@ def test_a_plan_too(given: str, tmp_path: Path) -> None:
     else:
         options = ["--data", "MNIST", "--optimizer", "SGD", "--optimizer.lr", "0.5"]
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
-    parsed, _ = parse_plan(["--config", str(tmp_path / "plan.yaml"), *options])
+    parsed, _ = parse_sweep(["--config", str(tmp_path / "plan.yaml"), *options])
     assert parsed.data["init_args"]["val_size"] == defaults(MNIST)["val_size"]
     assert (parsed.optimizer["init_args"]["lr"], parsed.optimizer["init_args"]["weight_decay"]) == (0.5, 0.0)
 
@@ -75,7 +75,7 @@ def test_a_command_line_without_another_class_is_parsed_once(monkeypatch: pytest
     parse = OneLineParser.parse_args
     monkeypatch.setattr(OneLineParser, "parse_args", lambda self, args: parsed.append(args) or parse(self, args))
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump({"name": "small", "arms": {"standard": {}}}))
-    parse_plan(["--config", str(tmp_path / "plan.yaml")])
+    parse_sweep(["--config", str(tmp_path / "plan.yaml")])
     assert len(parsed) == 1
-    parse_plan(["--config", str(tmp_path / "plan.yaml"), "--data", "MNIST"])
+    parse_sweep(["--config", str(tmp_path / "plan.yaml"), "--data", "MNIST"])
     assert len(parsed) == 3

@@ -254,14 +254,15 @@ def test_other_code_is_said_to_be_other_and_its_trials_are_kept_if_wished(
         (["--arms", '{"a": {"kind_options": {"rank": 1}}}'], "has no option 'rank'"),
         (
             ["--arms", '{"a": {"backbone_options": {"chanels": [1]}}}'],
-            "ConvNet has no option 'chanels'; it has",
+            "ConvNet has no argument 'chanels'; did you mean 'channels'? it has",
         ),
         (
             ["--backbone", '{"class_path": "torchvision.models.resnet18"}'],
-            "subclass of lit_adaptconv",
+            "ResNet does not take images of 1×8×8",
         ),
         (["--workers", "0"], "workers must be at least 1"),
-        (["--ray-address", "nowhere:1", "--targets", "[]"], "one or more different accuracies"),
+        (["--arms", '{"one": {}, "two": {"kind": "standard"}}'], "'one' and 'two' are one and the same"),
+        (["--ray-address", "nowhere:1", "--targets", "[]"], "one or more different values of val/accuracy"),
         (
             ["--tuning", '{"trials": 1, "space": {"optimizer.learning_rate": {"low": 0.1, "high": 1.0}}}'],
             "learning_rate",

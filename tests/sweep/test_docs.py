@@ -7,9 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from adaptconv_cli.sweep import SweepOptions
 
 from lit_adaptconv.sweep.plan import Arm, Plan, Search, Tuning
-from lit_adaptconv.sweep.reading import SweepOptions
 from lit_adaptconv.sweep.schema import CURVES_SCHEMA, results_schema
 
 TEXT = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()

@@ -12,9 +12,9 @@ from lit_adaptconv.sweep.driver import Driver
 from lit_adaptconv.sweep.engines import Job, Outcome
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.interrupt import Interruption
-from lit_adaptconv.sweep.progress import Monitor, Progress
+from lit_adaptconv.sweep.progress import Listener, Monitor, Progress
 from lit_adaptconv.sweep.store import Store, read_results
-from lit_adaptconv.sweep.trial import Trial, pairs
+from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.train.result import RunResult
 
 DONE = Outcome("done", seconds=2.0)
@@ -42,9 +42,9 @@ class Instant:
         trial = next(trial for trial in self._store.sweep.trials if trial.id == job.id)
         outcome = self._behaviour(trial)
         if outcome.status == "done":
-            result(trial, [0.4, 0.6]).write(Path(job.folder) / "result.json")
+            result(trial, [0.4, 0.6]).write(job.folder / "result.json")
         elif outcome.status == "lost":
-            result(trial, [0.4], status="running").write(Path(job.folder) / "result.json")
+            result(trial, [0.4], status="running").write(job.folder / "result.json")
         return [(job, outcome)]
 
     def interrupt(self) -> None:
@@ -74,8 +74,9 @@ class Bench:
     ) -> list[Job]:
         store = Store(self.store.folder, self.store.sweep)
         engine = Instant(store, behaviour)
-        planned = dict.fromkeys(pairs(self.plan), self.plan.seeds)
-        self.monitor = Monitor(store, planned, 2, engine.slots, self.shown.append, self.said.append)
+        planned = dict.fromkeys(self.plan.arm_budgets, self.plan.seeds)
+        listener = Listener(self.shown.append, self.said.append)
+        self.monitor = Monitor(store, planned, 2, engine.slots, listener)
         driver = Driver(store, engine, lambda trial: {}, self.plan.retries, self.monitor, self.interruption)
         driver.run(begin or store.sweep.trials, follow or (lambda trial, result: []))
         self.engine = engine
@@ -183,7 +184,7 @@ def test_progress_counts_estimates_and_is_readable_from_another_terminal(bench: 
     assert (progress.total, progress.ended, progress.running) == (12, {"done": 12}, ())
     assert progress.seconds_left == 0
     assert {(d.arm, d.budget): (d.seconds, d.trials) for d in progress.durations} == dict.fromkeys(
-        pairs(bench.plan), (2.0, 3)
+        bench.plan.arm_budgets, (2.0, 3)
     )
     started = bench.shown[0]
     assert sum(started.ended.values()) + len(started.running) <= 3

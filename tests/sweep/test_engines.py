@@ -5,16 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_trials import act
+from fake_trials import act, job
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.sweep.engines import Engine, Job, Outcome
 from lit_adaptconv.sweep.engines.local import LocalEngine, Slots, local_slots
-
-
-def job(root: Path, id: str, todo: str, resume: bool = False) -> Job:
-    run = {"root": str(root), "name": "trials", "id": id}
-    return Job(id, str(root / "trials" / id), {"act": todo, "run": run}, resume)
 
 
 def run(engine: Engine, jobs: list[Job]) -> dict[str, Outcome]:
@@ -62,7 +57,6 @@ def test_a_trial_continues_from_its_checkpoint_only_if_it_is_told_to(engine: Loc
         checkpoint = tmp_path / "trials" / id / "checkpoints" / "last.ckpt"
         checkpoint.parent.mkdir(parents=True)
         checkpoint.write_text("weights")
-        (tmp_path / "trials" / id / "config.yaml").touch()
     run(engine, [job(tmp_path, "again", "resume", resume=True), job(tmp_path, "anew", "note")])
     assert (tmp_path / "trials" / "again" / "resumed").read_text() == "weights"
     assert not (tmp_path / "trials" / "anew" / "checkpoints" / "last.ckpt").exists()

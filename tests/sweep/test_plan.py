@@ -1,20 +1,21 @@
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from adaptconv_cli.sweep import parse
 from sweep_cases import plan
 from torch import nn
 
 from lit_adaptconv import LowRankAdaptiveConv2d
-from lit_adaptconv.errors import UserError
+from lit_adaptconv.errors import UsageError, UserError
 from lit_adaptconv.sweep.plan import Arm, Search, Tuning
-from lit_adaptconv.sweep.reading import build_data, networks, parse_plan, plan_text
-from lit_adaptconv.sweep.trial import pairs, shared_settings
-from lit_adaptconv.sweep.wandb_export import export_wandb
+from lit_adaptconv.sweep.reading import build_data, plan_text, read_plan
+from lit_adaptconv.sweep.run import default_folder
+from lit_adaptconv.sweep.settings import arm_settings
+from lit_adaptconv.sweep.sizing import networks
 
 MINIMAL = {"name": "mine", "arms": {"standard": {"kind": "standard"}}}
 
@@ -27,7 +28,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_minimal_plan_is_completed_with_defaults(file: Path) -> None:
-    read, options = parse_plan(["--config", str(file)])
+    read, options = parse(["--config", str(file)])
     assert (read.name, read.seeds, read.budgets, read.reference) == ("mine", 5, [], "standard")
     assert read.data["class_path"] == "lit_adaptconv.data.Digits"
     assert read.data["init_args"]["batch_size"] == 128
@@ -52,13 +53,13 @@ def test_any_field_can_be_overridden_on_the_command_line(file: Path) -> None:
         "--workers": "3",
         "--ray-address": "auto",
     }
-    read, options = parse_plan(["--config", str(file), *(word for pair in overrides.items() for word in pair)])
+    read, options = parse(["--config", str(file), *(word for pair in overrides.items() for word in pair)])
     assert (read.seeds, read.budgets, read.label_smoothing, read.scheduler) == (7, [100, 200], 0.1, None)
     assert read.data["init_args"]["batch_size"] == 16
     assert read.backbone["init_args"]["channels"] == [3, 4]
     assert read.optimizer["class_path"] == "torch.optim.SGD"
     assert read.optimizer["init_args"]["lr"] == 0.5
-    assert read.trainer == {"max_epochs": 3}
+    assert (read.trainer["max_epochs"], read.trainer["log_every_n_steps"]) == (3, 10)
     assert read.arms["standard"].kind == "adaptive"
     assert (options.workers, options.ray_address) == (3, "auto")
 
@@ -66,9 +67,9 @@ def test_any_field_can_be_overridden_on_the_command_line(file: Path) -> None:
 def test_the_plan_that_is_written_is_the_plan_that_was_read(tmp_path: Path) -> None:
     tuning = Tuning(4, {"optimizer.lr": Search(0.001, 0.1, log=True), "data.batch_size": Search(choices=[32, 64])})
     (tmp_path / "plan.yaml").write_text(plan_text(plan(tuning=tuning)))
-    once, _ = parse_plan(["--config", str(tmp_path / "plan.yaml")])
+    once, _ = parse(["--config", str(tmp_path / "plan.yaml")])
     (tmp_path / "again.yaml").write_text(plan_text(once))
-    again, _ = parse_plan(["--config", str(tmp_path / "again.yaml")])
+    again, _ = parse(["--config", str(tmp_path / "again.yaml")])
     assert again == once
     assert once.tuning == tuning
 
@@ -85,7 +86,7 @@ def test_the_plan_that_is_written_is_the_plan_that_was_read(tmp_path: Path) -> N
         ({"seeds": 0}, "seeds must be at least 1"),
         ({"evaluate_every": 1.5}, "whole number of epochs"),
         ({"evaluate_every": 0}, "whole number of epochs"),
-        ({"name": "a/b"}, "folder's name"),
+        ({"name": ""}, "needs a name"),
         ({"cpus": 0}, "cpus must be at least 1"),
         ({"tuning": Tuning(0, {"optimizer.lr": Search(0, 1)})}, "at least 1"),
         ({"tuning": Tuning(1, {})}, "is empty"),
@@ -94,6 +95,11 @@ def test_the_plan_that_is_written_is_the_plan_that_was_read(tmp_path: Path) -> N
         ({"tuning": Tuning(1, {"optimizer.lr": Search(0, 1, log=True)})}, "above 0"),
         ({"tuning": Tuning(1, {"optimizer.lr": Search(0, 1, choices=[1])})}, "either"),
         ({"tuning": Tuning(1, {"optimizer.betas": Search(choices=[[0.9, 0.99]])})}, "choices are"),
+        ({"tuning": Tuning(1, {"optimizer": Search(0, 1)})}, "not a single value"),
+        ({"tuning": Tuning(1, {"scheduler.pct_start": Search(0.1, 0.5)})}, "the plan has no scheduler"),
+        ({"tuning": Tuning(1, {"model.hidden": Search(1, 5)})}, "can't search 'model.hidden'"),
+        ({"mode": "min", "monitor": "val/loss", "targets": [0.9, 0.95, 0.98, 0.99]}, "targets are needed"),
+        ({"targets": [float("nan")], "monitor": "val/loss"}, "different values of val/loss"),
     ],
 )
 def test_a_value_out_of_range_is_refused_in_one_line(changes: dict[str, Any], message: str) -> None:
@@ -109,23 +115,20 @@ def test_a_value_out_of_range_is_refused_in_one_line(changes: dict[str, Any], me
         (["--data.bach_size", "3"], "did you mean 'batch_size'"),
         (["--optimizer.lrr", "3"], "did you mean 'lr'"),
         (["--data", "Digitz"], "known: .*Digits"),
+        (["--trainer.max_epoch", "3"], "did you mean 'trainer.max_epochs'"),
     ],
 )
-def test_a_misspelt_name_is_answered_with_the_nearest_known_one(
-    file: Path, args: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as exit:
-        parse_plan(["--config", str(file), *args])
-    assert exit.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert re.search(message, line)
+def test_a_misspelt_name_is_answered_with_the_nearest_known_one(file: Path, args: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as error:
+        parse(["--config", str(file), *args])
+    assert "\n" not in str(error.value)
 
 
 def test_every_arm_builds_the_backbone_with_its_own_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # as the command does
     made = plan()
     arms = networks(made, build_data(made))
-    standard, low_rank = (str(arms[arm].of(1.0)) for arm in ("standard", "low_rank"))
+    standard, low_rank = (str(arms[arm].build({}).network) for arm in ("standard", "low_rank"))
     assert "ReLU" in standard
     assert "LowRankAdaptiveConv2d" not in standard
     assert "ReLU" not in low_rank
@@ -136,8 +139,7 @@ def test_every_sweep_config_that_ships_is_a_plan() -> None:
     files = sorted(Path("configs/sweeps").glob("*.yaml"))
     assert {file.stem for file in files} >= {"digits", "mnist_lenet", "mnist_small", "cifar10_resnet", "own_images"}
     for file in files:
-        read, _ = parse_plan(["--config", str(file)])
-        assert len(read.arms) > 1
+        assert len(read_plan(file).arms) > 1
 
 
 def test_an_arm_may_have_a_network_of_another_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,34 +150,44 @@ def test_an_arm_may_have_a_network_of_another_class(tmp_path: Path, monkeypatch:
     }
     written = {"name": "depth", "arms": arms, "budgets": [3000], "backbone": {"class_path": "ResNet20"}}
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(written))
-    read, _ = parse_plan(["--config", str(tmp_path / "plan.yaml")])
+    read, _ = parse(["--config", str(tmp_path / "plan.yaml")])
     made = networks(read, build_data(read))
     for arm, depth in (("deep", 20), ("shallow", 8)):
-        network = made[arm].build(made[arm].conv, 0.25)
+        network = made[arm].build({"model.width": 0.25}, meta=True)
         layer = LowRankAdaptiveConv2d if arm == "shallow" else nn.Conv2d
         found = [m for m in network.modules() if isinstance(m, layer) and tuple(m.kernel_size) == (3, 3)]
         assert len(found) == depth - 1  # and the linear layer
-    settings = shared_settings(read, read.arms["shallow"], 3000, None)["model"]["backbone"]
+    settings = arm_settings(read, read.arms["shallow"])["model"]["backbone"]
     assert settings["class_path"].endswith(".ResNet8")
     assert settings["init_args"] == {"activation": "identity"}
-    assert [path.rpartition(".")[2] for path in read.backbones] == ["ResNet20", "ResNet8"]
+    assert read.backbones == ("ResNet20", "ResNet8")
     (tmp_path / "complete.yaml").write_text(plan_text(read))
-    assert parse_plan(["--config", str(tmp_path / "complete.yaml")])[0] == read
+    assert parse(["--config", str(tmp_path / "complete.yaml")])[0] == read
 
 
 def test_an_unknown_network_of_an_arm_is_an_error_that_names_the_known(tmp_path: Path) -> None:
     written = {"name": "depth", "arms": {"shallow": {"backbone": "ResNet9"}}}
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(written))
     with pytest.raises(UserError, match="unknown class 'ResNet9' for the backbone of an arm; known: .*ResNet8"):
-        parse_plan(["--config", str(tmp_path / "plan.yaml")])
+        parse(["--config", str(tmp_path / "plan.yaml")])
 
 
 def test_an_arm_may_be_trained_at_some_of_the_budgets() -> None:
     arms = {"standard": Arm(), "reference": Arm(budgets=[900])}
-    assert pairs(plan(arms=arms, budgets=[500, 900])) == [("standard", 500), ("standard", 900), ("reference", 900)]
+    found = plan(arms=arms, budgets=[500, 900]).arm_budgets
+    assert found == [("standard", 500), ("standard", 900), ("reference", 900)]
     with pytest.raises(UserError, match=r"budgets of the arm 'reference' must be among the plan's, \[500, 700\]"):
         plan(arms=arms, budgets=[500, 700])
     with pytest.raises(UserError, match="budgets of the arm 'reference' must be among the plan's"):
         plan(arms={"reference": Arm(budgets=[])}, budgets=[500, 700])
-    with pytest.raises(UserError, match="budgets of its own"):
-        export_wandb(plan(arms=arms, budgets=[500, 900]), Path("sweep.yaml"))
+
+
+def test_a_mapping_is_a_plan_like_the_file_with_its_content(file: Path) -> None:
+    assert read_plan(MINIMAL) == read_plan(file)
+    assert read_plan(MINIMAL) == parse(["--config", str(file)])[0]
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "C:", ""])
+def test_any_text_names_a_sweep_unless_it_has_to_name_its_folder(name: str) -> None:
+    with pytest.raises(UserError, match="name"):
+        default_folder(plan(name=name))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from adaptconv_cli.main import main
-from fake_trials import act
+from fake_trials import act, job
 
 from benchmarks.sweep_kill import difference
 from lit_adaptconv.errors import UserError
@@ -84,11 +84,6 @@ def test_ray_gives_the_table_of_the_local_engine_though_a_node_dies(cluster: Any
     assert ray["status"].to_pylist() == ["done"] * 4
 
 
-def job(root: Path, id: str, todo: str, resume: bool = False) -> Job:
-    run = {"root": str(root), "name": "trials", "id": id}
-    return Job(id, str(root / "trials" / id), {"act": todo, "run": run}, resume)
-
-
 def end_of(engine: RayEngine, *jobs: Job) -> dict[str, Outcome]:
     for each in jobs:
         engine.submit(each)
@@ -108,7 +103,6 @@ def test_files_come_back_whether_or_not_the_file_system_is_shared(cluster: Any, 
         resumed = tmp_path / "trials" / "resumed"
         (resumed / "checkpoints").mkdir(parents=True)
         (resumed / "checkpoints" / "last.ckpt").write_text("weights")
-        (resumed / "config.yaml").touch()
         jobs = [job(tmp_path, "plain", "note"), job(tmp_path, "bad", "raise"), job(tmp_path, "resumed", "resume", True)]
         outcomes = end_of(engine, *jobs)
         assert {id: outcome.status for id, outcome in outcomes.items()} == {

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 import yaml
-from sweep_cases import plan
+from sweep_cases import maker, plan
 from wandb.apis.public.sweeps import _validate_config_and_fill_distribution
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 from wandb.sdk.lib.config_util import save_config_file_from_dict
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.sweep.plan import Arm
 from lit_adaptconv.sweep.wandb_export import export_wandb
 from lit_adaptconv.train.result import RunResult
 
@@ -98,29 +99,49 @@ def test_the_command_of_its_agent_trains(file: Path, tmp_path: Path) -> None:
 
 def test_a_plan_becomes_a_grid_that_wandb_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    files = export_wandb(plan(), Path("sweep.yaml"))
+    files = export_wandb(maker(plan()), Path("sweep.yaml"))
     assert all(file.is_file() for file in files)
     config = yaml.safe_load(Path("sweep.yaml").read_text())
     check(config)
     assert config["method"] == "grid"
     sizes = {name: len(parameter["values"]) for name, parameter in config["parameters"].items()}
-    assert sizes == {"model": 2, "model.budget": 2, "seed_everything": 3}
+    assert sizes == {"model": 4, "seed_everything": 3}
+    arms = [yaml.safe_load(Path(file).read_text()) for file in config["parameters"]["model"]["values"]]
+    assert [(arm["kind"], arm["budget"]) for arm in arms] == [
+        (kind, budget) for budget in (300, 600) for kind in ("standard", "adaptive_low_rank")
+    ]
 
 
 def test_a_plan_without_budgets_becomes_a_grid_without_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    export_wandb(plan(budgets=[]), Path("sweep.yaml"))
-    assert set(yaml.safe_load(Path("sweep.yaml").read_text())["parameters"]) == {"model", "seed_everything"}
+    files = export_wandb(maker(plan(budgets=[])), Path("sweep.yaml"))
+    assert [file.name for file in files] == ["standard.yaml", "low_rank.yaml", "fit.yaml", "sweep.yaml"]
+
+
+def test_arms_at_some_of_the_budgets_stand_in_the_grid_at_these_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = export_wandb(maker(plan(arms={"a": Arm(), "b": Arm("adaptive", budgets=[600])})), Path("sweep.yaml"))
+    assert [file.name for file in files][:-2] == ["a-300.yaml", "a-600.yaml", "b-600.yaml"]
+
+
+@pytest.mark.parametrize("changes", [{"name": ".."}, {"arms": {"../../x": Arm()}}, {"arms": {"a/b": Arm()}}])
+def test_a_name_that_is_none_of_a_file_is_refused_in_one_line(changes: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="can't be exported") as error:
+        export_wandb(maker(plan(**changes)), tmp_path / "sweep.yaml")
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"written as \.yaml"):
-        export_wandb(plan(), tmp_path / "sweep.json")
+        export_wandb(maker(plan()), tmp_path / "sweep.json")
 
 
 @pytest.mark.slow
 def test_the_agents_command_for_a_plan_trains_the_plans_trial(tmp_path: Path) -> None:
-    export_wandb(plan(), tmp_path / "sweep.yaml")
+    export_wandb(maker(plan()), tmp_path / "sweep.yaml")
     config = yaml.safe_load((tmp_path / "sweep.yaml").read_text())
     values = {name: parameter["values"][-1] for name, parameter in config["parameters"].items()}
     result = run_as_agent(config, values, tmp_path, [])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Literal, Protocol
 
-RunTrial = Callable[[dict[str, Any]], None]
-"""Runs `adaptconv fit` with a config. It must be picklable, so a function of a module."""
+RunTrial = Callable[[Path], None]
+"""Runs `adaptconv fit` with the config in a trial's folder. It must be picklable, so a function of a module."""
 
 
 @dataclass(frozen=True)
@@ -16,14 +17,12 @@ class Job:
 
     Attributes:
         id: Id of the trial.
-        folder: Its folder, absolute.
-        config: Complete config for `adaptconv fit`.
+        folder: Its folder, absolute, with its `config.yaml`.
         resume: Whether it continues from the last checkpoint in its folder, if there is one.
     """
 
     id: str
-    folder: str
-    config: dict[str, Any]
+    folder: Path
     resume: bool
 
 

@@ -18,8 +18,9 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically, write_text
 from lit_adaptconv.sweep.engines.base import Job, Outcome, RunTrial
 from lit_adaptconv.sweep.engines.worker import run_job
+from lit_adaptconv.train.runs import CONFIG
 
-ENVIRONMENT = ("WANDB_", "XDG_CACHE_HOME", "CUBLAS_WORKSPACE_CONFIG", "JSONARGPARSE_")
+ENVIRONMENT = ("WANDB_", "XDG_CACHE_HOME", "CUBLAS_WORKSPACE_CONFIG", "JSONARGPARSE_", "LIT_ADAPTCONV_")
 """Beginnings of the environment variables that trials on other machines get too."""
 
 CONNECT_SECONDS = 10.0
@@ -95,7 +96,7 @@ class RayEngine:
     def submit(self, job: Job) -> None:
         """Start a job somewhere in the cluster."""
         environment = {name: value for name, value in os.environ.items() if name.startswith(ENVIRONMENT)}
-        files = _read(Path(job.folder)) if job.resume else {}
+        files = _read(job.folder) if job.resume else {CONFIG: (job.folder / CONFIG).read_bytes()}
         place = (str(self._token_file), self._token)
         reference = self._task.remote(job, self._run_trial, self._cpus, environment, files, place)
         self._jobs[reference] = job
@@ -121,7 +122,7 @@ class RayEngine:
         except errors.RayError as error:
             return job, Outcome("lost", f"its process or machine disappeared ({type(error).__name__})")
         try:
-            _write(Path(job.folder), files)
+            _write(job.folder, files)
         except OSError as error:
             return job, Outcome("failed", f"its files could not be written: {error}")
         return job, outcome
@@ -160,10 +161,9 @@ def _run(
     if _sees(*place):
         return run_job(job, run_trial), {}
     with tempfile.TemporaryDirectory(prefix="adaptconv-") as root:
-        run = {**job.config["run"], "root": root}
-        folder = Path(root) / run["name"] / run["id"]
+        folder = Path(root) / job.folder.parent.name / job.folder.name
         _write(folder, files)
-        outcome = run_job(replace(job, folder=str(folder), config={**job.config, "run": run}), run_trial)
+        outcome = run_job(replace(job, folder=folder), run_trial)
         return outcome, _read(folder)
 
 

@@ -18,8 +18,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lit_adaptconv.errors import DivergedError
 from lit_adaptconv.sweep.engines.base import Job, Outcome, RunTrial
+from lit_adaptconv.train.runs import CHECKPOINTS
 
-CONFIG, CHECKPOINT, BEST = "config.yaml", Path("checkpoints") / "last.ckpt", Path("checkpoints") / "best.ckpt"
 LOG = "log.txt"
 
 
@@ -32,13 +32,14 @@ def run_job(job: Job, run_trial: RunTrial) -> Outcome:
 
 
 def _run(job: Job, run_trial: RunTrial) -> Outcome:
-    folder = Path(job.folder)
+    folder = job.folder
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder), _logged(folder / LOG):
             try:
+                if not job.resume:
+                    _begin_anew(folder)
                 with _interruptible():
-                    run_trial(job.config | {"ckpt_path": _checkpoint(job, folder)})
+                    run_trial(folder)
             except BaseException:
                 traceback.print_exc()
                 raise
@@ -57,13 +58,10 @@ def _run(job: Job, run_trial: RunTrial) -> Outcome:
         return Outcome("failed", reason_of(error))
 
 
-def _checkpoint(job: Job, folder: Path) -> str | None:
-    """What to continue from; where there is nothing, make the folder that of a trial which has not begun."""
-    if job.resume and (folder / CHECKPOINT).is_file() and (folder / CONFIG).is_file():
-        return str(folder / CHECKPOINT)
-    for name in (CONFIG, "result.json", "metrics.csv", CHECKPOINT, BEST):
+def _begin_anew(folder: Path) -> None:
+    """Make the folder that of a trial which has not begun."""
+    for name in ("result.json", "metrics.csv", *map(str, CHECKPOINTS.values())):
         (folder / name).unlink(missing_ok=True)
-    return None
 
 
 def reason_of(error: BaseException) -> str:

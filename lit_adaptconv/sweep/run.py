@@ -1,0 +1,258 @@
+"""Run a sweep, from its plan to its tables."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import lightning.pytorch as pl
+import pyarrow as pa
+
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.files import write_text
+from lit_adaptconv.sweep.driver import Driver, Follow
+from lit_adaptconv.sweep.engines import Engine
+from lit_adaptconv.sweep.engines.local import LocalEngine, local_slots
+from lit_adaptconv.sweep.folder import Sweep, SweepFolder
+from lit_adaptconv.sweep.identity import code_version, data_fingerprint
+from lit_adaptconv.sweep.interrupt import Interruption
+from lit_adaptconv.sweep.plan import ArmBudget, Plan, class_name
+from lit_adaptconv.sweep.progress import Listener, Monitor
+from lit_adaptconv.sweep.reading import build_data, plan_text
+from lit_adaptconv.sweep.running import run_trial
+from lit_adaptconv.sweep.settings import arm_settings
+from lit_adaptconv.sweep.sizing import Network, networks
+from lit_adaptconv.sweep.store import Store
+from lit_adaptconv.sweep.trial import Trial, TrialMaker
+from lit_adaptconv.train.runs import is_plain
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan that has been checked, with what it is about to train.
+
+    Attributes:
+        maker: Makes the trials.
+        data: The data module; it has read nothing yet.
+        networks: What each arm trains.
+    """
+
+    maker: TrialMaker
+    data: pl.LightningDataModule
+    networks: Mapping[str, Network]
+
+
+@dataclass(frozen=True)
+class SweepOutcome:
+    """A sweep that has run, or was interrupted.
+
+    Attributes:
+        folder: Its folder.
+        sweep: What it consists of.
+        results: The table of `results.parquet`.
+        interrupted: Whether the user stopped it.
+    """
+
+    folder: Path
+    sweep: Sweep
+    results: pa.Table
+    interrupted: bool
+
+    @property
+    def complete(self) -> bool:
+        """Whether every trial of the comparison is done."""
+        return bool(self.results["status"].to_pylist().count("done") == self.sweep.expected)
+
+
+def prepare(plan: Plan) -> Prepared:
+    """Check a plan, size its networks, and name its trials.
+
+    Raises:
+        UserError: An arm can't be built, two arms are the same, or the data are not there.
+    """
+    data = build_data(plan)
+    arms = networks(plan, data)
+    no_gpu = plan.gpus == 0
+    maker = TrialMaker(
+        plan,
+        sizes={at: arms[at.arm].size(at.budget) for at in plan.arm_budgets},
+        code={name: code_version(arm_settings(plan, arm), no_gpu) for name, arm in plan.arms.items()},
+        data=data_fingerprint(data),
+        resize=lambda at, tuned: Network(plan, plan.arms[at.arm], data, tuned).size(at.budget),
+    )
+    maker.check()
+    return Prepared(maker, data, arms)
+
+
+def default_folder(plan: Plan) -> Path:
+    """The folder of a sweep that is given none, in `runs`.
+
+    Raises:
+        UserError: The plan's name is not one of a folder.
+    """
+    if not is_plain(plan.name):
+        raise UserError(f"the sweep's name, {plan.name!r}, is not one of a folder: give --output, or another name")
+    return Path("runs") / plan.name
+
+
+def run_sweep(
+    plan: Plan,
+    output: Path | None = None,
+    *,
+    engine: Literal["local", "ray"] = "local",
+    workers: int | None = None,
+    ray_address: str | None = None,
+    accept_old: bool = False,
+    listener: Listener | None = None,
+) -> SweepOutcome:
+    """Run a sweep, or continue it.
+
+    In the main thread the first Ctrl-C stops it cleanly: trials under way write what they have.
+
+    Args:
+        plan: The plan.
+        output: Folder of the sweep; by default `runs/<name>`.
+        engine: "local" runs trials on this machine, "ray" on a cluster.
+        workers: Number of trials at the same time; by default one for each core, GPU share or cluster slot.
+        ray_address: Address of a running cluster; by default one is started here.
+        accept_old: Whether trials that other code of the package finished are taken as they are.
+        listener: Is told how it comes along; by default nobody is.
+
+    Raises:
+        UserError: An arm can't be built, the data are not there, or another sweep runs in the folder.
+        KeyboardInterrupt: Ctrl-C was pressed twice; running it again continues it.
+    """
+    prepared = prepare(plan)
+    folder = SweepFolder(output or default_folder(plan))
+
+    def make_engine() -> Engine:
+        if engine == "local":
+            return LocalEngine(run_trial, local_slots(workers, plan.cpus, plan.gpus))
+        from lit_adaptconv.sweep.engines.ray import RayEngine
+
+        return RayEngine(run_trial, folder.path, ray_address, workers, plan.cpus, plan.gpus)
+
+    with folder.locked(), Interruption() as interruption:
+        return _Run(prepared, folder, accept_old, listener or Listener(), interruption).run(make_engine)
+
+
+class _Run:
+    """One run of a sweep in its folder."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        folder: SweepFolder,
+        accept_old: bool,
+        listener: Listener,
+        interruption: Interruption,
+    ) -> None:
+        self._maker = prepared.maker
+        self._plan = prepared.maker.plan
+        self._data = prepared.data
+        self._folder = folder
+        self._accept_old = accept_old
+        self._listener = listener
+        self._interruption = interruption
+        interruption.announce = listener.say
+
+    def run(self, make_engine: Callable[[], Engine]) -> SweepOutcome:
+        store = Store(self._folder, self._begin())
+        self._data.prepare_data()
+        engine = make_engine()
+        self._interruption.listen()  # Ray handles SIGTERM itself
+        try:
+            epochs = self._plan.trainer.get("max_epochs")
+            monitor = Monitor(store, self._planned(), epochs, engine.slots, self._listener)
+            uid = store.sweep.uid
+            driver = Driver(
+                store,
+                engine,
+                lambda trial: self._maker.config(trial, uid),
+                self._plan.retries,
+                monitor,
+                self._interruption,
+            )
+            driver.run(*self._work(store))
+        finally:
+            engine.close()
+        return SweepOutcome(self._folder.path, store.sweep, store.results(), self._interruption.asked)
+
+    def _planned(self) -> dict[ArmBudget, int]:
+        """Number of trials of each arm at each budget."""
+        plan = self._plan
+        tuning = plan.tuning.trials if plan.tuning else 0
+        return {at: plan.seeds + (0 if size.impossible else tuning) for at, size in self._maker.sizes.items()}
+
+    def _begin(self) -> Sweep:
+        """Write the plan and the list of trials; a sweep that continues keeps its unique name."""
+        plan = self._plan
+        try:
+            before = self._folder.read()
+        except UserError:
+            before = None
+        trials = () if plan.tuning else tuple(self._adopt([*self._maker.all()]))
+        cells = len(plan.arm_budgets)
+        sweep = Sweep(
+            name=plan.name,
+            uid=before.uid if before else uuid.uuid4().hex[:8],
+            data=class_name(plan.data),
+            backbone=", ".join(plan.backbones),
+            targets=tuple(plan.targets),
+            primary_arm=plan.reference,
+            trials=trials,
+            expected=plan.seeds * cells,
+            tuning=plan.tuning.trials * cells if plan.tuning else 0,
+        )
+        if before is not None:
+            self._compare(before, sweep)
+        write_text(self._folder.path / "plan.yaml", plan_text(plan))
+        self._folder.write(sweep)
+        return sweep
+
+    def _compare(self, before: Sweep, now: Sweep) -> None:
+        """Say what a changed plan means for the trials that the folder holds."""
+        others = len(self._folder.ids() - {trial.id for trial in now.trials})
+        if others and self._plan.tuning is None:
+            self._listener.say(f"{others} trials in this folder are not of this plan: they stay, and are in no table.")
+        if set(before.targets) != set(now.targets):
+            self._listener.say(
+                f"The targets have changed from {_list(before.targets)} to {_list(now.targets)}: "
+                "targets that are chosen after results were seen are no fair test."
+            )
+
+    def _adopt(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Exchange trials that other code finished, if that is wished; else say that they will be run again."""
+        finished = self._folder.finished_before(trials)
+        if self._accept_old:
+            return [finished.get(trial.id, trial) for trial in trials]
+        if finished:
+            codes = sorted({trial.code for trial in finished.values()})
+            ours = sorted({trial.code for trial in trials if trial.id in finished})
+            self._listener.say(
+                f"{len(finished)} of these trials were finished by other code ({_list(codes)}; this is {_list(ours)}): "
+                "they are run again; --accept-old takes them as they are."
+            )
+        return [*trials]
+
+    def _work(self, store: Store) -> tuple[Sequence[Trial], Follow]:
+        """The trials to begin with, and what follows from each."""
+        tuning = self._plan.tuning
+        if tuning is None:
+            return store.sweep.trials, lambda trial, result: ()
+        from lit_adaptconv.sweep.tuning import Tuner
+
+        tuner = Tuner(self._maker, tuning, self._folder, store.sweep.uid, self._adopt, self._accept_old)
+
+        def known(trials: Sequence[Trial]) -> Sequence[Trial]:
+            store.extend([trial for trial in trials if trial.tuning is None])
+            return trials
+
+        return known(tuner.start()), lambda trial, result: known(tuner.follow(trial, result))
+
+
+def _list(values: Sequence[object]) -> str:
+    return ", ".join(map(str, values))
