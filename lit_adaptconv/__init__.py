@@ -3,7 +3,15 @@
 Nothing is imported before it is used, so that `import lit_adaptconv` costs nothing; `__init__.pyi` lists the names.
 """
 
+import importlib
+from typing import Any
+
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_lazy, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for; `sweep` is the room of that name, which can be called."""
+    return importlib.import_module(f"{__name__}.sweep") if name == "sweep" else _lazy(name)

@@ -18,11 +18,11 @@ from .layers.separable import SeparableConv2d as SeparableConv2d
 from .measure.count import count_parameters as count_parameters
 from .models.budget import fit_budget as fit_budget
 from .models.conversion import convert as convert
+from .sweep.frames import compare as compare
+from .sweep.frames import sweep as sweep
 from .train.classifier import ImageClassifier as ImageClassifier
 from .train.convergence import ConvergenceCallback as ConvergenceCallback
 from .train.convert_callback import ConvertConvolutions as ConvertConvolutions
 from .train.loading import load_run as load_run
-
-# Here follow: from .sweep.… import sweep as sweep, from .….… import compare as compare
 
 __version__: str

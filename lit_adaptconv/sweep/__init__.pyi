@@ -1,3 +1,5 @@
+from .frames import SweepTables as SweepTables
+from .frames import compare as compare
 from .plan import Arm as Arm
 from .plan import Plan as Plan
 from .store import read_curves as read_curves

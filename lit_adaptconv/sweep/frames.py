@@ -1,0 +1,125 @@
+"""Sweeps in Python: a plan or a folder in, tables as data frames out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from lit_adaptconv.sweep.folder import SweepFolder
+from lit_adaptconv.sweep.plan import Plan
+from lit_adaptconv.sweep.reading import read_plan
+from lit_adaptconv.sweep.run import default_folder, run_sweep
+from lit_adaptconv.sweep.store import Store, rebuild
+from lit_adaptconv.train.configs import find_config
+from lit_adaptconv.verdict.verdict import verdict_of
+
+Source = str | os.PathLike[str] | Mapping[str, Any] | Plan
+
+
+@dataclass(frozen=True)
+class SweepTables:
+    """What a sweep has shown so far.
+
+    Attributes:
+        folder: Its folder.
+        results: A row a trial, the columns of `results.parquet`.
+        curves: A row an evaluation, the columns of `curves.parquet`.
+        summary: A row an arm and budget: size, trials, mean, standard deviation and interval of the test metric.
+        speed: A row an arm, budget, target and measure: how many trials reached it, and the median with its interval.
+        comparisons: A row an arm, budget and measure: estimate, interval, p and claim beside the primary arm.
+        sentences: The verdict in words. These four are empty while no trial of the primary arm has begun.
+    """
+
+    folder: Path
+    results: pd.DataFrame
+    curves: pd.DataFrame
+    summary: pd.DataFrame
+    speed: pd.DataFrame
+    comparisons: pd.DataFrame
+    sentences: tuple[str, ...]
+
+
+def sweep(
+    source: Source,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    engine: Literal["local", "ray"] = "local",
+    workers: int | None = None,
+) -> SweepTables:
+    """Run a sweep to its end, or continue it.
+
+    A script that calls this needs the usual `if __name__ == "__main__":`, since the trials run in processes of their
+    own.
+
+    Args:
+        source: A plan: its file, the name of a packaged one such as "sweeps/digits", its content, or a `Plan`. Or the
+            folder of a sweep, which is continued.
+        output: Folder of the sweep; by default the given one, or `runs/<name>`.
+        engine: "local" runs trials on this machine, "ray" on a cluster.
+        workers: Number of trials at the same time; by default one for each core.
+
+    Raises:
+        UserError: The plan is not valid, or its data are not there. A trial that fails is told in `results`.
+    """
+    folder = _folder(source)
+    plan = read_plan(folder / "plan.yaml") if folder is not None else _plan(source)
+    target = Path(output) if output is not None else folder
+    outcome = run_sweep(plan, target, engine=engine, workers=workers)
+    return _tables(Store(SweepFolder(outcome.folder), outcome.sweep))
+
+
+def compare(source: Source) -> SweepTables:
+    """Read what a sweep has shown so far; nothing is trained.
+
+    Args:
+        source: The folder of a sweep; or its plan (see `sweep`), for the folder `runs/<name>`.
+
+    Raises:
+        UserError: There is no such sweep.
+    """
+    folder = _folder(source)
+    folder = default_folder(_plan(source)) if folder is None else folder
+    place = SweepFolder(folder)
+    return _tables(Store(place, place.read()) if place.busy else rebuild(folder))
+
+
+def _folder(source: Source) -> Path | None:
+    """The folder of a sweep, where that is what was given."""
+    if isinstance(source, (Mapping, Plan)) or not Path(source).is_dir():
+        return None
+    return Path(source)
+
+
+def _plan(source: Source) -> Plan:
+    if isinstance(source, Plan):
+        return source
+    return read_plan(source if isinstance(source, Mapping) else find_config(os.fspath(source)))
+
+
+def _tables(store: Store) -> SweepTables:
+    made, results = store.sweep, store.results()
+    verdict = verdict_of(results, made.targets, made.primary_arm, made.metric)
+    return SweepTables(
+        folder=store.folder.path,
+        results=results.to_pandas(),
+        curves=store.curves().to_pandas(),
+        summary=_frame(verdict.finished if verdict else ()),
+        speed=_frame(verdict.convergence if verdict else ()),
+        comparisons=_frame(verdict.comparisons if verdict else ()),
+        sentences=verdict.sentences if verdict else (),
+    )
+
+
+def _frame(rows: Sequence[Any]) -> pd.DataFrame:
+    """A row for each record; what lies within a record stands beside the rest, the ends of an interval as low, high."""
+    flat = []
+    for row in rows:
+        cells = asdict(row)
+        low, high = cells.pop("interval", None) or (None, None)
+        flat.append({**cells.pop("at", {}), **cells, "low": low, "high": high})
+    return pd.DataFrame(flat)
