@@ -14,7 +14,7 @@ from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.plan import Plan
 from lit_adaptconv.sweep.reading import read_plan
 from lit_adaptconv.sweep.run import default_folder, run_sweep
-from lit_adaptconv.sweep.store import Store, rebuild
+from lit_adaptconv.sweep.store import Store, read_curves, read_results
 from lit_adaptconv.train.configs import find_config
 from lit_adaptconv.verdict.verdict import verdict_of
 
@@ -69,8 +69,7 @@ def sweep(
     folder = _folder(source)
     plan = read_plan(folder / "plan.yaml") if folder is not None else _plan(source)
     target = Path(output) if output is not None else folder
-    outcome = run_sweep(plan, target, engine=engine, workers=workers)
-    return _tables(Store(SweepFolder(outcome.folder), outcome.sweep))
+    return _tables(run_sweep(plan, target, engine=engine, workers=workers).folder)
 
 
 def compare(source: Source) -> SweepTables:
@@ -84,8 +83,7 @@ def compare(source: Source) -> SweepTables:
     """
     folder = _folder(source)
     folder = default_folder(_plan(source)) if folder is None else folder
-    place = SweepFolder(folder)
-    return _tables(Store(place, place.read()) if place.busy else rebuild(folder))
+    return _tables(folder)
 
 
 def _folder(source: Source) -> Path | None:
@@ -101,13 +99,19 @@ def _plan(source: Source) -> Plan:
     return read_plan(source if isinstance(source, Mapping) else find_config(os.fspath(source)))
 
 
-def _tables(store: Store) -> SweepTables:
-    made, results = store.sweep, store.results()
+def _tables(folder: Path) -> SweepTables:
+    place = SweepFolder(folder)
+    made = place.read()
+    if place.ids():
+        store = Store(place, made)
+        results, curves = store.results(), store.curves()
+    else:  # kept without the folders of its trials
+        results, curves = read_results(folder), read_curves(folder)
     verdict = verdict_of(results, made.targets, made.primary_arm, made.metric)
     return SweepTables(
-        folder=store.folder.path,
+        folder=place.path,
         results=results.to_pandas(),
-        curves=store.curves().to_pandas(),
+        curves=curves.to_pandas(),
         summary=_frame(verdict.finished if verdict else ()),
         speed=_frame(verdict.convergence if verdict else ()),
         comparisons=_frame(verdict.comparisons if verdict else ()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lit_adaptconv import data
 from lit_adaptconv.errors import UsageError
 from lit_adaptconv.models import backbones
+
+os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # lightning 2.6 calls what is deprecated
 
 OF_ANOTHER_KIND = r'Parser key "([\w.]+)".*does not correspond to a subclass of (\w+).*Given value: (.*)'
 NOT_ACCEPTED = r"""Parser key "([\w.]+)".*?Option ('[\w.]+' is not accepted(?:; did you mean '[\w.]+'\?)?)"""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import warnings
 
@@ -11,7 +10,6 @@ import warnings
 def quieten() -> None:
     """Silence what is no news to the user of a command; what the command needs has been imported."""
     warnings.formatwarning = lambda message, *args, **kwargs: f"adaptconv: warning: {message}\n"
-    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     if "lightning.pytorch" in sys.modules:  # it sets the levels of its loggers when it is imported
         for name in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.WARNING)
