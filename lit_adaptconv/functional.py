@@ -38,6 +38,7 @@ def adaptive_conv2d(
     `stride`, `padding`, `dilation` and `groups` mean what they mean for `torch.nn.functional.conv2d`. The generator
     window moves with the stride, is dilated as the kernel is, and has the same centre (for even sizes, the pixel on
     which `padding="same"` centres it). What it sees beyond the input is zero.
+    For other padding than zeros, pad the input and give `padding=0`, as `AdaptiveConv2d` does for its `padding_mode`.
 
     CPU tensors (by Numba) and CUDA tensors (by Triton) of float32, float64, float16 and bfloat16 are computed by one
     fused operator, everything else by plain PyTorch operators: with a warning, other devices and types and machines
@@ -62,33 +63,31 @@ def adaptive_conv2d(
         autocast type, as a convolution's output has.
 
     Raises:
-        ValueError: Shapes or arguments do not fit together, or the implementation that the
-            environment demands cannot compute them.
+        ValueError: Shapes or arguments do not fit together, or the implementation that the environment demands cannot
+            compute them.
     """
     check_one_of(kernel_activation, "kernel_activation", Activation)
     size, step, spread = (
-        two_ints(value, name)
-        for value, name in ((kernel_size, "kernel_size"), (stride, "stride"), (dilation, "dilation"))
+        two_ints(kernel_size, "kernel_size"),
+        two_ints(stride, "stride"),
+        two_ints(dilation, "dilation"),
     )
     _check_shapes(input, generator_weight, generator_bias, bias, size, groups)
     call = Call(size, step, sides(padding, size, step, spread), spread, groups, kernel_activation)
     device = input.device.type
+    batch = input if input.dim() == 4 else input.unsqueeze(0)
+    tensors: tuple[Tensor, Tensor, Tensor, Tensor | None] = (batch, generator_weight, generator_bias, bias)
     autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     if autocast:
-        dtype = torch.get_autocast_dtype(device)
-        input, generator_weight, generator_bias = (
-            t.to(schema.autocast_dtype(t, dtype)) for t in (input, generator_weight, generator_bias)
-        )
-        bias = None if bias is None else bias.to(schema.autocast_dtype(bias, dtype))
-    for name, tensor in (("generator_weight", generator_weight), ("generator_bias", generator_bias), ("bias", bias)):
-        if tensor is not None and tensor.dtype != input.dtype:
-            raise ValueError(f"{name} must have the input's type, {input.dtype}, got {tensor.dtype}")
-    batch = input if input.dim() == 4 else input.unsqueeze(0)
-    tensors = (batch, generator_weight, generator_bias, bias)
+        tensors = schema.autocast(tensors, device)
+    dtype = tensors[0].dtype
+    for name, tensor in zip(("generator_weight", "generator_bias", "bias"), tensors[1:], strict=True):
+        if tensor is not None and tensor.dtype != dtype:
+            raise ValueError(f"{name} must have the input's type, {dtype}, got {tensor.dtype}")
     with torch.autocast(device, enabled=False) if autocast else nullcontext():
         if torch.onnx.is_in_onnx_export():  # which cannot hold a custom operator
             out = convolutions.forward(*tensors, call)
-        elif implementation(device, input.dtype) == "reference":
+        elif implementation(device, dtype) == "reference":
             out = reference.forward(*tensors, call)
         else:
             out = schema.adaptive_conv2d(*tensors, *call)

@@ -176,61 +176,58 @@ def _grouped(call: tuple[Any, ...], size: int) -> tuple[Any, ...]:
     return (*call[:4], call[4] * size, *call[5:])
 
 
-class _Forward(torch.autograd.Function):
-    """The operator under autograd. `torch.func` needs it in this form, which `register_autograd` does not make."""
+def _register(operator: Any, devices: Any, compute: Any, fake: Any, save: Any, differentiate: Any, map: Any) -> Any:
+    """Tell PyTorch all about an operator, and return what calls it, also under the transforms of `torch.func`.
 
-    setup_context = staticmethod(_save_forward)
-    backward = staticmethod(_differentiate_forward)
-    vmap = staticmethod(_map_forward)
+    They cannot see through an operator; they need a Function of autograd, which `register_autograd` does not make.
+    """
 
-    @staticmethod
-    def forward(*args: Any) -> Tensor:
+    def forward(*args: Any) -> Any:
         with torch._C._AutoDispatchBelowAutograd():
-            out: Tensor = FORWARD(*args)
-        return out
+            return operator(*args)
+
+    rules = {"forward": forward, "setup_context": save, "backward": differentiate, "vmap": map}
+    function: Any = type(
+        operator._opname, (torch.autograd.Function,), {name: staticmethod(rule) for name, rule in rules.items()}
+    )
+    torch.library.register_kernel(operator, devices, compute, lib=LIBRARY)
+    torch.library.register_fake(operator, fake, lib=LIBRARY)
+    torch.library.register_vmap(operator, map, lib=LIBRARY)
+    LIBRARY.impl(operator._opname, function.apply, "Autograd")
+    return lambda *args: (function.apply if torch._C._are_functorch_transforms_active() else operator)(*args)
 
 
-class _Backward(torch.autograd.Function):
-    """The backward operator under autograd, for double backward."""
-
-    setup_context = staticmethod(_save_backward)
-    backward = staticmethod(_differentiate_backward)
-    vmap = staticmethod(_map_backward)
-
-    @staticmethod
-    def forward(*args: Any) -> Gradients:
-        with torch._C._AutoDispatchBelowAutograd():
-            grads: Gradients = BACKWARD(*args)
-        return grads
+adaptive_conv2d = _register(  # on any device
+    FORWARD, None, _forward, _fake_forward, _save_forward, _differentiate_forward, _map_forward
+)
+_adaptive_conv2d_backward = _register(
+    BACKWARD, ("cpu", "cuda"), _backward, _fake_backward, _save_backward, _differentiate_backward, _map_backward
+)
 
 
-def adaptive_conv2d(*args: Any) -> Tensor:
-    """Call the operator, also under the transforms of `torch.func`, which cannot see through it."""
-    out: Tensor = (_Forward.apply if torch._C._are_functorch_transforms_active() else FORWARD)(*args)
-    return out
+def autocast(tensors: tuple[Tensor | None, ...], device: str) -> Any:
+    """Cast tensors as autocast casts a convolution's: float64 stays."""
+    dtype = torch.get_autocast_dtype(device)
+
+    def cast(t: Tensor | None) -> Tensor | None:
+        return t if t is None or not t.is_floating_point() or t.dtype == torch.float64 else t.to(dtype)
+
+    return tuple(map(cast, tensors))
 
 
-def _adaptive_conv2d_backward(*args: Any) -> Gradients:
-    grads: Gradients = (_Backward.apply if torch._C._are_functorch_transforms_active() else BACKWARD)(*args)
-    return grads
-
-
-def autocast_dtype(tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
-    """The type to which autocast to `dtype` casts a convolution's argument: float64 stays."""
-    return dtype if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor.dtype
-
-
-def _autocast(device: str) -> Any:
+def _under_autocast(device: str) -> Callable[..., Tensor]:
     keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, f"Autocast{device.upper()}"))
 
     def forward(*args: Any) -> Tensor:
-        dtype = torch.get_autocast_dtype(device)
-        tensors = (t if t is None else t.to(autocast_dtype(t, dtype)) for t in args[:4])
         with torch._C._ExcludeDispatchKeyGuard(keys):
-            out: Tensor = FORWARD(*tensors, *args[4:])
+            out: Tensor = FORWARD(*autocast(args[:4], device), *args[4:])
         return out
 
     return forward
+
+
+for _device in ("cpu", "cuda"):
+    LIBRARY.impl("adaptive_conv2d", _under_autocast(_device), f"Autocast{_device.upper()}")
 
 
 def _macs(input_shape: torch.Size, weight_shape: torch.Size, out_shape: torch.Size) -> int:
@@ -249,15 +246,3 @@ def _backward_flops(grad_output: Any, input: Any, weight: Any, *args: Any, out_s
     """Two products for each of forward, as for any convolution; generating the kernels again is not counted."""
     needs_input, needs_weights = args[-2:]
     return 2 * _macs(input, weight, grad_output) * (int(needs_input) + int(needs_weights))
-
-
-torch.library.register_kernel(FORWARD, None, _forward, lib=LIBRARY)  # any device
-torch.library.register_kernel(BACKWARD, ("cpu", "cuda"), _backward, lib=LIBRARY)
-torch.library.register_fake(FORWARD, _fake_forward, lib=LIBRARY)
-torch.library.register_fake(BACKWARD, _fake_backward, lib=LIBRARY)
-torch.library.register_vmap(FORWARD, _map_forward, lib=LIBRARY)
-torch.library.register_vmap(BACKWARD, _map_backward, lib=LIBRARY)
-LIBRARY.impl("adaptive_conv2d", _Forward.apply, "Autograd")
-LIBRARY.impl("adaptive_conv2d_backward", _Backward.apply, "Autograd")
-for _device in ("cpu", "cuda"):
-    LIBRARY.impl("adaptive_conv2d", _autocast(_device), f"Autocast{_device.upper()}")
