@@ -70,15 +70,9 @@ class DeformableConv2d(ConvLayer):
             raise ValueError(f"offset_groups must divide in_channels={in_channels}, got {offset_groups}")
         self.modulated = modulated
         self.offset_groups = offset_groups
-        taps = math.prod(self.kernel_size)
+        maps = (3 if modulated else 2) * offset_groups * math.prod(self.kernel_size)
         self.offsets = nn.Conv2d(
-            in_channels,
-            (3 if modulated else 2) * offset_groups * taps,
-            self.kernel_size,
-            self.stride,
-            dilation=self.dilation,
-            device=device,
-            dtype=dtype,
+            in_channels, maps, self.kernel_size, self.stride, dilation=self.dilation, device=device, dtype=dtype
         )
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))

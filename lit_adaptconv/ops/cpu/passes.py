@@ -71,16 +71,12 @@ def backward(
     dbias = np.zeros((parts, kernels * layout.taps if needs_weights else 0), _numpy(dtype))
     dout_bias = np.zeros((parts, layout.out_channels), np.float64)
     if parts:
-        x, x_strides = _memory(input, dtype)
-        dy, dy_strides = _memory(grad_output, dtype)
         weight = _matrices(generator_weight, dtype)
         arguments = (
             parts,
             (needs_input, needs_weights),
-            x,
-            x_strides,
-            dy,
-            dy_strides,
+            *_memory(input, dtype),
+            *_memory(grad_output, dtype),
             _pack(weight),
             _pack(weight.transpose(1, 2)),
             _flat(generator_bias, dtype),
@@ -94,12 +90,9 @@ def backward(
             dout_bias.reshape(-1),
         )
         run_tasks(parts * layout.in_channels, lambda first, last: loops.backward(first, last, *arguments))
-    return (
-        dx.to(input.dtype),
-        _total(dweight, generator_weight if needs_weights else None, input.dtype),
-        _total(dbias, generator_bias if needs_weights else None, input.dtype),
-        torch.from_numpy(dout_bias.sum(0)).to(input.dtype),
-    )
+    shapes = (generator_weight.shape, generator_bias.shape) if needs_weights else ((0,), (0,))
+    totals = (_total(part, shape, input.dtype) for part, shape in zip((dweight, dbias), shapes, strict=True))
+    return (dx.to(input.dtype), *totals, torch.from_numpy(dout_bias.sum(0)).to(input.dtype))  # type: ignore[return-value]
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
@@ -139,7 +132,6 @@ def _pack(weight: Tensor) -> Array:
     return packed
 
 
-def _total(parts: Array, like: Tensor | None, dtype: torch.dtype) -> Tensor:
+def _total(parts: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Add the parts in their order."""
-    total = torch.from_numpy(np.add.reduce(parts, axis=0)).to(dtype)
-    return total if like is None else total.view(like.shape)
+    return torch.from_numpy(np.add.reduce(parts, axis=0)).to(dtype).view(shape)

@@ -34,18 +34,9 @@ def forward(input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bia
         return (cdiv(sizes.pixels, tile["block"]) * call.groups * cdiv(group_out, tile["outputs"]),)
 
     with torch.cuda.device_of(x):
-        forward_kernel[programs](
-            x,
-            weight,
-            _parameter(generator_bias),
-            weight if bias is None else _parameter(bias),
-            out,
-            sizes,
-            strides_of(x),
-            **_key(sizes, generator_weight, call),
-            **_types(weight, sizes, x),
-            biased=bias is not None,
-        )
+        options = {**_key(sizes, weight, call), **_types(weight, sizes, x), "biased": bias is not None}
+        biases = (_parameter(generator_bias), weight if bias is None else _parameter(bias))
+        forward_kernel[programs](x, weight, *biases, out, sizes, strides_of(x), **options)
     return out
 
 
@@ -97,32 +88,13 @@ def _fill(
     sizes, channels = sizes_of(x, weight, call), out.shape[1]
     pixels, step = len(out) * sizes.height * sizes.width, channels * sizes.pixels
     types = _types(weight, sizes, x, grad)
+    options = {**_key(sizes, weight, call), **types}
     spread_kernel[lambda tile: (cdiv(sizes.pixels, tile["block"]) * channels,)](
-        grad,
-        x,
-        weight,
-        bias,
-        scratch,
-        step,
-        first,
-        channels,
-        sizes,
-        strides_of(grad),
-        strides_of(x),
-        **_key(sizes, weight, call),
-        **types,
+        grad, x, weight, bias, scratch, step, first, channels, sizes, strides_of(grad), strides_of(x), **options
     )
+    options = {**_windows(weight, call), **types, "block": COLLECT_BLOCK}
     collect_kernel[(cdiv(pixels, COLLECT_BLOCK) * channels,)](
-        scratch,
-        out,
-        step,
-        channels,
-        pixels,
-        sizes,
-        strides_of(out),
-        **_windows(weight, call),
-        **types,
-        block=COLLECT_BLOCK,
+        scratch, out, step, channels, pixels, sizes, strides_of(out), **options
     )
 
 
@@ -134,20 +106,9 @@ def _weight_gradients(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, cal
     parts = cdiv(tiles, each)
     weight_parts, bias_parts = weight.new_empty((parts, *weight.shape)), bias.new_empty((parts, *bias.shape))
     taps = weight.shape[1]
+    options = {**_key(sizes, weight, call), **_types(weight, sizes, x, grad), "block": SUM_BLOCK}
     weight_kernel[lambda tile: (parts * filters * cdiv(taps, tile["taps_at_once"]),)](
-        grad,
-        x,
-        weight,
-        bias,
-        weight_parts,
-        bias_parts,
-        each,
-        sizes,
-        strides_of(grad),
-        strides_of(x),
-        **_key(sizes, weight, call),
-        **_types(weight, sizes, x, grad),
-        block=SUM_BLOCK,
+        grad, x, weight, bias, weight_parts, bias_parts, each, sizes, strides_of(grad), strides_of(x), **options
     )
     return weight_parts.sum(0), bias_parts.sum(0)
 
