@@ -32,7 +32,8 @@ class AdaptiveConv2d(ConvLayer):
 
     Source: Zamora Esquivel et al., *Adaptive Convolutional Kernels*, ICCV Workshops 2019.
 
-    The first arguments, `device` and `dtype` are those of `torch.nn.Conv2d`.
+    The first arguments, `device` and `dtype` are those of `torch.nn.Conv2d`. A `padding_mode` other than "zeros" pads
+    the image first; the generator's window sees the padded image, and zeros beyond it.
 
     Args:
         generator_size: Size of the window that the generator sees, `q` or `(qh, qw)`; None means `kernel_size`.

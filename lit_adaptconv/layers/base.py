@@ -83,7 +83,11 @@ class ConvLayer(nn.Module):
         return out if self.bias is None else out + self.bias[:, None, None].to(out.dtype)
 
     def padded(self, batch: Tensor) -> tuple[Tensor, Padding]:
-        """Pad a batch as `padding_mode` says, and tell what remains to be padded with zeros."""
+        """Pad a batch as `padding_mode` says, and tell what remains to be padded with zeros.
+
+        What sees further than the kernel, such as a generator's window, sees zeros beyond the padding in any mode. What
+        sees the whole image, such as a mean of its channels, is computed before.
+        """
         if self.padding_mode == "zeros":
             return batch, self.padding
         top, bottom, left, right = sides(self.padding, self.kernel_size, self.stride, self.dilation)
