@@ -17,6 +17,7 @@ import torch
 import lit_adaptconv
 from lit_adaptconv.data import ImageFolder
 from lit_adaptconv.data.listing import list_folder
+from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.kinds import conv_kind
 from lit_adaptconv.ops.choice import implementation
 from lit_adaptconv.sweep.settings import resolve
@@ -78,7 +79,10 @@ def _own_files(thing: Any) -> dict[str, Path]:
 def _implementation(accelerator: Any, cpu: bool) -> str:
     """The implementation that computes the adaptive operator in trials that run on this machine."""
     gpu = not cpu and torch.cuda.is_available() and accelerator in (None, "auto", "gpu", "cuda")
-    return str(implementation("cuda" if gpu else "mps" if accelerator == "mps" else "cpu", torch.float32))
+    try:
+        return str(implementation("cuda" if gpu else "mps" if accelerator == "mps" else "cpu", torch.float32))
+    except ValueError as error:  # of the environment variable
+        raise UserError(str(error)) from None
 
 
 def data_fingerprint(data: pl.LightningDataModule) -> str | None:

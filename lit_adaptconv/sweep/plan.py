@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.models.network import ConvertOptions
+from lit_adaptconv.verdict.metric import Metric
 
 ClassConfig = Mapping[str, Any]
 """A class and its arguments as a config file writes them: `{"class_path": ..., "init_args": {...}}`."""
@@ -208,9 +209,9 @@ class Plan:
     def _check_targets(self) -> None:
         if not self.targets or len(set(self.targets)) < len(self.targets) or not all(map(math.isfinite, self.targets)):
             raise UserError(f"targets must be one or more different values of {self.monitor}, got {self.targets}")
-        if self.monitor.endswith("accuracy"):
+        if self.metric.percent:
             if any(not 0 < target <= 1 for target in self.targets):
-                raise UserError(f"targets are accuracies between 0 and 1, got {self.targets}")
+                raise UserError(f"targets are shares between 0 and 1, such as 0.9 for 90 %, got {self.targets}")
         elif self.mode == "min" and self.targets == [*TARGETS]:
             raise UserError(f"targets are needed: the values of {self.monitor} to reach, such as [0.5, 0.2]")
 
@@ -236,9 +237,10 @@ class Plan:
         return self.primary_arm or next(iter(self.arms))
 
     @property
-    def tested(self) -> str:
-        """Name of the metric in the test."""
-        return self.test_metric or re.sub(r"^val(id|idation)?(?=[/_])", "test", self.monitor)
+    def metric(self) -> Metric:
+        """What trials are judged by."""
+        tested = self.test_metric or re.sub(r"^val(id|idation)?(?=[/_])", "test", self.monitor)
+        return Metric(self.monitor, self.mode, tested)
 
     def backbone_of(self, arm: Arm) -> ClassConfig:
         """The class of an arm's network, and its arguments before `backbone_options`."""

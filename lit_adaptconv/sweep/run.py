@@ -206,6 +206,8 @@ class _Run:
             trials=trials,
             expected=plan.seeds * cells,
             tuning=plan.tuning.trials * cells if plan.tuning else 0,
+            model="ImageClassifier" if plan.model is None else class_name(plan.model),
+            metric=plan.metric,
         )
         if before is not None:
             self._compare(before, sweep)

@@ -147,7 +147,7 @@ class Store:
             "kind": trial.kind,
             "kind_options": json.dumps(trial.kind_options, sort_keys=True),
             "budget": trial.budget,
-            "widths": "-".join(map(str, result.widths)) or None,
+            "widths": "-".join(map(str, result.widths or trial.widths)) or None,
             "seed": trial.seed,
             "pair": trial.pair,
             "status": "interrupted" if running else result.status,

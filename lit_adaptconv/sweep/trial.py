@@ -6,13 +6,14 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.sweep.plan import ArmBudget, Plan, class_name
 from lit_adaptconv.sweep.settings import arm_settings, set_argument
 from lit_adaptconv.sweep.sizing import NetworkSize
+from lit_adaptconv.verdict.metric import ACCURACY
 
 WHERE = ("root", "download")
 """Arguments of a data module that say where the data are, not what they are."""
@@ -20,9 +21,11 @@ WHERE = ("root", "download")
 BEFORE = {
     "lit_adaptconv.models.backbones.": "lit_adaptconv.backbones.",
     "lit_adaptconv.models.": "lit_adaptconv.backbones.",
-    "lit_adaptconv.train.schedules.": "lit_adaptconv.schedules.",
+    "lit_adaptconv.train.OneCycle": "lit_adaptconv.schedules.OneCycle",
 }
 """Modules, and what they were called when trials that are finished got their ids."""
+SINCE = {"MNIST": ("flip", False), "FashionMNIST": ("flip", False), "ImageFolder": ("bit_depth", None)}
+"""Arguments that classes of data got after that, with the value that changes nothing."""
 
 CONVERSION = "lit_adaptconv.train.convert_callback.ConvertConvolutions"
 
@@ -99,16 +102,16 @@ class TrialMaker:
         """All that defines the numbers of an arm's trials at a budget, but the seed, as text."""
         plan = self.plan
         settings = arm_settings(plan, plan.arms[at.arm], tuned)
-        arguments = settings["data"].get("init_args", {})
-        settings["data"]["init_args"] = {k: v for k, v in arguments.items() if k not in WHERE}
+        arguments, since = settings["data"].get("init_args", {}), SINCE.get(class_name(plan.data))
+        settings["data"]["init_args"] = {k: v for k, v in arguments.items() if k not in WHERE and (k, v) != since}
         if plan.model is None:
             settings["model"]["budget"] = at.budget
         else:
             settings["budget"] = at.budget
         if plan.width is not None:
             settings["width"] = plan.width
-        if (metric := [plan.monitor, plan.mode, plan.tested]) != ["val/accuracy", "max", "test/accuracy"]:
-            settings["metric"] = metric
+        if plan.metric != ACCURACY:
+            settings["metric"] = astuple(plan.metric)
         text = json.dumps([settings, self.data], sort_keys=True, default=str)
         for now, before in BEFORE.items():
             text = text.replace(f'"{now}', f'"{before}')
@@ -203,7 +206,7 @@ class TrialMaker:
                 "wandb": plan.wandb,
                 "budget": trial.budget,
                 "test": trial.tuning is None,
-                "test_metric": plan.tested,
+                "test_metric": plan.metric.test_metric,
             },
         }
 

@@ -50,7 +50,7 @@ class Tuner:
         self._tuning = tuning
         self._uid = uid
         self._adopt = adopt
-        self._sign = 1.0 if maker.plan.mode == "max" else -1.0
+        self._sign = maker.plan.metric.sign
         self._space = {name: distribution(search) for name, search in tuning.space.items()}
         self._storage = tuning.storage or f"sqlite:///{folder.path / 'optuna.db'}"
         self._studies = {

@@ -16,6 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lit_adaptconv import data
 from lit_adaptconv.errors import UsageError
 from lit_adaptconv.models import backbones
+from lit_adaptconv.train import moved as moved  # configurations may have the names that classes had
 
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # lightning 2.6 calls what is deprecated
 

@@ -14,8 +14,10 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lit_adaptconv.errors import DivergedError
+from lit_adaptconv.measure.count import count_parameters, flops_of
 from lit_adaptconv.measure.environment import device_name, git_commit, versions
 from lit_adaptconv.train.convergence import ConvergenceCallback, number, split_metric
+from lit_adaptconv.train.convert_callback import ConvertConvolutions
 from lit_adaptconv.train.metrics_csv import MetricsCSV
 from lit_adaptconv.train.result import RunResult
 
@@ -59,6 +61,10 @@ class RunRecorder(pl.Callback):
         self.result.threads = torch.get_num_threads()
         self.result.versions = versions()
         self.result.git_commit = git_commit()
+        self.result.parameters, self.result.flops = count_parameters(pl_module), flops_of(pl_module)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ConvertConvolutions):
+                self.result.kind, self.result.kind_options = callback.kind, dict(callback.kind_options or {})
         self._take_curve(trainer)
         self._write(trainer)
 

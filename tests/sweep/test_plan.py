@@ -82,7 +82,7 @@ def test_the_plan_that_is_written_is_the_plan_that_was_read(tmp_path: Path) -> N
         ({"budgets": [5, 5]}, "different positive"),
         ({"budgets": [0]}, "different positive"),
         ({"targets": []}, "one or more"),
-        ({"targets": [90.0]}, "between 0 and 1"),
+        ({"targets": [90.0]}, "shares between 0 and 1"),
         ({"seeds": 0}, "seeds must be at least 1"),
         ({"evaluate_every": 1.5}, "whole number of epochs"),
         ({"evaluate_every": 0}, "whole number of epochs"),

@@ -171,7 +171,7 @@ def test_what_a_module_of_others_does_not_know_is_null(store: Store) -> None:
     made.write(store.folder.trial(trial) / "result.json")
     store.write()
     (row,) = read_results(store.folder.path).to_pylist()
-    unknown = ("backbone", "parameters", "flops", "widths", "training_flops", "flops_to_0.5", "device", "test_metric")
+    unknown = ("backbone", "parameters", "flops", "training_flops", "flops_to_0.5", "device", "test_metric")
     assert [row[name] for name in unknown] == [None] * len(unknown)
     assert row["steps_to_0.5"] == 5
     assert read_curves(store.folder.path)["flops"].to_pylist() == [None]
