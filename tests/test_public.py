@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 import lit_adaptconv as la
 
+ROOT = Path(__file__).parent.parent
 ROOMS = sorted(
     ".".join(("lit_adaptconv", *stub.parent.relative_to(Path(la.__file__).parent).parts))
     for stub in Path(la.__file__).parent.rglob("__init__.pyi")
@@ -112,3 +114,11 @@ def test_what_looks_around_starts_without_pytorch(arguments: list[str], status: 
     program = f"from adaptconv_cli.main import main; sys.exit(main({arguments!r}))"
     found, modules = imported(program)
     assert (found, modules) == (status, [])
+
+
+def test_the_page_of_public_names_is_what_the_docstrings_say() -> None:
+    code = "import sys; sys.path.insert(0, 'docs'); import api; sys.stdout.buffer.write(api.page().encode())"
+    made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    assert (ROOT / "docs" / "api.md").read_text(encoding="utf-8") == made, "run `python docs/api.py`"
+    undescribed = re.findall(r"^## `(.*)`\n\n(?:```python\n.*\n```\n\n)?```text\n\n```", made, flags=re.MULTILINE)
+    assert not undescribed
