@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -70,7 +71,7 @@ def parse_plan(parser: OneLineParser, args: Sequence[str]) -> tuple[Plan, dict[s
     options = {name: content.pop(name) for name in [*content] if name not in Plan.__dataclass_fields__}
     arms = {name: Arm(**arm) for name, arm in content["arms"].items()}
     if content["model"] is not None:
-        _leave_out_the_classifiers(parser, content)
+        _leave_out_the_classifiers(content)
     if content["tuning"] is not None:
         tuning = content["tuning"]
         space = {name: Search(**search) for name, search in tuning["space"].items()}
@@ -91,8 +92,12 @@ def read_plan(source: Path | Mapping[str, Any]) -> Plan:
         UsageError: It is not valid.
         UserError: A value is out of its range.
     """
-    text = str(source) if isinstance(source, Path) else json.dumps(source, default=str)
-    return parse_plan(plan_parser("plan"), ["--config", text])[0]
+    if isinstance(source, Path):
+        return parse_plan(plan_parser("plan"), ["--config", str(source)])[0]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "plan.yaml"
+        file.write_text(json.dumps(source, default=str), encoding="utf-8")
+        return read_plan(file)
 
 
 def _plain(given: Namespace) -> dict[str, Any]:
@@ -117,13 +122,13 @@ def _complete(arm: Arm) -> Arm:
     return replace(arm, convert=convert, backbone=f"{found.__module__}.{found.__qualname__}")
 
 
-def _leave_out_the_classifiers(parser: OneLineParser, content: dict[str, Any]) -> None:
+def _leave_out_the_classifiers(content: dict[str, Any]) -> None:
     """Leave out of a plan with a model of its own what the parser has filled in for an `ImageClassifier`.
 
     Raises:
         UserError: It was not filled in but given.
     """
-    usual = _plain(parser.parse_object({"name": content["name"], "arms": {}}))
+    usual = _plain(plan_parser().parse_object({"name": content["name"], "arms": {}}))
     for name in OF_CLASSIFIER:
         if content.pop(name) != usual[name]:
             raise UserError(f"{name} is for an ImageClassifier: give it as an argument of the plan's model")

@@ -15,12 +15,10 @@ from lit_adaptconv.measure.count import count_parameters, flops_of
 from lit_adaptconv.models.network import ConvertOptions
 from lit_adaptconv.models.parameter_formula import on_meta
 from lit_adaptconv.sweep.plan import Arm, Plan, class_name
-from lit_adaptconv.sweep.settings import argument, arm_settings, check_arguments, set_argument
+from lit_adaptconv.sweep.settings import argument, arm_settings, check_arguments, resolve, set_argument
 from lit_adaptconv.train.classifier import ImageClassifier
+from lit_adaptconv.train.model_and_data import SHAPE
 from lit_adaptconv.train.parser import OneLineParser
-
-SHAPE = ("in_channels", "num_classes", "image_size")
-"""What image data tell an `ImageClassifier`."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +57,18 @@ class Network:
         self, plan: Plan, arm: Arm, data: pl.LightningDataModule, tuned: Mapping[str, Any] | None = None
     ) -> None:
         self._settings = arm_settings(plan, arm, tuned)
-        self._own = plan.model is not None
         self._name = "ImageClassifier" if plan.model is None else class_name(plan.model)
         self._width = None if plan.width is None else f"model.{plan.width.removeprefix('model.')}"
         self._parser = OneLineParser(prog="adaptconv sweep")
-        if self._own:
-            self._parser.add_subclass_arguments(pl.LightningModule, "model", required=True)
-        else:
+        if plan.model is None:
             self._parser.add_class_arguments(ImageClassifier, "model")
-            self._settings["model"] |= _shape(data)
+        else:
+            self._parser.add_subclass_arguments(pl.LightningModule, "model", required=True)
+        kind = ImageClassifier if plan.model is None else resolve(plan.model["class_path"])
+        self._classifies = isinstance(kind, type) and issubclass(kind, ImageClassifier)
+        if self._classifies:
+            for name, value in _shape(data).items():
+                set_argument(self._settings["model"], name, value)
 
     def build(self, settings: Mapping[str, Any], meta: bool = False) -> pl.LightningModule:
         """Build the module as a trial does.
@@ -95,8 +96,9 @@ class Network:
             if meta:
                 try:
                     return on_meta(make)
-                except RuntimeError:  # such as torch.linspace(…).tolist(): there are no numbers
-                    pass
+                except Exception as error:  # such as torch.linspace(…).tolist(): there are no numbers
+                    if not isinstance(error.__cause__ or error, RuntimeError):
+                        raise
             return make()
 
     def size(self, budget: int | None) -> NetworkSize:
@@ -129,12 +131,12 @@ class Network:
             except UserError as error:
                 raise UserError(f"no {self._name} fits: {error}") from None
             return self._measured({width: found})
-        if not self._own and self._usual.widths:
+        if self._classifies and self._usual.widths and "convert" not in self._settings:
             fitting = self.build({"model.budget": budget}, meta=True)
             return self._measured({"model.width": list(getattr(fitting, "widths", ()))})
-        place = "convert" if self._own else "model.convert"
-        if self._settings.get("convert") or self._settings["model"].get("convert"):
-            return self._measured({f"{place}.budget": budget})
+        for place, section in (("convert", self._settings), ("model.convert", self._settings["model"])):
+            if section.get("convert"):
+                return self._measured({f"{place}.budget": budget})
         if self._usual.parameters > budget:
             raise UserError(
                 f"{self._name} has {self._usual.parameters:,} parameters, more than {budget:,}: name its argument that "
@@ -211,7 +213,7 @@ def widest(count: Callable[[int | float], int], usual: int | float, budget: int)
     high = usual
     while count(high) <= budget:
         low, high = high, 2 * high
-        if count(high) == count(low):  # there is no more to be had
+        if high > 64 * usual and count(high) == count(low):  # there is no more to be had
             return low
     while high - low > (1 if whole else 1e-7 * high):
         middle = (low + high) // 2 if whole else (low + high) / 2

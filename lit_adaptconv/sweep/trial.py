@@ -22,12 +22,13 @@ BEFORE = {
     "lit_adaptconv.models.backbones.": "lit_adaptconv.backbones.",
     "lit_adaptconv.models.": "lit_adaptconv.backbones.",
     "lit_adaptconv.train.OneCycle": "lit_adaptconv.schedules.OneCycle",
+    "lit_adaptconv.train.ConvertConvolutions": "lit_adaptconv.convert_callback.ConvertConvolutions",
 }
 """Modules, and what they were called when trials that are finished got their ids."""
 SINCE = {"MNIST": ("flip", False), "FashionMNIST": ("flip", False), "ImageFolder": ("bit_depth", None)}
 """Arguments that classes of data got after that, with the value that changes nothing."""
 
-CONVERSION = "lit_adaptconv.train.convert_callback.ConvertConvolutions"
+CONVERSION = "lit_adaptconv.train.ConvertConvolutions"
 
 TUNING_SEED = 1_000_000
 """Seeds of tuning trials start here, so that the comparison has fresh ones."""

@@ -15,12 +15,16 @@ MOVED = {
     "lit_adaptconv.schedules": "lit_adaptconv.train.schedules",
 }
 """Modules whose classes configurations name: where they were, and where they are."""
+NETWORKS = ("cifar_resnet", "convnet", "lenet", "mobilenet", "resnet", "squeezenet")
+MOVED |= {f"lit_adaptconv.backbones.{name}": f"lit_adaptconv.models.backbones.{name}" for name in NETWORKS}
 
 
 class _Moved(ModuleType):
     """A module that is elsewhere now."""
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # such as __path__, by which Python would import the same files once more
+            raise AttributeError(name)
         return getattr(importlib.import_module(MOVED[self.__name__]), name)
 
 

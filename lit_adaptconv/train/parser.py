@@ -20,7 +20,7 @@ from lit_adaptconv.train import moved as moved  # configurations may have the na
 
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # lightning 2.6 calls what is deprecated
 
-OF_ANOTHER_KIND = r'Parser key "([\w.]+)".*does not correspond to a subclass of (\w+).*Given value: (.*)'
+OF_ANOTHER_KIND = r'Parser key "([\w.]+)".*Import path ([\w.]+) does not correspond to a subclass of (\w+)'
 NOT_ACCEPTED = r"""Parser key "([\w.]+)".*?Option ('[\w.]+' is not accepted(?:; did you mean '[\w.]+'\?)?)"""
 
 
@@ -45,7 +45,7 @@ class OneLineParser(LightningArgumentParser):
                 f"; known: {', '.join(known)}" if known else ""
             )
         elif foreign := re.search(OF_ANOTHER_KIND, line):
-            line = f"--{foreign[1]}: {foreign[3]} is no {foreign[2]}"
+            line = f"--{foreign[1]}: {foreign[2]} is no {foreign[3]}"
         elif unaccepted := re.search(NOT_ACCEPTED, line):
             line = f"--{unaccepted[1]}: option {unaccepted[2]}"
         elif bad := re.search(r'Parser key "([\w.]+)".*Problem with given class_path .*?: (.*?)( Given value|$)', line):

@@ -17,6 +17,9 @@ import yaml
 from adaptconv_cli.main import main
 
 from lit_adaptconv.sweep.folder import SweepFolder
+from lit_adaptconv.sweep.progress import Listener
+from lit_adaptconv.sweep.reading import read_plan
+from lit_adaptconv.sweep.run import run_sweep
 from lit_adaptconv.sweep.store import read_curves, read_results
 from lit_adaptconv.train.result import RunResult
 
@@ -95,6 +98,27 @@ def test_a_trial_is_an_ordinary_run_that_can_be_repeated_from_its_config(
     checkpoint = folder / "checkpoints" / "last.ckpt"
     assert main(["test", "--ckpt_path", str(checkpoint)]) == 0
     assert f"{100 * row['test_metric']:.2f} %" in capsys.readouterr().out
+
+
+def test_a_trial_is_given_the_widths_that_meet_its_budget(finished: Finished) -> None:
+    listed = {trial["id"]: trial for trial in json.loads((finished.folder / "sweep.json").read_text())["trials"]}
+    for row in finished.results().to_pylist():
+        folder = finished.folder / "trials" / row["trial"]
+        model = yaml.safe_load((folder / "config.yaml").read_text())["model"]
+        assert model["budget"] is None
+        assert "-".join(map(str, model["width"])) == row["widths"]
+        assert listed[row["trial"]]["settings"] == {"model.width": model["width"]}
+        assert RunResult.read(folder / "result.json").budget == row["budget"] == 200
+
+
+def test_a_sweep_is_run_from_python_too(finished: Finished) -> None:
+    before, said = trials(finished.folder), list[str]()
+    outcome = run_sweep(read_plan(finished.plan), finished.folder, workers=1, listener=Listener(say=said.append))
+    assert trials(finished.folder) == before
+    assert outcome.complete
+    assert not outcome.interrupted
+    assert outcome.results.equals(finished.results())
+    assert (outcome.sweep.name, said) == ("tiny", [])
 
 
 def test_pairs_see_the_same_data_and_other_seeds_see_others(finished: Finished) -> None:
@@ -250,6 +274,7 @@ def test_other_code_is_said_to_be_other_and_its_trials_are_kept_if_wished(
     ("args", "message"),
     [
         (["--trainer.max_epoch", "3"], "max_epoch"),
+        (["--model", "torch.nn.Conv2d"], "Conv2d is no LightningModule"),
         (["--arms", '{"a": {"kind": "adaptiv"}}'], "unknown conv kind 'adaptiv'"),
         (["--arms", '{"a": {"kind_options": {"rank": 1}}}'], "has no option 'rank'"),
         (
@@ -277,3 +302,15 @@ def test_a_mistake_in_the_plan_is_one_line_before_anything_runs(
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line
     assert not list(tmp_path.glob("new/trials/*"))
+
+
+@pytest.mark.parametrize("name", ["..", "a/b"])
+def test_a_name_that_is_none_of_a_folder_is_one_line_unless_a_folder_is_given(
+    finished: Finished, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["sweep", "--config", str(finished.plan), "--name", name, "--dry-run"]
+    assert main(args) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{name!r}, is not one of a folder" in line
+    assert main([*args, "--output", str(tmp_path / "new")]) == 0
+    assert main([*args[:-1], "--export-wandb", str(tmp_path / "grid.yaml")]) == 1
