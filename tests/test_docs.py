@@ -56,7 +56,8 @@ def test_every_documented_command_is_understood(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    for file in [ROOT / "configs", *(ROOT / "examples").iterdir()]:
+        (tmp_path / file.name).symlink_to(file)
     (network,) = re.findall(r"In `my_network.py`:\s+```python\n(.*?)```", SWEEPS.read_text(), flags=re.DOTALL)
     (tmp_path / "my_network.py").write_text(network)
     monkeypatch.syspath_prepend(tmp_path)

@@ -68,6 +68,9 @@ def test_without_a_login_everything_is_logged_offline(capsys: pytest.CaptureFixt
     assert metrics["convergence/steps_to_0.1"] == result.convergence[0].steps
     config = read["config"]
     assert (config["parameters"], config["flops"]) == (result.parameters, result.flops)
+    columns = {name: config[name] for name in ("data", "backbone", "kind", "budget", "seed", "learning_rate")}
+    expected = {"data": "Digits", "backbone": "LeNet5", "kind": "standard", "budget": None, "seed": 0}
+    assert columns == {**expected, "learning_rate": 0.003}
     saved = yaml.safe_load((RUN / "config.yaml").read_text())
     assert config["config"] == {**saved, "run": {**saved["run"], "id": "1"}}
     (run,) = (line["run"] for line in map(json.loads, inspect(log).splitlines()) if line["type"] == "run")
