@@ -69,7 +69,7 @@ def test_without_a_login_everything_is_logged_offline(capsys: pytest.CaptureFixt
     config = read["config"]
     assert (config["parameters"], config["flops"]) == (result.parameters, result.flops)
     columns = {name: config[name] for name in ("data", "backbone", "kind", "budget", "seed", "learning_rate")}
-    expected = {"data": "Digits", "backbone": "LeNet5", "kind": "standard", "budget": None, "seed": 0}
+    expected = {"data": "Digits", "backbone": "LeNet5", "kind": "standard", "budget": result.budget, "seed": 0}
     assert columns == {**expected, "learning_rate": 0.003}
     saved = yaml.safe_load((RUN / "config.yaml").read_text())
     assert config["config"] == {**saved, "run": {**saved["run"], "id": "1"}}
