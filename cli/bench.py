@@ -15,6 +15,7 @@ from lit_adaptconv.measure.environment import usable_device
 from lit_adaptconv.ops.geometry import two_ints
 
 from .bench_tables import print_benchmark
+from .fitted import text
 
 
 def bench(
@@ -97,7 +98,7 @@ def bench(
     print_benchmark(console, found)
     if output is not None:
         write_text(output, found.to_json())
-        console.print(f"Wrote {output}", soft_wrap=True, highlight=False)
+        console.print(text(f"Wrote {output}"), soft_wrap=True)
     return 0
 
 

@@ -23,6 +23,8 @@ from lit_adaptconv.train.classifier import ImageClassifier
 from lit_adaptconv.train.loading import check_writable, load_trained, network_parser, set_threads
 from lit_adaptconv.verdict.metric import ACCURACY
 
+from .fitted import text
+
 Format = Literal["onnx", "torch-export"]
 
 
@@ -77,7 +79,7 @@ def export(args: list[str]) -> int:
         exported = [_program(model, data, options["test_images"])]
     write_atomically(output, lambda file: file.write(exported[-1].content))
     _print(Console(), model, exported, options["seconds"])
-    Console().print(f"Wrote {output} ({len(exported[-1].content):,} bytes)", soft_wrap=True, highlight=False)
+    Console().print(text(f"Wrote {output} ({len(exported[-1].content):,} bytes)"), soft_wrap=True)
     return 0
 
 

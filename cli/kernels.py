@@ -18,6 +18,8 @@ from lit_adaptconv.report.kernel_figure import Shown, kernel_figure
 from lit_adaptconv.train.classifier import ImageClassifier
 from lit_adaptconv.train.loading import check_writable, load_trained, network_parser
 
+from .fitted import text
+
 PAGES, PICTURES = (".html",), (".png", ".svg", ".pdf")
 
 
@@ -74,7 +76,7 @@ def kernels(args: list[str]) -> int:
         highlight=False,
         soft_wrap=True,
     )
-    console.print(f"Wrote {' and '.join(map(str, written))}", highlight=False, soft_wrap=True)
+    console.print(text(f"Wrote {' and '.join(map(str, written))}"), soft_wrap=True)
     if missing is not None:
         console.print(missing, highlight=False, soft_wrap=True, markup=False)
     return 0

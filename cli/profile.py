@@ -12,6 +12,8 @@ from lit_adaptconv.measure.profile import Latency, LayerProfile, Profile
 from lit_adaptconv.measure.profile import profile as measure
 from lit_adaptconv.train.loading import check_writable, load_trained, network_parser, set_threads
 
+from .fitted import text
+
 
 def profile(args: list[str]) -> int:
     """Print a network's parameters, FLOPs, activation memory and time, layer by layer, and its latency."""
@@ -32,7 +34,7 @@ def profile(args: list[str]) -> int:
     _print(Console(), measured)
     if output is not None:
         measured.write(output)
-        Console().print(f"Wrote {output}", soft_wrap=True, highlight=False)
+        Console().print(text(f"Wrote {output}"), soft_wrap=True)
     return 0
 
 

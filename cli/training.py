@@ -17,6 +17,7 @@ from lit_adaptconv.train.recorder import RunRecorder
 from lit_adaptconv.train.training import Training
 
 from .completion import PrintCompletion
+from .fitted import text
 from .progress import ProgressBar
 from .tables import result_table, stage_table
 
@@ -61,9 +62,9 @@ class TrainingCLI(Training):
         """Print the result as a table, and where the run is."""
         console = Console()
         if sync_hint:
-            console.print(f"Weights & Biases: logged offline; send it with: {sync_hint}", soft_wrap=True)
+            console.print(text(f"Weights & Biases: logged offline; send it with: {sync_hint}"), soft_wrap=True)
         console.print(result_table([recorder.result]))
-        console.print(f"Run: {os.path.relpath(recorder.folder)}", soft_wrap=True)
+        console.print(text(f"Run: {os.path.relpath(recorder.folder)}"), soft_wrap=True)
 
     def show_metrics(self, stage: str, metrics: Sequence[Mapping[str, Any]]) -> None:
         """Print the metrics as a table."""
@@ -71,4 +72,4 @@ class TrainingCLI(Training):
 
     def show_predictions(self, output: Path, rows: int) -> None:
         """Print where they are."""
-        Console().print(f"Wrote {rows:,} predictions to {output}", soft_wrap=True)
+        Console().print(text(f"Wrote {rows:,} predictions to {output}"), soft_wrap=True)
