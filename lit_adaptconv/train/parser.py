@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
+from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_adaptconv import data
@@ -19,6 +20,10 @@ from lit_adaptconv.models import backbones
 from lit_adaptconv.train import moved as moved  # configurations may have the names that classes had
 
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # lightning 2.6 calls what is deprecated
+
+# A configuration may come from someone else: what stands where any value is taken is not called, and jsonargparse's
+# list of functions that run programs or code is in force.
+set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylist=[])
 
 OF_ANOTHER_KIND = r'Parser key "([\w.]+)".*Import path ([\w.]+) does not correspond to a subclass of (\w+)'
 NOT_ACCEPTED = r"""Parser key "([\w.]+)".*?Option ('[\w.]+' is not accepted(?:; did you mean '[\w.]+'\?)?)"""

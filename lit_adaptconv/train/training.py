@@ -28,7 +28,7 @@ from lit_adaptconv.train.model_and_data import (
     has_loader,
     named_model,
 )
-from lit_adaptconv.train.parser import OneLineParser
+from lit_adaptconv.train.parser import OneLineParser, options_of
 from lit_adaptconv.train.predictions import check_output, stack_predictions, write_predictions
 from lit_adaptconv.train.recorder import RunRecorder
 from lit_adaptconv.train.result import RunResult
@@ -92,6 +92,21 @@ class Training(LightningCLI):
             self.config = parser.parse_object(args)
         else:
             self.config = parse_args(parser, args, CLASSES if self._named is None else (), self._subcommand_parsers)
+
+        self._check_safe(args)
+
+    def _check_safe(self, args: Any) -> None:
+        """Allow unsafe loading of checkpoints on the command line alone: a configuration may come from someone else.
+
+        Raises:
+            UserError: A configuration asks for it.
+        """
+        asked = not isinstance(args, dict) and any(option == "--weights_only" for option, _ in options_of(args))
+        if not asked and self.config[self.config["subcommand"]].get("weights_only") is False:
+            raise UserError(
+                "the configuration turns off the safe loading of checkpoints (weights_only: false), which only the "
+                "command line may: add --weights_only false if you trust the checkpoint"
+            )
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: the configuration comes from the run's `config.yaml`, which is complete."""
