@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 EXTRAS = {
+    "optuna": "sweep",
+    "pandas": "sweep",
     "pyarrow": "sweep",
     "scipy": "sweep",
-    "optuna": "sweep",
     "plotly": "report",
     "kaleido": "report",
     "onnx": "onnx",

@@ -54,7 +54,7 @@ def test_every_exported_name_is_there_and_explained(room: str, name: str) -> Non
 
 def test_the_public_face_is_what_is_promised() -> None:
     promised = """adaptive_conv2d AdaptiveConv2d LowRankAdaptiveConv2d convert ConvertConvolutions ConvergenceCallback
-        ImageClassifier data models kinds register_kind count_parameters fit_budget load_run"""
+        ImageClassifier data models kinds register_kind count_parameters fit_budget load_run sweep compare"""
     assert set(promised.split()) <= set(la.__all__)
     assert la.__version__ == importlib.metadata.version("lit-adaptconv")
 
@@ -66,6 +66,7 @@ def test_names_are_the_things_themselves_and_no_modules_of_the_same_name() -> No
     assert la.AdaptiveConv2d is AdaptiveConv2d
     assert la.convert is convert
     assert callable(la.kinds)
+    assert callable(la.sweep)  # a room, too
     with pytest.raises(AttributeError, match="nothing"):
         la.nothing  # noqa: B018
 

@@ -269,7 +269,7 @@ def test_a_foreign_kind_takes_the_place_of_a_convolution_in_its_dtype_and_is_not
     assert done.parameters_after - done.parameters_before == 4
     again = convert(model, "adaptive")
     assert [swapped.name for swapped in again.swapped] == ["2"]
-    assert [(left.name, left.reason) for left in again.left] == [("0", "is a GatedConv already")]
+    assert [(skipped.name, skipped.reason) for skipped in again.skipped] == [("0", "is a GatedConv already")]
 
 
 def test_layer_classes_are_those_of_every_kind_but_the_ordinary_one() -> None:

@@ -19,6 +19,7 @@ from wandb.sdk.lib.config_util import save_config_file_from_dict
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.sweep.plan import Arm
 from lit_adaptconv.sweep.wandb_export import export_wandb
+from lit_adaptconv.train.configs import packaged_configs
 from lit_adaptconv.train.result import RunResult
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +85,7 @@ def test_every_sweep_that_ships_is_one_that_wandb_takes(file: Path) -> None:
     config = yaml.safe_load(file.read_text())
     check(config)
     command = config["command"]
-    assert (ROOT / command[command.index("--config") + 1]).is_file()
+    assert command[command.index("--config") + 1] in packaged_configs()
 
 
 @pytest.mark.slow
