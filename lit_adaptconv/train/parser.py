@@ -25,7 +25,7 @@ os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # lightning 2
 # list of functions that run programs or code is in force.
 set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylist=[])
 
-OF_ANOTHER_KIND = r'Parser key "([\w.]+)".*Import path ([\w.]+) does not correspond to a subclass of (\w+)'
+OF_ANOTHER_KIND = r'Parser key "([\w.]+)".*path ?([\w.]*) does not correspond to a subclass of (\w+)(?:.*value: (.*))?'
 NOT_ACCEPTED = r"""Parser key "([\w.]+)".*?Option ('[\w.]+' is not accepted(?:; did you mean '[\w.]+'\?)?)"""
 
 
@@ -50,7 +50,7 @@ class OneLineParser(LightningArgumentParser):
                 f"; known: {', '.join(known)}" if known else ""
             )
         elif foreign := re.search(OF_ANOTHER_KIND, line):
-            line = f"--{foreign[1]}: {foreign[2]} is no {foreign[3]}"
+            line = f"--{foreign[1]}: {foreign[2] or foreign[4]} is no {foreign[3]}"
         elif unaccepted := re.search(NOT_ACCEPTED, line):
             line = f"--{unaccepted[1]}: option {unaccepted[2]}"
         elif bad := re.search(r'Parser key "([\w.]+)".*Problem with given class_path .*?: (.*?)( Given value|$)', line):
