@@ -94,9 +94,7 @@ def _folder(source: Source) -> Path | None:
 
 
 def _plan(source: Source) -> Plan:
-    if isinstance(source, Plan):
-        return source
-    return read_plan(source if isinstance(source, Mapping) else find_config(os.fspath(source)))
+    return read_plan(source if isinstance(source, (Mapping, Plan)) else find_config(os.fspath(source)))
 
 
 def _tables(folder: Path) -> SweepTables:

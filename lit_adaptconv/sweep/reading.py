@@ -85,8 +85,8 @@ def parse_plan(parser: OneLineParser, args: Sequence[str]) -> tuple[Plan, dict[s
     return plan, options
 
 
-def read_plan(source: Path | Mapping[str, Any]) -> Plan:
-    """Read a plan from its file, or from a mapping with the content of one.
+def read_plan(source: Path | Mapping[str, Any] | Plan) -> Plan:
+    """Read a plan from its file, from a mapping with the content of one, or from a plan that is not complete.
 
     Raises:
         UsageError: It is not valid.
@@ -94,9 +94,10 @@ def read_plan(source: Path | Mapping[str, Any]) -> Plan:
     """
     if isinstance(source, Path):
         return parse_plan(plan_parser("plan"), ["--config", str(source)])[0]
+    content = _content(source) if isinstance(source, Plan) else source
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "plan.yaml"
-        file.write_text(json.dumps(source, default=str), encoding="utf-8")
+        file.write_text(json.dumps(content, default=str), encoding="utf-8")
         return read_plan(file)
 
 
@@ -136,9 +137,14 @@ def _leave_out_the_classifiers(content: dict[str, Any]) -> None:
 
 def plan_text(plan: Plan) -> str:
     """The complete plan as YAML, which `adaptconv sweep --config` reads."""
-    unused = ("model",) if plan.model is None else OF_CLASSIFIER
-    content = {name: value for name, value in asdict(plan).items() if name not in unused}
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(_content(plan), sort_keys=False, allow_unicode=True)
+
+
+def _content(plan: Plan) -> dict[str, Any]:
+    """What a file holds: without what the other kind of plan has, and without classes that are not given."""
+    unused = {"model"} if plan.model is None else {*OF_CLASSIFIER}
+    unused |= {name for name in DEFAULTS if getattr(plan, name) == {}}
+    return {name: value for name, value in asdict(plan).items() if name not in unused}
 
 
 def build_data(plan: Plan) -> pl.LightningDataModule:

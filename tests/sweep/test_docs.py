@@ -55,6 +55,12 @@ def test_every_option_is_documented() -> None:
     assert documented == {field.name for field in fields(SweepOptions)}
 
 
+def test_the_plan_for_a_module_of_ones_own_is_the_example() -> None:
+    (plan,) = re.findall(r"```yaml\n(.*?)```", TEXT, flags=re.DOTALL)
+    example = (Path(__file__).parents[2] / "examples" / "sweep.yaml").read_text()
+    assert example == example.partition("\n")[0] + "\n" + plan  # after a comment
+
+
 def test_a_network_of_ones_own_meets_a_budget_with_every_kind() -> None:
     from lit_adaptconv.layers.kinds import conv_kind
     from lit_adaptconv.measure.count import count_parameters

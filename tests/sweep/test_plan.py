@@ -11,7 +11,7 @@ from torch import nn
 
 from lit_adaptconv import LowRankAdaptiveConv2d
 from lit_adaptconv.errors import UsageError, UserError
-from lit_adaptconv.sweep.plan import Arm, Search, Tuning
+from lit_adaptconv.sweep.plan import Arm, Plan, Search, Tuning
 from lit_adaptconv.sweep.reading import build_data, plan_text, read_plan
 from lit_adaptconv.sweep.run import default_folder
 from lit_adaptconv.sweep.settings import arm_settings
@@ -185,6 +185,11 @@ def test_an_arm_may_be_trained_at_some_of_the_budgets() -> None:
 def test_a_mapping_is_a_plan_like_the_file_with_its_content(file: Path) -> None:
     assert read_plan(MINIMAL) == read_plan(file)
     assert read_plan(MINIMAL) == parse(["--config", str(file)])[0]
+
+
+def test_a_plan_that_is_made_by_hand_is_completed(file: Path) -> None:
+    assert read_plan(Plan("mine", {"standard": Arm()}, scheduler=read_plan(file).scheduler)) == read_plan(file)
+    assert read_plan(read_plan(file)) == read_plan(file)
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "C:", ""])
