@@ -25,9 +25,9 @@ TERMINATED = 143
 
 TRAINING = {
     "fit": "Train a network, and test it.",
-    "validate": "Evaluate a trained network on the validation images.",
-    "test": "Evaluate a trained network on the test images.",
-    "predict": "Write what a trained network says of every image.",
+    "validate": "Evaluate a trained network on the validation data.",
+    "test": "Evaluate a trained network on the test data.",
+    "predict": "Write what a trained network predicts for every sample.",
 }
 """LightningCLI's commands: name -> what it does."""
 

@@ -39,7 +39,7 @@ class TrainingCLI(Training):
             {
                 "version": importlib.metadata.version("lit-adaptconv"),
                 "prog": PROGRAM,
-                "description": "Train, test and compare image classifiers with standard and adaptive convolutions.",
+                "description": "Train, test and compare networks with standard and adaptive convolutions.",
                 "epilog": f"Further commands: {', '.join(further_commands)}.",
             },
         )

@@ -1,4 +1,4 @@
-"""The one exception that means: the input is wrong, and here is what would be right."""
+"""The exceptions that mean: the input is wrong, and here is what would be right."""
 
 from __future__ import annotations
 

@@ -59,12 +59,17 @@ class Kind:
 
     def _found(self, conv: str | Conv) -> Conv:
         try:
-            found: Conv = pkgutil.resolve_name(conv) if isinstance(conv, str) else conv
+            # With a colon, else a module of the class's name would be found in its place.
+            found: Conv = conv if not isinstance(conv, str) else pkgutil.resolve_name(_with_colon(conv))
         except (ImportError, AttributeError, ValueError) as error:
             raise UserError(f"conv kind {self.name!r} cannot be imported: {error}") from error
         if not callable(found):
             raise UserError(f"conv kind {self.name!r} must be a class or a function, got a {type(found).__name__}")
         return found
+
+
+def _with_colon(path: str) -> str:
+    return path if ":" in path else ":".join(path.rsplit(".", 1))
 
 
 _LAYERS = "lit_adaptconv.layers"

@@ -15,11 +15,28 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 class _Callable(types.ModuleType):
     """A module of the same name as the function that people look for."""
 
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        """Run a sweep."""
+    def __call__(self, source: Any, output: Any = None, *, engine: str = "local", workers: int | None = None) -> Any:
+        """Run a sweep to its end, or continue it, and return its tables as data frames.
+
+        A script that calls this needs the usual `if __name__ == "__main__":`, since the trials run in processes of
+        their own.
+
+        Args:
+            source: A plan: its file, the name of a packaged one such as "sweeps/digits", its content, or a `Plan`. Or
+                the folder of a sweep, which is continued.
+            output: Folder of the sweep; by default the given one, or `runs/<name>`.
+            engine: "local" runs trials on this machine, "ray" on a cluster.
+            workers: Number of trials at the same time; by default one for each core.
+
+        Returns:
+            A `lit_adaptconv.sweep.SweepTables`.
+
+        Raises:
+            UserError: The plan is not valid, or its data are not there. A trial that fails is told in `results`.
+        """
         from lit_adaptconv.sweep.frames import sweep
 
-        return sweep(*args, **options)
+        return sweep(source, output, engine=engine, workers=workers)  # type: ignore[arg-type]
 
 
 sys.modules[__name__].__class__ = _Callable

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.seed import seed_everything
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from lit_adaptconv.data import ImageData
@@ -108,7 +109,7 @@ def load_run(path: str | os.PathLike[str], checkpoint: Literal["best", "last"] =
 
     Args:
         path: The run's folder, `runs/<name>/<id>`; or `runs/<name>` for the newest run of that name.
-        checkpoint: Which weights: those of the best evaluation, or the last.
+        checkpoint: Which weights: those of the best evaluation (the last, where no other was kept), or the last.
 
     Raises:
         UserError: There is no run, it has no such checkpoint, or its classes are not there.
@@ -116,8 +117,16 @@ def load_run(path: str | os.PathLike[str], checkpoint: Literal["best", "last"] =
     folder = Path(path)
     if not (folder / CONFIG).is_file():
         folder = newest_run(str(folder.parent), folder.name)
-    given = ["--config", str(folder / CONFIG), "--ckpt_path", str(folder / CHECKPOINTS[checkpoint])]
-    trained = load_trained(network_parser("load", "", given), given)
+    weights = folder / CHECKPOINTS[checkpoint]
+    if not weights.is_file() and checkpoint == "best":
+        weights = folder / CHECKPOINTS["last"]
+    given = ["--config", str(folder / CONFIG), "--ckpt_path", str(weights)]
+    seed = os.environ.get("PL_GLOBAL_SEED")
+    with isolate_rng():
+        trained = load_trained(network_parser("load", "", given), given)
+    os.environ.pop("PL_GLOBAL_SEED", None)
+    if seed is not None:
+        os.environ["PL_GLOBAL_SEED"] = seed
     return Run(trained.model, trained.data, RunResult.read(folder / "result.json"), folder)
 
 
@@ -162,6 +171,8 @@ def load_trained(parser: OneLineParser, args: list[str], needs_checkpoint: bool 
     loaded = None if checkpoint is None else AtomicCheckpointIO().load_checkpoint(checkpoint)
     options = given.as_dict()
     data = build_data(given)
+    if isinstance(data, ImageData) and data.seed is None:
+        data.seed = given.seed_everything  # its split is the run's, whatever is seeded later
     given.data = data
     model: pl.LightningModule = parser.instantiate_classes(given).model
     model.configure_model()

@@ -46,7 +46,9 @@ def named_model(args: Sequence[str] | Mapping[str, Any]) -> str | None:
         return _class_path(args.get("model"))
     named = None
     for option, value in options_of(args):
-        if option == "--model":
+        if option == "--model.class_path":
+            named = value
+        elif option == "--model":
             named = _class_path(_read(value)) if Path(value).is_file() else value
         elif option in ("-c", "--config"):
             named = _class_path(_read(value).get("model")) or named

@@ -31,15 +31,25 @@ class RunRecorder(pl.Callback):
         folder: The run's folder.
         convergence: Where the learning curve is recorded.
         metrics: The logger of the run's metrics.
+        test_metric: The metric of the test that the result shows; None takes it from the result or the monitor.
     """
 
-    def __init__(self, result: RunResult, folder: Path, convergence: ConvergenceCallback, metrics: MetricsCSV) -> None:
+    def __init__(
+        self,
+        result: RunResult,
+        folder: Path,
+        convergence: ConvergenceCallback,
+        metrics: MetricsCSV,
+        test_metric: str | None = None,
+    ) -> None:
         self.result = result
         self.folder = folder
         self.convergence = convergence
         self.metrics = metrics
         result.monitor, result.mode = convergence.monitor, convergence.mode
-        if result.test_metric == RunResult.test_metric:
+        if test_metric is not None:
+            result.test_metric = test_metric
+        elif result.test_metric == RunResult.test_metric:
             result.test_metric = split_metric(convergence.monitor, "test")
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -104,7 +114,8 @@ class RunRecorder(pl.Callback):
         self.result.test_value = metrics.get(self.result.test_metric)
         if self.result.test_value is None:
             logged = ", ".join(sorted(metrics)) or "nothing"
-            warnings.warn(f"the test has not logged {self.result.test_metric!r}; logged: {logged}", stacklevel=2)
+            self.result.reason = f"the test has not logged {self.result.test_metric!r}; logged: {logged}"
+            warnings.warn(self.result.reason, stacklevel=2)
         self._write(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:

@@ -53,11 +53,11 @@ class RandomStateCallback(pl.Callback):
         """Set the generators to the checkpoint's states; say so where the batches cannot go on exactly."""
         loaders = tree_leaves(trainer.train_dataloader)
         foreign = next((loader for loader in loaders if not hasattr(loader, "state_dict")), None)
-        if foreign is not None:
+        if self._loaded is not None and foreign is not None:
             rank_zero_warn(
-                f"a {type(foreign).__name__} cannot be continued within an epoch: a run that was stopped goes on from "
-                "its last checkpoint, perhaps with other batches than it would have had; torchdata's "
-                "StatefulDataLoader can be continued exactly"
+                f"a {type(foreign).__name__} cannot be continued within an epoch: the run goes on from its last "
+                "checkpoint, perhaps with other batches than it would have had; torchdata's StatefulDataLoader can be "
+                "continued exactly"
             )
         if self._loaded is None:
             return

@@ -31,7 +31,7 @@ class RunOptions:
         test: Whether `fit` ends by testing the finished model.
         test_metric: The logged metric that tables show of the test; by default `convergence.monitor` with `test/` for
             `val/`.
-        budget: The budget that a sweep has met with the settings of the model, to be written down.
+        budget: Budget to record; a sweep sets it.
     """
 
     name: str | None = None

@@ -136,7 +136,7 @@ class Training(LightningCLI):
         if self._named is not None:
             return "-".join(_last(path).lower() for path in [*parts, config.model.class_path])
         backbone = [config.model.backbone.class_path] if hasattr(config.model.backbone, "class_path") else []
-        kind = (config.model.convert or config.model).kind
+        kind = (config.model.convert or config.model).kind.replace(":", ".")
         return "-".join(_last(path).lower() for path in [*parts, *backbone, kind])
 
     def _settle_fit(self, config: Any, run: Path | None) -> None:
@@ -174,7 +174,7 @@ class Training(LightningCLI):
             self._open_folder(run)
             metrics = MetricsCSV(run.root, str(run.name), str(run.id))
             kwargs["logger"] = [metrics, *self._other_loggers(run, trainer)]
-            self.recorder = RunRecorder(self._planned(run), run.folder, convergence, metrics)
+            self.recorder = RunRecorder(self._planned(run), run.folder, convergence, metrics, run.test_metric)
             callbacks.append(RandomStateCallback())
             if trainer.get("enable_checkpointing") is not False:
                 folder = (run.folder / CHECKPOINTS["last"]).parent
@@ -238,7 +238,6 @@ class Training(LightningCLI):
             seed=config.seed_everything,
             group=run.group,
             job_type=run.job_type,
-            test_metric=run.test_metric or RunResult.test_metric,
         )
 
     def fit(self, **kwargs: Any) -> None:

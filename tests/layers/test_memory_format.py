@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lit_adaptconv import AdaptiveConv2d, LowRankAdaptiveConv2d
-from lit_adaptconv.layers import KINDS, CondConv2d, DynamicConv2d, LocalDynamicFilter2d, ODConv2d
+from lit_adaptconv.layers import CondConv2d, DynamicConv2d, LocalDynamicFilter2d, ODConv2d
+from lit_adaptconv.layers.kinds import conv_kind, kinds
 from lit_adaptconv.models.backbones import ResNet8
 
 STACKS: dict[type, tuple[str, ...]] = {
@@ -22,7 +23,7 @@ OPTIONS = {"adaptive_low_rank": {"rank": 2}, "odconv": {"num_kernels": 3}}
 
 def make(kind: str, groups: int = 2) -> nn.Module:
     torch.manual_seed(0)
-    return KINDS[kind](4, 6, 3, 2, 1, groups=groups, **OPTIONS.get(kind, {}), dtype=torch.float64)
+    return conv_kind(kind)(4, 6, 3, 2, 1, groups=groups, **OPTIONS.get(kind, {}), dtype=torch.float64)
 
 
 def images() -> Tensor:
@@ -30,7 +31,7 @@ def images() -> Tensor:
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds())
 def test_in_channels_last_format_output_and_gradients_are_the_same(kind: str, groups: int) -> None:
     results = []
     for memory_format in (torch.contiguous_format, torch.channels_last):
@@ -43,16 +44,16 @@ def test_in_channels_last_format_output_and_gradients_are_the_same(kind: str, gr
     torch.testing.assert_close(results[1], results[0])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds())
 def test_a_network_of_any_kind_trains_in_channels_last_format(kind: str) -> None:
-    network = ResNet8(3, 10, (16, 16), KINDS[kind], 0.2).to(memory_format=torch.channels_last)
+    network = ResNet8(3, 10, (16, 16), kinds()[kind], 0.2).to(memory_format=torch.channels_last)
     network(torch.randn(2, 3, 16, 16).to(memory_format=torch.channels_last)).sum().backward()
     torch.optim.AdamW(network.parameters()).step()
     assert all(p.isfinite().all() for p in network.parameters())
 
 
 @pytest.mark.parametrize("version", [1, None])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds())
 def test_a_state_with_kernels_of_five_dimensions_loads(kind: str, version: int | None) -> None:
     layer = make(kind)
     old = copy.deepcopy(layer.state_dict())

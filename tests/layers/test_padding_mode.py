@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_adaptconv.layers import KINDS, AdaptiveConv2d
+from lit_adaptconv.layers import AdaptiveConv2d
 from lit_adaptconv.layers.kernel_maps import pixel_kernels
+from lit_adaptconv.layers.kinds import conv_kind, kinds
 from lit_adaptconv.models.conversion import convert
 from lit_adaptconv.ops.geometry import PaddingMode
 
@@ -21,7 +22,7 @@ BY_IMAGE = ("dynamic_filter", "condconv", "dynamic_conv", "odconv", "decoupled_d
 
 def make(kind: str, padding: Any, mode: str, **arguments: Any) -> nn.Module:
     torch.manual_seed(0)
-    layer = KINDS[kind](4, 6, (3, 2), padding=padding, padding_mode=mode, **arguments, dtype=torch.float64).eval()
+    layer = conv_kind(kind)(4, 6, (3, 2), padding=padding, padding_mode=mode, **arguments, dtype=torch.float64).eval()
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.5)
     for name, parameter in layer.named_parameters():
@@ -35,7 +36,7 @@ def images() -> Tensor:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds())
 @pytest.mark.parametrize(
     ("padding", "sides", "arguments"),
     [
@@ -55,9 +56,9 @@ def test_the_layer_is_the_one_without_padding_on_the_padded_image(
 @pytest.mark.parametrize("kind", BY_IMAGE)
 def test_channel_means_are_those_of_the_image_without_its_padding(kind: str) -> None:
     torch.manual_seed(0)
-    layer = KINDS[kind](4, 6, 3, padding=1, padding_mode="replicate", dtype=torch.float64)
+    layer = conv_kind(kind)(4, 6, 3, padding=1, padding_mode="replicate", dtype=torch.float64)
     x = F.pad(images(), (1, 1, 1, 1))  # replicating a border of zeros pads with zeros
-    zeros = KINDS[kind](4, 6, 3, padding=1, dtype=torch.float64)
+    zeros = conv_kind(kind)(4, 6, 3, padding=1, dtype=torch.float64)
     zeros.load_state_dict(layer.state_dict())
     torch.testing.assert_close(layer(x), zeros(x))
 
@@ -90,7 +91,7 @@ def test_repr_shows_it_as_an_ordinary_convolutions_does() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds())
 def test_convert_passes_it_on(kind: str, mode: Literal["reflect"]) -> None:
     x = images()
     padded = convert(nn.Sequential(nn.Conv2d(4, 6, 3, padding=1, padding_mode=mode)), kind).model.double().eval()

@@ -79,8 +79,8 @@ def test_what_is_short_is_repeated_within_a_turn_and_its_mean_told() -> None:
         calls += 1
 
     (times,) = in_turns([Task(call)], rounds=4)
-    assert calls > 1000
-    assert max(times.seconds) < 0.001
+    assert calls > 2 * 4  # more often than it would be called once a turn, first tries included
+    assert max(times.seconds) < 0.1
 
 
 def test_by_default_as_many_threads_as_pytorch_uses() -> None:

@@ -18,6 +18,12 @@ def trainer(loaders: Any) -> Any:
     return SimpleNamespace(train_dataloader=loaders, global_rank=0, world_size=1)
 
 
+def continued() -> RandomStateCallback:
+    callback = RandomStateCallback()
+    callback.load_state_dict(callback.state_dict())
+    return callback
+
+
 def draw() -> list[Any]:
     return [random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(), torch.randn(3)]  # noqa: NPY002
 
@@ -45,8 +51,9 @@ def test_without_a_checkpoint_the_generators_are_left_alone() -> None:
 def test_a_loader_that_cannot_be_continued_is_told_once() -> None:
     loader = DataLoader([0, 1])
     with pytest.warns(UserWarning, match="a DataLoader cannot be continued within an epoch") as said:
-        RandomStateCallback().on_train_start(trainer([loader, loader]), None)  # type: ignore[arg-type]
+        continued().on_train_start(trainer([loader, loader]), None)  # type: ignore[arg-type]
     assert len(said) == 1
+    RandomStateCallback().on_train_start(trainer(loader), None)  # type: ignore[arg-type] # nothing is continued
     data = Digits(image_size=12, seed=0)
     data.setup("fit")
-    RandomStateCallback().on_train_start(trainer(data.train_dataloader()), None)  # type: ignore[arg-type]
+    continued().on_train_start(trainer(data.train_dataloader()), None)  # type: ignore[arg-type]
