@@ -130,7 +130,8 @@ class Plan:
         gpus: GPUs of a trial, perhaps a fraction; by default trials see all GPUs that there are.
         retries: How often a trial is started again after the system killed its process.
         data: The data module, as `adaptconv fit` takes it.
-        model: The LightningModule; None is `ImageClassifier` with `backbone`, `optimizer`, `scheduler` and `label_smoothing`.
+        model: The LightningModule; None is `ImageClassifier` with `backbone`, `optimizer`, `scheduler` and
+            `label_smoothing`.
         width: The argument of the model that meets a budget, a whole number or a factor. By default it is the
             backbone's width, or how much an arm converts.
         backbone: The network, as `adaptconv fit` takes it.
