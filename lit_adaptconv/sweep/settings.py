@@ -10,9 +10,13 @@ from copy import deepcopy
 from dataclasses import asdict
 from typing import Any
 
+from jsonargparse import Namespace
+
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.sweep.plan import OF_CLASSIFIER, Arm, ClassConfig, Plan
 from lit_adaptconv.train.classifier import ImageClassifier
+
+Section = dict[str, Any] | Namespace
 
 
 def arm_settings(plan: Plan, arm: Arm, tuned: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -48,7 +52,7 @@ def arm_settings(plan: Plan, arm: Arm, tuned: Mapping[str, Any] | None = None) -
     return sections
 
 
-def set_argument(settings: dict[str, Any], name: str, value: Any) -> None:
+def set_argument(settings: Section, name: str, value: Any) -> None:
     """Set what a dotted name means, such as `optimizer.lr`: an argument of a class, or a field of a section.
 
     Raises:
@@ -56,14 +60,16 @@ def set_argument(settings: dict[str, Any], name: str, value: Any) -> None:
     """
     *parts, last = [part for part in name.split(".") if part != "init_args"]
     for part in parts:
-        nested = _arguments(settings).setdefault(part, {})
-        if not isinstance(nested, dict):
-            raise UserError(f"{name!r} can't be set: {part} is {nested!r}, which has no arguments")
-        settings = nested
+        section = _arguments(settings)
+        if part not in section:
+            section[part] = {}
+        settings = section[part]
+        if not isinstance(settings, (dict, Namespace)):
+            raise UserError(f"{name!r} can't be set: {part} is {settings!r}, which has no arguments")
     _arguments(settings)[last] = value
 
 
-def argument(settings: Mapping[str, Any], name: str) -> Any:
+def argument(settings: Section, name: str) -> Any:
     """What a dotted name means.
 
     Raises:
@@ -71,16 +77,18 @@ def argument(settings: Mapping[str, Any], name: str) -> Any:
     """
     found: Any = settings
     for part in [part for part in name.split(".") if part != "init_args"]:
-        if not isinstance(found, dict):
+        if not isinstance(found, (dict, Namespace)):
             raise KeyError(name)
         found = _arguments(found)[part]
     return found
 
 
-def _arguments(section: dict[str, Any]) -> dict[str, Any]:
+def _arguments(section: Section) -> Section:
     if "class_path" not in section:
         return section
-    section["init_args"] = arguments = section.get("init_args") or {}
+    if not section.get("init_args"):
+        section["init_args"] = {}
+    arguments: Section = section["init_args"]
     return arguments
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import lightning.pytorch as pl
+from jsonargparse import Namespace
 
 from lit_adaptconv.errors import UserError, told_in_one_line
 from lit_adaptconv.measure.count import count_parameters, flops_of
@@ -80,16 +80,16 @@ class Network:
         Raises:
             UserError: It can't be built.
         """
-        sections = deepcopy(self._settings)
+        config = self._config.clone()
+        config["convert"] = dict(self._settings.get("convert") or {})
         for name, value in settings.items():
-            set_argument(sections, name, value)
-        config = self._parser.parse_object({"model": sections["model"]})
+            set_argument(config, name, value)
+        convert = config.pop("convert")
 
         def make() -> pl.LightningModule:
             module: pl.LightningModule = self._parser.instantiate_classes(config).model
             module.configure_model()
-            convert = sections.get("convert")
-            return module if convert is None else ConvertOptions(**convert).apply(module)  # type: ignore[return-value]
+            return ConvertOptions(**convert).apply(module) if convert else module  # type: ignore[return-value]
 
         shown = ", ".join(f"{name} = {value}" for name, value in settings.items())
         with told_in_one_line(f"building {self._name}{' with ' if shown else ''}{shown}"):
@@ -120,6 +120,12 @@ class Network:
             return NetworkSize(impossible=str(error))
 
     @cached_property
+    def _config(self) -> Namespace:
+        """The complete config of the module at its usual size."""
+        config: Namespace = self._parser.parse_object({"model": self._settings["model"]})
+        return config
+
+    @cached_property
     def _usual(self) -> NetworkSize:
         return self._measured({})
 
@@ -132,8 +138,8 @@ class Network:
                 raise UserError(f"no {self._name} fits: {error}") from None
             return self._measured({width: found})
         if self._classifies and self._usual.widths and "convert" not in self._settings:
-            fitting = self.build({"model.budget": budget}, meta=True)
-            return self._measured({"model.width": list(getattr(fitting, "widths", ()))})
+            fitting = self._measured({"model.budget": budget})
+            return replace(fitting, settings={"model.width": list(fitting.widths)})
         for place, section in (("convert", self._settings), ("model.convert", self._settings["model"])):
             if section.get("convert"):
                 return self._measured({f"{place}.budget": budget})
@@ -156,10 +162,9 @@ class Network:
     @cached_property
     def _usual_width(self) -> int | float:
         assert self._width is not None
-        complete = self._parser.parse_object({"model": self._settings["model"]}).as_dict()
         name = self._width.removeprefix("model.")
         try:
-            value = argument(complete, self._width)
+            value = argument(self._config, self._width)
         except KeyError:
             raise UserError(f"width: {self._name} has no argument {name!r}") from None
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
