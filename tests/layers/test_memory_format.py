@@ -46,7 +46,7 @@ def test_in_channels_last_format_output_and_gradients_are_the_same(kind: str, gr
 
 @pytest.mark.parametrize("kind", kinds())
 def test_a_network_of_any_kind_trains_in_channels_last_format(kind: str) -> None:
-    network = ResNet8(3, 10, (16, 16), kinds()[kind], 0.2).to(memory_format=torch.channels_last)
+    network = ResNet8(3, 10, (16, 16), conv_kind(kind), 0.2).to(memory_format=torch.channels_last)
     network(torch.randn(2, 3, 16, 16).to(memory_format=torch.channels_last)).sum().backward()
     torch.optim.AdamW(network.parameters()).step()
     assert all(p.isfinite().all() for p in network.parameters())
