@@ -24,7 +24,7 @@ from lit_adaptconv.sweep.progress import Listener, Monitor
 from lit_adaptconv.sweep.reading import build_data, plan_text
 from lit_adaptconv.sweep.running import run_trial
 from lit_adaptconv.sweep.settings import arm_settings
-from lit_adaptconv.sweep.sizing import Network, networks
+from lit_adaptconv.sweep.sizing import Network, networks, sizes
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
 from lit_adaptconv.train.runs import is_plain
@@ -78,7 +78,7 @@ def prepare(plan: Plan) -> Prepared:
     no_gpu = plan.gpus == 0
     maker = TrialMaker(
         plan,
-        sizes={at: arms[at.arm].size(at.budget) for at in plan.arm_budgets},
+        sizes=sizes(plan, arms),
         code={name: code_version(arm_settings(plan, arm), no_gpu) for name, arm in plan.arms.items()},
         data=data_fingerprint(data),
         resize=lambda at, tuned: Network(plan, plan.arms[at.arm], data, tuned).size(at.budget),

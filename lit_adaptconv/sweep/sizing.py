@@ -14,7 +14,7 @@ from lit_adaptconv.errors import UserError, told_in_one_line
 from lit_adaptconv.measure.count import count_parameters, flops_of
 from lit_adaptconv.models.network import ConvertOptions
 from lit_adaptconv.models.parameter_formula import on_meta
-from lit_adaptconv.sweep.plan import Arm, Plan, class_name
+from lit_adaptconv.sweep.plan import Arm, ArmBudget, Plan, class_name
 from lit_adaptconv.sweep.settings import argument, arm_settings, check_arguments, resolve, set_argument
 from lit_adaptconv.train.classifier import ImageClassifier
 from lit_adaptconv.train.model_and_data import SHAPE
@@ -187,7 +187,7 @@ def networks(plan: Plan, data: pl.LightningDataModule) -> dict[str, Network]:
     """What each arm trains.
 
     Raises:
-        UserError: A name in the plan is not one of an argument, a conv kind or an option.
+        UserError: A name in the plan is not one of an argument.
     """
     made = {}
     if plan.width is not None:
@@ -198,6 +198,21 @@ def networks(plan: Plan, data: pl.LightningDataModule) -> dict[str, Network]:
             check_arguments(f"backbone_options of the arm {name!r}", plan.backbone_of(arm), arm.backbone_options)
         made[name] = Network(plan, arm, data)
     return made
+
+
+def sizes(plan: Plan, networks: Mapping[str, Network]) -> dict[ArmBudget, NetworkSize]:
+    """Size every arm's network at every budget.
+
+    Raises:
+        UserError: One can't be built at its usual size, or its width does not change it.
+    """
+    found = {}
+    for at in plan.arm_budgets:
+        try:
+            found[at] = networks[at.arm].size(at.budget)
+        except UserError as error:
+            raise type(error)(f"arm {at.arm!r}: {error}") from error
+    return found
 
 
 def widest(count: Callable[[int | float], int], usual: int | float, budget: int) -> int | float:
