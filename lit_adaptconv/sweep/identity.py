@@ -20,7 +20,6 @@ from lit_adaptconv.data.listing import list_folder
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.kinds import conv_kind
 from lit_adaptconv.ops.choice import implementation
-from lit_adaptconv.sweep.settings import resolve
 
 PACKAGE = Path(next(iter(lit_adaptconv.__path__)))
 
@@ -57,8 +56,9 @@ def _named(settings: Any) -> Iterator[Any]:
         for value in settings:
             yield from _named(value)
     if isinstance(settings, dict):
-        if isinstance(settings.get("class_path"), str):
-            yield resolve(settings["class_path"])
+        module, _, name = str(settings.get("class_path", "")).rpartition(".")
+        if (found := getattr(sys.modules.get(module), name, None)) is not None:  # what is used has been imported
+            yield found
         if isinstance(settings.get("kind"), str) and "kind_options" in settings:
             yield conv_kind(settings["kind"])
         for value in settings.values():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import importlib.metadata
 import json
 import shutil
@@ -189,6 +190,7 @@ def test_a_change_of_a_class_of_the_users_own_is_another_code_version(
     (tmp_path / "own_part_2.py").write_text("from own_part import Own\nclass Derived(Own): ...\n")
     for module in ("own_part", "own_part_2"):
         sys.modules.pop(module, None)
+        importlib.import_module(module)  # as reading the plan does
     before = code(plan(**change))
     assert before != code(plan())
     (tmp_path / "own_part.py").write_text("class Own: size = 2\n")
