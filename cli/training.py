@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,25 +28,17 @@ class TrainingCLI(Training):
 
     Args:
         args: The command line.
-        further_commands: The other commands, for help and completion.
+        further_commands: The other commands, for completion.
     """
 
     def __init__(self, args: list[str], further_commands: Sequence[str] = ()) -> None:
         self._further_commands = further_commands
-        super().__init__(
-            args,
-            {
-                "version": importlib.metadata.version("lit-adaptconv"),
-                "prog": PROGRAM,
-                "description": "Train, test and compare networks with standard and adaptive convolutions.",
-                "epilog": f"Further commands: {', '.join(further_commands)}.",
-            },
-        )
+        super().__init__(args, {"prog": PROGRAM})
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Make the parser, with an option for shell completion."""
         parser = super().init_parser(**kwargs)
-        if "version" in kwargs:  # the parser of the commands, not that of one of them
+        if "prog" in kwargs:  # the parser of the commands, not that of one of them
             parser.add_argument("--print_completion", action=PrintCompletion, further_commands=self._further_commands)
         return parser
 
