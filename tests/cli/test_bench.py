@@ -99,6 +99,7 @@ def test_on_a_narrow_screen_no_layer_loses_its_name(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unchecked")
 def test_layers_are_compiled_where_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--batch_size", "2", "--in_channels", "4", "--out_channels", "4", "--image_size", "8", "--rounds", "2"]
     assert main(["bench", "adaptive", "adaptive_low_rank", *small, "--compile", "true"]) == 0
