@@ -59,8 +59,7 @@ class Kind:
 
     def _found(self, conv: str | Conv) -> Conv:
         try:
-            # With a colon, else a module of the class's name would be found in its place.
-            found: Conv = conv if not isinstance(conv, str) else pkgutil.resolve_name(_with_colon(conv))
+            found: Conv = resolve(conv) if isinstance(conv, str) else conv
         except (ImportError, AttributeError, ValueError) as error:
             raise UserError(f"conv kind {self.name!r} cannot be imported: {error}") from error
         if not callable(found):
@@ -68,8 +67,18 @@ class Kind:
         return found
 
 
-def _with_colon(path: str) -> str:
-    return path if ":" in path else ":".join(path.rsplit(".", 1))
+def resolve(path: str) -> Any:
+    """The class or function of a dotted name, `package.module.Name` or `package.module:Name`.
+
+    Also where a module has the name of the class, as `torchvision.models.alexnet` has.
+
+    Raises:
+        ValueError: It is no dotted name.
+        ImportError: There is no such module.
+        AttributeError: The module has nothing of this name.
+    """
+    module, _, name = path.rpartition(".")
+    return pkgutil.resolve_name(path if ":" in path else f"{module}:{name}")
 
 
 _LAYERS = "lit_adaptconv.layers"

@@ -15,9 +15,10 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import OptimizerCallable
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.layers.built_in import resolve
 from lit_adaptconv.models.network import BackboneCallable, ConvertOptions
 from lit_adaptconv.sweep.plan import OF_CLASSIFIER, Arm, Plan, Search, Tuning
-from lit_adaptconv.sweep.settings import resolve, set_argument
+from lit_adaptconv.sweep.settings import set_argument
 from lit_adaptconv.train.class_defaults import parse_args
 from lit_adaptconv.train.classifier import SchedulerCallable
 from lit_adaptconv.train.parser import OneLineParser, known_classes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import pkgutil
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.layers.built_in import resolve
 from lit_adaptconv.sweep.plan import OF_CLASSIFIER, Arm, ClassConfig, Plan
 from lit_adaptconv.train.classifier import ImageClassifier
 
@@ -114,9 +114,3 @@ def check_arguments(what: str, config: ClassConfig | None, names: Mapping[str, A
             meant = f"did you mean {near[0]!r}? " if near else ""
             has = ", ".join(parameters) or "none"
             raise UserError(f"{what}: {function.__name__} has no argument {first!r}; {meant}it has {has}")
-
-
-def resolve(class_path: str) -> Any:
-    """The class or function of a dotted name, whatever else is called like its parts."""
-    module, _, name = class_path.rpartition(".")
-    return pkgutil.resolve_name(f"{module}:{name}")

@@ -11,11 +11,12 @@ import lightning.pytorch as pl
 from jsonargparse import Namespace
 
 from lit_adaptconv.errors import UserError, told_in_one_line
+from lit_adaptconv.layers.built_in import resolve
 from lit_adaptconv.measure.count import count_parameters, flops_of
 from lit_adaptconv.models.network import ConvertOptions
 from lit_adaptconv.models.parameter_formula import on_meta
 from lit_adaptconv.sweep.plan import Arm, ArmBudget, Plan, class_name
-from lit_adaptconv.sweep.settings import argument, arm_settings, check_arguments, resolve, set_argument
+from lit_adaptconv.sweep.settings import argument, arm_settings, check_arguments, set_argument
 from lit_adaptconv.train.classifier import ImageClassifier
 from lit_adaptconv.train.model_and_data import SHAPE
 from lit_adaptconv.train.parser import OneLineParser

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import pkgutil
 from collections.abc import Sequence
 from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
+from lit_adaptconv.layers.built_in import resolve
 from lit_adaptconv.train.parser import options_of
 
 
@@ -55,7 +55,7 @@ def parse_args(
 
 def _required(chosen: Namespace) -> dict[str, Any]:
     """The given arguments that the class itself has no value for: without them it can be no default."""
-    parameters = inspect.signature(pkgutil.resolve_name(":".join(chosen.class_path.rsplit(".", 1)))).parameters
+    parameters = inspect.signature(resolve(chosen.class_path)).parameters
     given: Any = chosen.get("init_args") or {}
     return {
         name: given[name]
@@ -83,7 +83,7 @@ def _with_keywords(args: Sequence[str], names: Sequence[str]) -> list[str]:
 def _keywords(path: str) -> list[str] | None:
     """Names of the arguments of a function that takes further ones as `**kwargs`; None for anything else."""
     try:
-        function = pkgutil.resolve_name(":".join(path.rsplit(".", 1)))
+        function = resolve(path)
     except (ValueError, ImportError, AttributeError):
         return None
     if not inspect.isfunction(function):

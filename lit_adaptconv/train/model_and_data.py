@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.layers.built_in import resolve
 from lit_adaptconv.train.classifier import ImageClassifier
 from lit_adaptconv.train.parser import OneLineParser, options_of
 
@@ -119,8 +119,7 @@ def has_loader(loader: str, model: pl.LightningModule, data: pl.LightningDataMod
 
 
 def _is_classifier(class_path: str) -> bool:
-    module, _, name = class_path.rpartition(".")
-    found = pkgutil.resolve_name(f"{module}:{name}")
+    found = resolve(class_path)
     return isinstance(found, type) and issubclass(found, ImageClassifier)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.train.parser import options_of
 
 CONFIG = "config.yaml"
 CHECKPOINTS = {name: Path("checkpoints") / f"{name}.ckpt" for name in ("last", "best")}
@@ -120,9 +121,4 @@ def with_config_of_run(args: list[str]) -> list[str]:
 
 
 def _value(args: list[str], option: str) -> str | None:
-    for i, arg in enumerate(args):
-        if arg == option and i + 1 < len(args):
-            return args[i + 1]
-        if arg.startswith(f"{option}="):
-            return arg.split("=", 1)[1]
-    return None
+    return next((value for name, value in options_of(args) if name == option), None)
