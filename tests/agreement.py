@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
@@ -55,3 +56,15 @@ def relative_errors(got: Sequence[Tensor], expected: Sequence[Tensor]) -> list[f
     scale = [e.double().abs().max().clamp_min(1e-30) if e.numel() else torch.tensor(1.0) for e in expected]
     pairs = zip(got, expected, scale, strict=True)
     return [float((g.double() - e.double()).abs().max() / s) if g.numel() else 0.0 for g, e, s in pairs]
+
+
+@contextmanager
+def float32_convolutions(precision: str) -> Iterator[None]:
+    """Let convolutions in float32 use "tf32" on a GPU, or only "ieee"."""
+    settings = torch.backends.cudnn.conv
+    old = settings.fp32_precision
+    settings.fp32_precision = precision
+    try:
+        yield
+    finally:
+        settings.fp32_precision = old

@@ -71,19 +71,28 @@ def _fake_forward(
     input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, *call: Any
 ) -> Tensor:
     rows, columns = as_call(*call).windows(input.shape[2:], generator_weight.shape[-2:])
-    return input.new_empty((input.shape[0], generator_bias.shape[0], rows.out, columns.out))
+    shape = (input.shape[0], generator_bias.shape[0], rows.out, columns.out)
+    # On a GPU the output is laid out as the input is, on a CPU row by row.
+    last = _on_gpu(input) and input.is_contiguous(memory_format=torch.channels_last) and not input.is_contiguous()
+    memory_format = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(shape, dtype=input.dtype, device=input.device, memory_format=memory_format)
 
 
 def _fake_backward(
     grad_output: Tensor, input: Tensor, generator_weight: Tensor, generator_bias: Tensor, *rest: Any
 ) -> Gradients:
     needs_input, needs_weights = rest[-2:]
+    like_input = torch.empty_like(input) if _on_gpu(input) else input.new_empty(input.shape)
     return (
-        input.new_empty(input.shape if needs_input else (0,)),
+        like_input if needs_input else input.new_empty(0),
         input.new_empty(generator_weight.shape if needs_weights else (0,)),
         input.new_empty(generator_bias.shape if needs_weights else (0,)),
         input.new_empty(generator_bias.shape[:1]),
     )
+
+
+def _on_gpu(tensor: Tensor) -> bool:
+    return tensor.device.type == "cuda"
 
 
 def _save_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -179,22 +188,31 @@ def _grouped(call: tuple[Any, ...], size: int) -> tuple[Any, ...]:
 def _register(operator: Any, devices: Any, compute: Any, fake: Any, save: Any, differentiate: Any, map: Any) -> Any:
     """Tell PyTorch all about an operator, and return what calls it, also under the transforms of `torch.func`.
 
-    They cannot see through an operator; they need a Function of autograd, which `register_autograd` does not make.
+    They cannot see through an operator; they need a Function of autograd with its parts apart. Elsewhere one whose
+    `forward` does all is called, since PyTorch looks up the signature of the other at each call, which takes longer
+    than a small kernel.
     """
 
     def forward(*args: Any) -> Any:
         with torch._C._AutoDispatchBelowAutograd():
             return operator(*args)
 
-    rules = {"forward": forward, "setup_context": save, "backward": differentiate, "vmap": map}
-    function: Any = type(
-        operator._opname, (torch.autograd.Function,), {name: staticmethod(rule) for name, rule in rules.items()}
-    )
+    def forward_and_save(ctx: Any, *args: Any) -> Any:
+        output = forward(*args)
+        save(ctx, args, output)
+        return output
+
+    def function(**rules: Callable[..., Any]) -> Any:
+        parts = {name: staticmethod(rule) for name, rule in rules.items()}
+        return type(operator._opname, (torch.autograd.Function,), parts)
+
+    whole = function(forward=forward_and_save, backward=differentiate)
+    apart = function(forward=forward, setup_context=save, backward=differentiate, vmap=map)
     torch.library.register_kernel(operator, devices, compute, lib=LIBRARY)
     torch.library.register_fake(operator, fake, lib=LIBRARY)
     torch.library.register_vmap(operator, map, lib=LIBRARY)
-    LIBRARY.impl(operator._opname, function.apply, "Autograd")
-    return lambda *args: (function.apply if torch._C._are_functorch_transforms_active() else operator)(*args)
+    LIBRARY.impl(operator._opname, whole.apply, "Autograd")
+    return lambda *args: (apart.apply if torch._C._are_functorch_transforms_active() else operator)(*args)
 
 
 adaptive_conv2d = _register(  # on any device

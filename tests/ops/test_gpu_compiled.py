@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from agreement import float32_convolutions
 
 from lit_adaptconv.ops.geometry import Call
 
@@ -19,9 +20,7 @@ from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.runtime import JITFunction, driver  # noqa: E402
 
 from lit_adaptconv.ops.gpu import passes, tiles  # noqa: E402
-from lit_adaptconv.ops.gpu.forward_kernel import forward_kernel  # noqa: E402
-from lit_adaptconv.ops.gpu.input_kernels import spread_kernel  # noqa: E402
-from lit_adaptconv.ops.gpu.weight_kernel import weight_kernel  # noqa: E402
+from lit_adaptconv.ops.gpu.sizes import Extent, Sizes, measure  # noqa: E402
 
 pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter compiles nothing")
 TARGETS = {
@@ -30,7 +29,7 @@ TARGETS = {
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
 DEVICES = itertools.count(1000)  # Triton remembers what it compiled for each
-Compile = Callable[[str, torch.dtype, tuple[int, ...], int], list[Any]]
+Compile = Callable[..., list[Any]]
 
 
 class NoGPU:
@@ -50,7 +49,7 @@ class NoGPU:
 
 
 @pytest.fixture
-def compile_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Compile:
+def compile_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Compile]:
     """Compile what forward and backward of a call would launch."""
     made: list[Any] = []
     run = JITFunction.run
@@ -58,58 +57,114 @@ def compile_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Compile:
     def compile_only(self: Any, *args: Any, **options: Any) -> None:
         made.append(run(self, *args, **{**options, "warmup": True}))
 
-    def compile_for(target: str, dtype: torch.dtype, shape: tuple[int, ...], size: int) -> list[Any]:
+    def compile_for(target: str, dtype: torch.dtype, shape: tuple[int, ...], size: int, outputs: int = 0) -> list[Any]:
+        """For a depthwise layer or, with `outputs`, a dense one."""
         monkeypatch.setattr(driver, "_active", NoGPU(TARGETS[target]))
-        x, weight = torch.zeros(shape, dtype=dtype), torch.zeros((shape[1], size**2, size, size), dtype=dtype)
-        call = Call((size, size), (1, 1), (1, 1, 1, 1), (1, 1), shape[1], "tanh")
+        passes._plan_forward.cache_clear()
+        passes._plan_backward.cache_clear()
+        groups, filters = (1, outputs * shape[1]) if outputs else (shape[1], shape[1])
+        x, weight = torch.zeros(shape, dtype=dtype), torch.zeros((filters, size**2, size, size), dtype=dtype)
+        bias = torch.zeros((filters * groups // shape[1], shape[1] // groups, size**2), dtype=dtype)
+        call = Call((size, size), (1, 1), (1, 1, 1, 1), (1, 1), groups, "tanh")
         made.clear()
-        bias = weight[:, None, :, 0, 0]
         out = passes.forward(x, weight, bias, None, call)
         passes.backward(out, x, weight, bias, call, True, True)
-        return made
+        return made.copy()
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(JITFunction, "run", compile_only)
-    for kernel in (forward_kernel, spread_kernel, weight_kernel):
-        monkeypatch.setattr(kernel, "configs", kernel.configs[:1])
-    return compile_for
+    with float32_convolutions("ieee"):
+        yield compile_for
+
+
+KERNELS = {
+    "depthwise": ["forward_kernel", "depthwise_kernel", "add_parts_kernel"],
+    "dense": ["forward_kernel", "spread_kernel", "collect_kernel", "weight_kernel", "add_parts_kernel"],
+    "matrices": [
+        "pack_kernel",
+        "forward_matrix_kernel",
+        "pack_kernel",
+        "backward_matrix_kernel",
+        "collect_kernel",
+        "add_parts_kernel",
+    ],
+}
+
+
+def names(made: list[Any]) -> list[str]:
+    return [kernel.metadata.name for kernel in made]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_every_kernel_compiles_for_gpus_of_both_makers(compile_all: Compile, target: str, dtype: torch.dtype) -> None:
-    made = compile_all(target, dtype, (2, 4, 9, 16), 3)
-    assert [kernel.metadata.name for kernel in made] == [
-        "forward_kernel",
-        "spread_kernel",
-        "collect_kernel",
-        "weight_kernel",
-    ]
-    assert all(kernel.asm["hsaco" if target == "gfx942" else "cubin"] for kernel in made)
+    binary = "hsaco" if target == "gfx942" else "cubin"
+    depthwise = compile_all(target, dtype, (2, 4, 9, 16), 3)
+    # Of float64, a window of nine pixels leaves no registers for all gradients at once.
+    assert names(depthwise) == KERNELS["dense" if dtype == torch.float64 else "depthwise"]
+    dense = compile_all(target, dtype, (2, 2, 9, 16), 3, outputs=4)
+    assert names(dense) == KERNELS["matrices" if dtype == torch.bfloat16 else "dense"]
+    assert all(kernel.asm[binary] for kernel in depthwise + dense)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+def test_float32_is_multiplied_by_matrix_units_where_it_may_be_rounded(compile_all: Compile, target: str) -> None:
+    with float32_convolutions("tf32"):
+        made = compile_all(target, torch.float32, (2, 2, 9, 16), 3, outputs=16)
+    assert names(made) == KERNELS["matrices"]
+    for kernel in made:
+        multiplies = "matrix" in kernel.metadata.name
+        assert bool(re.search(r"mma", kernel.asm["ptx"])) == multiplies
+        assert ("tanh.approx.f32" in kernel.asm["ptx"]) == multiplies
+
+
+@pytest.mark.slow
+def test_exact_float32_has_neither_coarse_tanh_nor_a_division(compile_all: Compile) -> None:
+    for outputs in (0, 2):
+        for kernel in compile_all("sm_90", torch.float32, (2, 4, 9, 16), 3, outputs):
+            assert not re.search(r"tanh\.approx|div\.(rn|full)|mma", kernel.asm["ptx"])
 
 
 @pytest.mark.slow
 def test_sizes_of_one_which_the_compiler_takes_for_constants_compile(compile_all: Compile) -> None:
-    assert len(compile_all("sm_80", torch.float32, (1, 1, 1, 1), 1)) == 4
+    assert len(compile_all("sm_80", torch.float32, (1, 1, 1, 1), 1)) == 3
 
 
 @pytest.mark.slow
 def test_results_do_not_depend_on_the_order_of_threads_for_no_kernel_is_atomic(compile_all: Compile) -> None:
-    code = [kernel.asm["ptx"] for kernel in compile_all("sm_80", torch.float32, (2, 4, 9, 16), 3)]
+    made = compile_all("sm_80", torch.float32, (2, 4, 9, 16), 3) + compile_all(
+        "sm_80", torch.bfloat16, (2, 2, 9, 16), 3, outputs=4
+    )
+    code = [kernel.asm["ptx"] for kernel in made]
     assert all("ld.global" in text and "st.global" in text for text in code)
     assert not any(re.search(r"\b(atom|red)\.", text) for text in code)
 
 
+def sizes(window: int, group_in: int = 2, group_out: int = 2) -> tuple[Extent, Sizes]:
+    call = Call((window, window), (1, 1), (0, 0, 0, 0), (1, 1), 1, "tanh")
+    return measure((2, group_in, 16, 16), (group_in * group_out, window**2, window, window), call)
+
+
 @pytest.mark.parametrize("window", [1, 3, 5, 7, 11])
-@pytest.mark.parametrize("real", ["float32", "float64"])
-def test_measured_tiles_fit_the_call_and_at_least_one_is_left(window: int, real: str) -> None:
-    sizes = dict.fromkeys(("kernel_height", "kernel_width", "window_height", "window_width"), window)
-    options = {**sizes, "group_out": 2, "real": getattr(triton.language, real)}
-    forward = tiles.prune_forward(tiles.FORWARD, {}, **options)
-    spread = tiles.prune_spread(tiles.SPREAD, {}, **options)
-    weights = tiles.prune_weights(tiles.WEIGHTS, {}, **options)
-    assert all(config.kwargs["outputs"] <= 2 for config in forward)
-    assert all(config.kwargs["taps_at_once"] <= window**2 for config in weights)
-    assert all((forward, spread, weights))
-    assert window < 11 or [len(forward), len(spread), len(weights)] == [1, 1, 1]
+@pytest.mark.parametrize("words", [1, 2])
+def test_tiles_fit_the_call(window: int, words: int) -> None:
+    some = sizes(window)
+    assert tiles.forward(*some, 2 * 16 * 16, words)["outputs"] <= 2
+    assert tiles.weights(*some, words)["taps_at_once"] <= window**2
+    for outputs in (1, 16, 70):
+        dense = sizes(window, 1, outputs)
+        form, tile = tiles.matrices(*dense), tiles.matrix_backward(*dense)
+        assert form["taps"] % tile["taps_at_once"] == 0
+        assert form["taps"] >= window**2
+        assert form["inner"] > window**2
+        assert form["outer"] >= outputs
+
+
+def test_only_a_depthwise_layer_whose_sums_fit_in_registers_is_computed_in_one_pass() -> None:
+    assert tiles.is_depthwise(*sizes(3, 1, 1), 1)
+    assert not tiles.is_depthwise(*sizes(3, 1, 1), 2)
+    assert not tiles.is_depthwise(*sizes(5, 1, 1), 1)
+    assert not tiles.is_depthwise(*sizes(3, 1, 2), 1)
+    assert not tiles.is_depthwise(*sizes(3, 2, 1), 1)

@@ -7,72 +7,94 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from lit_adaptconv.ops.gpu import tiles
-from lit_adaptconv.ops.gpu.pixels import generate, pixel, place, scalars, window, zeros
+from lit_adaptconv.ops.gpu.pixels import generate, place, scalars, under_tap, window, zeros
 
 
-@triton.autotune(
-    tiles.FORWARD, key=tiles.KEY, prune_configs_by={"early_config_prune": tiles.prune_forward}, cache_results=True
-)
-@triton.jit(do_not_specialize=["magnitude"])
+@triton.jit
 def forward_kernel(
     x,
     weight,
     generator_bias,
     bias,
     out,
-    sizes,
+    pixels,
     strides,
-    magnitude,
-    group_out,
-    kernel_height: tl.constexpr,
-    kernel_width: tl.constexpr,
-    window_height: tl.constexpr,
-    window_width: tl.constexpr,
-    applies_tanh: tl.constexpr,
+    out_strides,
+    extent: tl.constexpr,
+    sizes: tl.constexpr,
+    how: tl.constexpr,
     biased: tl.constexpr,
     real: tl.constexpr,
     index: tl.constexpr,
     block: tl.constexpr,
     outputs: tl.constexpr,
+    unrolled: tl.constexpr,
 ):
     """Sum over input channels and taps, in this order whatever the tile: every tile gives the same bits."""
-    taps: tl.constexpr = kernel_height * kernel_width
-    seen_pixels: tl.constexpr = window_height * window_width
-    parts = tl.cdiv(group_out, outputs)
+    parts: tl.constexpr = (extent.group_out + outputs - 1) // outputs
+    taps: tl.constexpr = sizes.taps
     program = tl.program_id(0)
     first = program % parts * outputs
-    group = program // parts % sizes.groups
-    p = (program // (parts * sizes.groups)).to(index) * block + tl.arange(0, block)
-    valid = p < sizes.pixels
-    image, out_y, out_x = place(p, sizes.out_height, sizes.out_width)
-    y, x_at = out_y * sizes.stride_y, out_x * sizes.stride_x
-    plane = x + image * strides.image + (group * sizes.group_in).to(tl.int64) * strides.channel
-    row = (group * group_out + first).to(tl.int64)
+    group = program // parts % extent.groups
+    p = (program // (parts * extent.groups)).to(index) * block + tl.arange(0, block)
+    valid = p < pixels
+    image, out_y, out_x = place(p, extent.out_height, extent.out_width)
+    y, x_at = out_y * extent.stride_y, out_x * extent.stride_x
+    plane = x + image * strides.image + (group * extent.group_in).to(tl.int64) * strides.channel
+    row = (group * extent.group_out + first).to(tl.int64)
+    last = extent.group_out - 1 - first
     sums = zeros(outputs, block, real)
     done = 0
-    for _ in range(sizes.group_in):
-        seen = window(plane, y, x_at, valid, sizes, strides.row, window_height, window_width, real)
-        for t in range(taps):
-            at_y = y - sizes.kernel_y + t // kernel_width * sizes.dilation_y
-            at_x = x_at - sizes.kernel_x + t % kernel_width * sizes.dilation_x
-            under = pixel(plane, at_y, at_x, valid, sizes, strides.row, real)
-            new = ()
-            for o in tl.static_range(outputs):
-                # Beyond the last channel, the last one is computed once more, and not stored.
-                at = (row + tl.minimum(o, group_out - 1 - first)) * (sizes.group_in * taps) + done + t
-                weights = scalars(weight + at * seen_pixels, seen_pixels)
-                kernel = generate(seen, weights, tl.load(generator_bias + at), 0, seen_pixels, applies_tanh)
-                new += (sums[o] + kernel * under,)
-            sums = new
+    for _ in range(extent.group_in):
+        seen = window(plane, y, x_at, valid, extent, sizes, strides, real)
+        if unrolled:
+            for t in tl.static_range(taps):
+                if sizes.same:
+                    under = seen[t]
+                else:
+                    under = under_tap(plane, y, x_at, t, valid, extent, sizes, strides, real)
+                sums = _add(
+                    sums, seen, under, weight, generator_bias, row, last, done + t, extent, sizes, how, real, outputs
+                )
+        else:
+            for t in range(sizes.taps):
+                under = under_tap(plane, y, x_at, t, valid, extent, sizes, strides, real)
+                sums = _add(
+                    sums, seen, under, weight, generator_bias, row, last, done + t, extent, sizes, how, real, outputs
+                )
         plane += strides.channel
-        done += taps
-    area = sizes.out_height * sizes.out_width
-    within = out_y * sizes.out_width + out_x
+        done += sizes.taps
+    target = out + image * out_strides.image + (out_y * out_strides.row + out_x * out_strides.column)
     for o in tl.static_range(outputs):
-        kept = first + o < group_out
+        kept = o <= last
         total = sums[o]
         if biased:
-            total += tl.load(bias + row + o, mask=kept, other=0.0)
-        at = (image * (sizes.groups * group_out) + row + o) * area + within
-        tl.store(out + at, total.to(out.dtype.element_ty), mask=valid & kept)
+            total += tl.load(bias + row + o, mask=kept, other=0.0).to(real)
+        tl.store(target + (row + o) * out_strides.channel, total.to(out.dtype.element_ty), mask=valid & kept)
+
+
+@triton.jit
+def _add(
+    sums,
+    seen,
+    under,
+    weight,
+    generator_bias,
+    row,
+    last,
+    at,
+    extent: tl.constexpr,
+    sizes: tl.constexpr,
+    how: tl.constexpr,
+    real: tl.constexpr,
+    outputs: tl.constexpr,
+):
+    """Add tap `at` of a filter, counted over its input channels, to the sums of a few outputs."""
+    new = ()
+    for o in tl.static_range(outputs):
+        # Beyond the last channel, the last one is computed once more, and not stored.
+        tap = (row + tl.minimum(o, last)) * (extent.group_in * sizes.taps) + at
+        weights = scalars(weight + tap * sizes.seen, sizes.seen, real)
+        kernel = generate(seen, weights, tl.load(generator_bias + tap).to(real), 0, sizes, how)
+        new += (sums[o] + kernel * under,)
+    return new

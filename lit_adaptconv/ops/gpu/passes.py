@@ -1,7 +1,13 @@
-"""Forward and backward of the adaptive convolution on GPU tensors."""
+"""Forward and backward of the adaptive convolution on GPU tensors.
+
+What a call launches depends on its shapes alone. It is worked out once and remembered, since that takes the host longer
+than a small kernel takes the GPU.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -10,34 +16,36 @@ from torch import Tensor
 from triton import cdiv
 
 from lit_adaptconv.ops.geometry import Call
+from lit_adaptconv.ops.gpu import tiles
+from lit_adaptconv.ops.gpu.depthwise_kernel import depthwise_kernel
 from lit_adaptconv.ops.gpu.forward_kernel import forward_kernel
 from lit_adaptconv.ops.gpu.input_kernels import collect_kernel, spread_kernel
-from lit_adaptconv.ops.gpu.sizes import Sizes, sizes_of, strides_of, wide
-from lit_adaptconv.ops.gpu.tiles import COLLECT_BLOCK, SUM_BLOCK
-from lit_adaptconv.ops.gpu.weight_kernel import weight_kernel
+from lit_adaptconv.ops.gpu.launch import Launch
+from lit_adaptconv.ops.gpu.matrix_kernels import backward_matrix_kernel, forward_matrix_kernel, pack_kernel
+from lit_adaptconv.ops.gpu.sizes import Extent, Sizes, Strides, measure, wide
+from lit_adaptconv.ops.gpu.tanh import how
+from lit_adaptconv.ops.gpu.weight_kernel import add_parts_kernel, weight_kernel
 
-SCRATCH = 16 * 2**20  # bytes for the maps of the input's gradient, so that they stay in the cache of a large GPU
-PROGRAMS = 1024  # that keep a GPU busy with the weights' gradients
-TILES_EACH = 8  # that such a program adds at least, if there are as many: adding its threads takes as long as a few
+SHARE = 16  # the maps of the input's gradient take one part in so many of the GPU's memory at most
+SCRATCH = 2**24  # bytes for them under the interpreter
+
+Forward = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+Backward = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
 
 
 def forward(input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, call: Call) -> Tensor:
     """Generate and apply the kernels; bfloat16 and float16 are computed in float32 and rounded once."""
-    sizes = sizes_of(input, generator_weight, call)
-    out_channels, group_out = len(generator_bias), len(generator_bias) // call.groups
-    out = input.new_empty((len(input), out_channels, sizes.out_height, sizes.out_width))
-    if out.numel() == 0:
-        return out
-    x, weight = _rows(input), _parameter(generator_weight)
-
-    def programs(tile: dict[str, Any]) -> tuple[int]:
-        return (cdiv(sizes.pixels, tile["block"]) * call.groups * cdiv(group_out, tile["outputs"]),)
-
-    with torch.cuda.device_of(x):
-        options = {**_key(sizes, weight, call), **_types(weight, sizes, x), "biased": bias is not None}
-        biases = (_parameter(generator_bias), weight if bias is None else _parameter(bias))
-        forward_kernel[programs](x, weight, *biases, out, sizes, strides_of(x), **options)
-    return out
+    plan = _plan_forward(
+        input.shape, input.stride(), generator_weight.shape, bias is not None, call, input.dtype, coarse(input.dtype),
+        input.device,
+    )  # fmt: skip
+    with torch.cuda.device_of(input):
+        return plan(
+            input,
+            generator_weight.contiguous(),
+            generator_bias.contiguous(),
+            None if bias is None else bias.contiguous(),
+        )
 
 
 def backward(
@@ -53,98 +61,352 @@ def backward(
 
     The kernels are generated again from the input. What is not needed is empty.
     """
-    dtype = input.dtype
-    grad, x = _rows(grad_output), _rows(input)
-    weight, bias = _parameter(generator_weight), _parameter(generator_bias)
-    dx = torch.zeros(input.shape if needs_input else (0,), dtype=dtype, device=input.device)
-    d_weight, d_bias = (t.new_zeros(t.shape if needs_weights else (0,)) for t in (weight, bias))
-    if grad.numel():
-        with torch.cuda.device_of(x):
+    plan = _plan_backward(
+        input.shape, input.stride(), generator_weight.shape, grad_output.stride(), call, input.dtype,
+        coarse(input.dtype), input.device, needs_input, needs_weights,
+    )  # fmt: skip
+    with torch.cuda.device_of(input):
+        return plan(grad_output, input, generator_weight.contiguous(), generator_bias.contiguous())
+
+
+def coarse(dtype: torch.dtype) -> bool:
+    """Whether numbers may be computed with some ten bits, as a convolution of this type may compute them."""
+    if dtype == torch.float32:
+        precision: str = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+        return precision == "tf32"
+    return dtype in (torch.float16, torch.bfloat16)
+
+
+class _Types:
+    """What a call is computed in."""
+
+    def __init__(self, dtype: torch.dtype, coarse: bool, far: bool) -> None:
+        double = dtype == torch.float64
+        self.real = torch.float64 if double else torch.float32
+        self.words = 2 if double else 1  # registers that a number takes
+        self.coarse = coarse
+        self.options = {"real": tl.float64 if double else tl.float32, "index": tl.int64 if far else tl.int32}
+        self.how = how(coarse)
+
+    def uses_matrices(self, extent: Extent) -> bool:
+        """Whether kernels are generated by matrix units."""
+        return self.coarse and extent.group_out >= tiles.MATRIX_OUTPUTS
+
+
+@lru_cache(maxsize=1024)
+def _plan_forward(
+    shape: Sequence[int],
+    strides: Sequence[int],
+    weight_shape: Sequence[int],
+    biased: bool,
+    call: Call,
+    dtype: torch.dtype,
+    coarse: bool,
+    device: torch.device,
+) -> Forward:
+    """Plan a forward pass."""
+    extent, sizes = measure(shape, weight_shape, call)
+    types = _Types(dtype, coarse, wide(shape[0], extent, strides))
+    pixels = shape[0] * extent.out_height * extent.out_width
+    out_shape = (shape[0], extent.groups * extent.group_out, extent.out_height, extent.out_width)
+    memory = memory_format(shape, strides)
+
+    def new_output() -> Tensor:
+        return torch.empty(out_shape, dtype=dtype, device=device, memory_format=memory)
+
+    if pixels == 0:
+        return lambda *tensors: new_output()
+    out_strides = Strides(*torch.empty(out_shape, device="meta", memory_format=memory).stride())
+    options: dict[str, Any] = {"how": types.how, "biased": biased, "index": types.options["index"]}
+    matrix = types.uses_matrices(extent)
+    tile = tiles.matrix_forward(extent, sizes) if matrix else tiles.forward(extent, sizes, pixels, types.words)
+    grid = cdiv(pixels, tile["block"]) * extent.groups * cdiv(extent.group_out, tile["outputs"])
+    after = (pixels, Strides(*strides), out_strides)
+    if matrix:
+        pack, form = _packing(extent, sizes, dtype, device)
+        launch = Launch(forward_matrix_kernel, grid, (*after, extent), {"sizes": sizes, **options, **form, **tile})
+    else:
+        constants = {"extent": extent, "sizes": sizes, **options, "real": types.options["real"], **tile}
+        launch = Launch(forward_kernel, grid, after, constants)
+
+    def run(input: Tensor, weight: Tensor, kernel_bias: Tensor, bias: Tensor | None) -> Tensor:
+        out = new_output()
+        generators = (pack(weight, kernel_bias),) if matrix else (weight, kernel_bias)
+        launch(input, *generators, weight if bias is None else bias, out)
+        return out
+
+    return run
+
+
+@lru_cache(maxsize=1024)
+def _plan_backward(
+    shape: Sequence[int],
+    strides: Sequence[int],
+    weight_shape: Sequence[int],
+    grad_strides: Sequence[int],
+    call: Call,
+    dtype: torch.dtype,
+    coarse: bool,
+    device: torch.device,
+    needs_input: bool,
+    needs_weights: bool,
+) -> Backward:
+    """Plan a backward pass: the sums for the parameters come in parts, which one last kernel adds up."""
+    extent, sizes = measure(shape, weight_shape, call)
+    types = _Types(
+        dtype, coarse, wide(shape[0], extent, [max(pair) for pair in zip(strides, grad_strides, strict=True)])
+    )
+    if shape[0] == 0:
+
+        def nothing(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+            made = (torch.zeros_like(t) if needs_weights else t.new_empty(0) for t in (weight, bias))
+            return torch.empty_like(x) if needs_input else x.new_empty(0), *made, x.new_zeros(len(bias))  # type: ignore[return-value]
+
+        return nothing
+    # An input whose pixels share memory has no gradient laid out like it.
+    like = torch.empty_like(torch.empty_strided(tuple(shape), tuple(strides), device="meta"))
+    context = (
+        extent,
+        sizes,
+        types,
+        shape[0],
+        Strides(*grad_strides),
+        Strides(*strides),
+        Strides(*like.stride()),
+        device,
+    )
+    if tiles.is_depthwise(extent, sizes, types.words):
+        lanes, rows, work = _depthwise(*context, needs_input)
+    elif types.uses_matrices(extent):
+        lanes, rows, work = _matrix(*context, dtype, needs_input, needs_weights)
+    else:
+        lanes, rows, work = _general(*context, needs_input, needs_weights)
+    biases, outputs = weight_shape[0] * sizes.taps, extent.groups * extent.group_out
+    numbers = biases * (sizes.seen + 1) + outputs
+    add = Launch(
+        add_parts_kernel,
+        cdiv(numbers, tiles.ADD_BLOCK),
+        (rows, biases * sizes.seen, biases, numbers),
+        {"lanes": lanes, "rows": tiles.ADD_ROWS, "block": tiles.ADD_BLOCK},
+    )
+
+    def run(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        dx = torch.empty_like(x) if needs_input else x.new_empty(0)
+        parts = x.new_empty((rows, numbers, lanes), dtype=types.real)
+        work(grad, x, weight, bias, dx, parts)
+        if not needs_weights:
+            empty = x.new_empty(0)
+            return dx, empty, x.new_empty(0), grad.sum((0, 2, 3), dtype=types.real).to(dtype)
+        made = (torch.empty_like(weight), torch.empty_like(bias), bias.new_empty(outputs))
+        add(parts, *made)
+        return dx, *made
+
+    return run
+
+
+Work = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], None]
+"""Fills the input's gradient and the parts: (gradient, input, weight, generator's bias, input's gradient, parts)."""
+
+
+def _depthwise(
+    extent: Extent,
+    sizes: Sizes,
+    types: _Types,
+    images: int,
+    grad_strides: Strides,
+    strides: Strides,
+    dx_strides: Strides,
+    device: torch.device,
+    needs_input: bool,
+) -> tuple[int, int, Work]:
+    """Plan the one pass of a depthwise layer."""
+    strip = tiles.strips(extent, sizes)
+    items = images * strip["strips"]
+    each = cdiv(items, max(1, min(tiles.PROGRAMS // extent.groups, items)))
+    rows = cdiv(items, each)
+    programs, block = rows * extent.groups, tiles.SUM_BLOCK
+    launch = Launch(
+        depthwise_kernel,
+        programs,
+        (items, each, grad_strides, strides, dx_strides),
+        {
+            "extent": extent,
+            "sizes": sizes,
+            **strip,
+            "how": types.how,
+            "real": types.options["real"],
+            "needs_input": needs_input,
+            **tiles.threads(block, block // tiles.WARP),
+        },
+    )
+    numbers = programs * sizes.maps * strip["area"] if needs_input else 0
+
+    def work(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, dx: Tensor, parts: Tensor) -> None:
+        launch(grad, x, weight, bias, parts.new_empty(numbers), dx, parts)
+
+    return block, rows, work
+
+
+def _matrix(
+    extent: Extent,
+    sizes: Sizes,
+    types: _Types,
+    images: int,
+    grad_strides: Strides,
+    strides: Strides,
+    dx_strides: Strides,
+    device: torch.device,
+    dtype: torch.dtype,
+    needs_input: bool,
+    needs_weights: bool,
+) -> tuple[int, int, Work]:
+    """Plan the matrix kernels, for some images at a time."""
+    tile = tiles.matrix_backward(extent, sizes)
+    pack, form = _packing(extent, sizes, dtype, device)
+    pieces = _pieces(extent, sizes, types, images, sizes.maps if needs_input else 0, device)
+    channels = extent.groups * extent.group_in
+    most = cdiv(pieces[0].pixels, tile["block"])
+    each = cdiv(most, max(1, min(2 * tiles.PROGRAMS // pieces[0].channels, most)))
+    count = cdiv(most, each)
+    launches = []
+    for piece in pieces:
+        step = piece.channels * piece.pixels
+        after = (step, piece.channel, piece.channels, each, piece.pixels, grad_strides, strides, extent)
+        options = {
+            "sizes": sizes,
+            "how": types.how,
+            "index": types.options["index"],
+            **form,
+            **tile,
+            "needs_input": needs_input,
+            "needs_weights": needs_weights,
+        }
+        spread = Launch(backward_matrix_kernel, count * piece.channels, after, options)
+        launches.append((piece, spread, _collecting(piece, extent, sizes, types, dx_strides, merged=sizes.same)))
+    groups_of_images = len({piece.image for piece in pieces})
+
+    def work(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, dx: Tensor, parts: Tensor) -> None:
+        packed, maps = pack(weight, bias), parts.new_empty(pieces[0].numbers)
+        for number, (piece, spread, collect) in enumerate(launches):
+            row = number * groups_of_images // len(launches) * count
+            spread(piece.of(grad), piece.of(x), packed, maps, parts[row:])
             if needs_input:
-                _input_gradient(grad, x, weight, bias, call, dx)
-            if needs_weights:
-                d_weight, d_bias = _weight_gradients(grad, x, weight, bias, call)
-    return dx, d_weight.to(dtype), d_bias.to(dtype), grad_output.sum((0, 2, 3), dtype=weight.dtype).to(dtype)
+                collect(maps, piece.of(dx, channels))
+
+    return 1, groups_of_images * count, work
 
 
-def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, call: Call, dx: Tensor) -> None:
-    """Fill `dx`, some images or, where one image's maps exceed `SCRATCH`, some channels at a time."""
-    maps = weight.shape[1] + weight[0, 0].numel()
-    images, channels = len(x), x.shape[1]
-    planes = max(1, SCRATCH // (maps * grad.shape[2] * grad.shape[3] * weight.itemsize))
+def _general(
+    extent: Extent,
+    sizes: Sizes,
+    types: _Types,
+    images: int,
+    grad_strides: Strides,
+    strides: Strides,
+    dx_strides: Strides,
+    device: torch.device,
+    needs_input: bool,
+    needs_weights: bool,
+) -> tuple[int, int, Work]:
+    """Plan the input's gradient, for some images or channels at a time, and the parameters'."""
+    tile, channels = tiles.spread(extent, sizes, types.words), extent.groups * extent.group_in
+    merged, pixels = tile["merged"], images * extent.out_height * extent.out_width
+    pieces = _pieces(extent, sizes, types, images, sizes.seen if merged else sizes.taps + sizes.seen, device)
+    launches = []
+    for piece in pieces if needs_input else []:
+        after = (piece.channels * piece.pixels, piece.channel, piece.channels, piece.pixels, grad_strides, strides)
+        grid = cdiv(piece.pixels, tile["block"]) * piece.channels
+        options = {"extent": extent, "sizes": sizes, "how": types.how, **types.options, **tile}
+        spread = Launch(spread_kernel, grid, after, options)
+        launches.append((piece, spread, _collecting(piece, extent, sizes, types, dx_strides, merged)))
+    tile = tiles.weights(extent, sizes, types.words)
+    filters, count = channels * extent.group_out, cdiv(pixels, tile["block"])
+    each = cdiv(count, max(1, min(4 * tiles.PROGRAMS // filters, count // tiles.TILES_EACH)))
+    rows = cdiv(count, each)
+    sums = Launch(
+        weight_kernel,
+        rows * filters * cdiv(sizes.taps, tile["taps_at_once"]),
+        (each, pixels, grad_strides, strides),
+        {"extent": extent, "sizes": sizes, "how": types.how, **types.options, **tile},
+    )
+
+    def work(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, dx: Tensor, parts: Tensor) -> None:
+        if launches:
+            maps = parts.new_empty(pieces[0].numbers)
+        for piece, spread, collect in launches:
+            spread(piece.of(grad), piece.of(x), weight, bias, maps)
+            collect(maps, piece.of(dx, channels))
+        if needs_weights:
+            sums(grad, x, weight, bias, parts)
+
+    return 1, rows, work
+
+
+class _Piece:
+    """Some images and channels whose maps are made at once."""
+
+    def __init__(self, image: int, images: int, channel: int, channels: int, area: int, maps: int) -> None:
+        self.image, self.images = image, images
+        self.channel, self.channels = channel, channels
+        self.pixels = images * area
+        self.numbers = maps * channels * self.pixels
+
+    def of(self, tensor: Tensor, channels: int = 0) -> Tensor:
+        """The images of a tensor; of one that has `channels` of them, the channels too."""
+        if self.images < len(tensor):
+            tensor = tensor[self.image : self.image + self.images]
+        if self.channels < channels:
+            tensor = tensor[:, self.channel : self.channel + self.channels]
+        return tensor
+
+
+def _pieces(extent: Extent, sizes: Sizes, types: _Types, images: int, maps: int, device: torch.device) -> list[_Piece]:
+    """Cut a call so that the maps of a piece fit in the scratch memory: by images or, within one, by channels."""
+    area, channels = extent.out_height * extent.out_width, extent.groups * extent.group_in
+    planes = max(1, scratch(device) // max(1, maps * area * 4 * types.words))
     together, some = max(1, min(images, planes // channels)), min(channels, planes)
-    scratch = x.new_empty(maps * some * together * grad.shape[2] * grad.shape[3], dtype=weight.dtype)
-    for first in range(0, images, together):
-        part = slice(first, first + together)
-        for channel in range(0, channels, some):
-            out = dx[part, channel : channel + some]
-            _fill(grad[part], x[part], weight, bias, call, out, channel, scratch)
+    return [
+        _Piece(image, min(together, images - image), channel, min(some, channels - channel), area, maps)
+        for image in range(0, images, together)
+        for channel in range(0, channels, some)
+    ]
 
 
-def _fill(
-    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, call: Call, out: Tensor, first: int, scratch: Tensor
-) -> None:
-    """Fill the input's gradient for some images and channels, from channel `first` on."""
-    sizes, channels = sizes_of(x, weight, call), out.shape[1]
-    pixels, step = len(out) * sizes.height * sizes.width, channels * sizes.pixels
-    types = _types(weight, sizes, x, grad)
-    options = {**_key(sizes, weight, call), **types}
-    spread_kernel[lambda tile: (cdiv(sizes.pixels, tile["block"]) * channels,)](
-        grad, x, weight, bias, scratch, step, first, channels, sizes, strides_of(grad), strides_of(x), **options
-    )
-    options = {**_windows(weight, call), **types, "block": COLLECT_BLOCK}
-    collect_kernel[(cdiv(pixels, COLLECT_BLOCK) * channels,)](
-        scratch, out, step, channels, pixels, sizes, strides_of(out), **options
+def _collecting(
+    piece: _Piece, extent: Extent, sizes: Sizes, types: _Types, dx_strides: Strides, merged: bool
+) -> Launch:
+    pixels = piece.images * extent.height * extent.width
+    return Launch(
+        collect_kernel,
+        cdiv(pixels, tiles.COLLECT_BLOCK) * piece.channels,
+        (piece.channels * piece.pixels, piece.channels, piece.pixels, pixels, dx_strides),
+        {"extent": extent, "sizes": sizes, **types.options, "block": tiles.COLLECT_BLOCK, "merged": merged},
     )
 
 
-def _weight_gradients(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, call: Call) -> tuple[Tensor, Tensor]:
-    """Sum over parts of the pixels, whose number depends on the shapes alone, and then over the parts."""
-    sizes, filters = sizes_of(x, weight, call), len(weight)
-    tiles = cdiv(sizes.pixels, SUM_BLOCK)
-    each = cdiv(tiles, max(1, min(PROGRAMS // filters, tiles // TILES_EACH)))
-    parts = cdiv(tiles, each)
-    weight_parts, bias_parts = weight.new_empty((parts, *weight.shape)), bias.new_empty((parts, *bias.shape))
-    taps = weight.shape[1]
-    options = {**_key(sizes, weight, call), **_types(weight, sizes, x, grad), "block": SUM_BLOCK}
-    weight_kernel[lambda tile: (parts * filters * cdiv(taps, tile["taps_at_once"]),)](
-        grad, x, weight, bias, weight_parts, bias_parts, each, sizes, strides_of(grad), strides_of(x), **options
-    )
-    return weight_parts.sum(0), bias_parts.sum(0)
+def _packing(
+    extent: Extent, sizes: Sizes, dtype: torch.dtype, device: torch.device
+) -> tuple[Callable[[Tensor, Tensor], Tensor], dict[str, Any]]:
+    """What lays the generators out as matrices, and the form of these."""
+    form = tiles.matrices(extent, sizes)
+    programs = extent.groups * extent.group_in * form["taps"]
+    launch = Launch(pack_kernel, programs, (extent,), {"sizes": sizes, **form})
+
+    def pack(weight: Tensor, bias: Tensor) -> Tensor:
+        packed = torch.empty(programs * form["inner"] * form["outer"], dtype=dtype, device=device)
+        launch(weight, bias, packed)
+        return packed
+
+    return pack, form
 
 
-def _rows(tensor: Tensor) -> Tensor:
-    """The same images with neighbouring pixels of a row in neighbouring memory: a copy only if they are not."""
-    return tensor if tensor.stride(3) == 1 else tensor.contiguous()
+def scratch(device: torch.device) -> int:
+    """Bytes for the maps of the input's gradient: a share of the GPU's memory."""
+    return SCRATCH if device.type == "cpu" else torch.cuda.get_device_properties(device).total_memory // SHARE
 
 
-def _parameter(tensor: Tensor) -> Tensor:
-    """A parameter in the type that is computed in, float32 or float64."""
-    return tensor.to(torch.float64 if tensor.dtype == torch.float64 else torch.float32).contiguous()
-
-
-def _windows(weight: Tensor, call: Call) -> dict[str, int]:
-    return {
-        "kernel_height": call.kernel_size[0],
-        "kernel_width": call.kernel_size[1],
-        "window_height": weight.shape[2],
-        "window_width": weight.shape[3],
-    }
-
-
-def _key(sizes: Sizes, weight: Tensor, call: Call) -> dict[str, int | bool]:
-    """The arguments in `tiles.KEY`."""
-    return {
-        "magnitude": sizes.pixels.bit_length(),
-        "group_out": len(weight) // (call.groups * sizes.group_in),
-        "applies_tanh": call.kernel_activation == "tanh",
-        **_windows(weight, call),
-    }
-
-
-def _types(weight: Tensor, sizes: Sizes, *images: Tensor) -> dict[str, tl.dtype]:
-    """The types that are computed in: numbers and indices of pixels."""
-    return {
-        "real": tl.float64 if weight.dtype == torch.float64 else tl.float32,
-        "index": tl.int64 if wide(sizes, *images) else tl.int32,
-    }
+def memory_format(shape: Sequence[int], strides: Sequence[int]) -> torch.memory_format:
+    """Channels last where the input is so, as for a convolution."""
+    like = torch.empty_strided(tuple(shape), tuple(strides), device="meta")
+    last = like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format

@@ -23,30 +23,40 @@ def place(p, height, width):
 
 
 @triton.jit
-def pixel(plane, y, x, valid, sizes, row, real: tl.constexpr):
-    """Pixels (y, x) of a plane; zero outside."""
-    inside = valid & (y >= 0) & (y < sizes.height) & (x >= 0) & (x < sizes.width)
-    return tl.load(plane + (y * row + x), mask=inside, other=0.0).to(real)
+def pixel(plane, y, x, valid, extent, strides, real: tl.constexpr):
+    """Pixels (y, x) of a plane; zero outside. `extent` may be a constant or not."""
+    inside = valid & (y >= 0) & (y < extent.height) & (x >= 0) & (x < extent.width)
+    return tl.load(plane + (y * strides.row + x * strides.column), mask=inside, other=0.0).to(real)
 
 
 @triton.jit
-def window(plane, y, x, valid, sizes, row, height: tl.constexpr, width: tl.constexpr, real: tl.constexpr):
+def under_tap(plane, y, x, t, valid, extent, sizes: tl.constexpr, strides, real: tl.constexpr):
+    """Pixels under tap `t` of the kernels of output pixels at (y, x)."""
+    at_y = y - sizes.kernel_y + t // sizes.kernel_width * sizes.dilation_y
+    at_x = x - sizes.kernel_x + t % sizes.kernel_width * sizes.dilation_x
+    return pixel(plane, at_y, at_x, valid, extent, strides, real)
+
+
+@triton.jit
+def window(plane, y, x, valid, extent: tl.constexpr, sizes: tl.constexpr, strides, real: tl.constexpr):
     """All pixels under the generator's window of output pixels at (y, x), row by row, as a tuple of tiles."""
+    height: tl.constexpr = sizes.window_height
+    width: tl.constexpr = sizes.window_width
     seen = ()
     for i in tl.static_range(height):
         for j in tl.static_range(width):
             at_y = y - sizes.window_y + i * sizes.dilation_y
             at_x = x - sizes.window_x + j * sizes.dilation_x
-            seen += (pixel(plane, at_y, at_x, valid, sizes, row, real),)
+            seen += (pixel(plane, at_y, at_x, valid, extent, strides, real),)
     return seen
 
 
 @triton.jit
-def scalars(start, count: tl.constexpr):
+def scalars(start, count: tl.constexpr, real: tl.constexpr):
     """`count` numbers from `start` on."""
     out = ()
     for s in tl.static_range(count):
-        out += (tl.load(start + s),)
+        out += (tl.load(start + s).to(real),)
     return out
 
 
@@ -61,20 +71,21 @@ def zeros(count: tl.constexpr, block: tl.constexpr, real: tl.constexpr):
 
 
 @triton.jit
-def generate(seen, weights, bias, first: tl.constexpr, count: tl.constexpr, applies_tanh: tl.constexpr):
-    """One tap of the kernels of a tile: from what it sees, and `count` weights from `first` on."""
+def generate(seen, weights, bias, first: tl.constexpr, sizes: tl.constexpr, how: tl.constexpr):
+    """One tap of the kernels of a tile: from what it sees, and the weights from `first` on."""
+    count: tl.constexpr = sizes.seen
     total = bias + weights[first] * seen[0]
     for s in tl.static_range(1, count):
         total += weights[first + s] * seen[s]
-    if applies_tanh:
-        total = tanh(total)
+    if sizes.applies_tanh:
+        total = tanh(total, how)
     return total
 
 
 @triton.jit
-def slope(kernel, under, grad, applies_tanh: tl.constexpr):
+def slope(kernel, under, grad, sizes: tl.constexpr):
     """Gradient of what a kernel's tap was generated from, before the activation."""
     out = grad * under
-    if applies_tanh:
+    if sizes.applies_tanh:
         out = out * (1 - kernel * kernel)
     return out

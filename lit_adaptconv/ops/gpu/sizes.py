@@ -2,72 +2,115 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
-
-from torch import Tensor
 
 from lit_adaptconv.ops.geometry import Call
 
 FARTHEST = 2**31 - 2**16  # offsets in one plane up to here, and a tile more, fit in 32 bits
 
 
-class Sizes(NamedTuple):
-    """One launch: all its images have one geometry."""
+class Divisor(NamedTuple):
+    """What divides numbers of 31 bits by one multiplication: by the output's height or width, where it is no constant.
 
-    pixels: int  # of the output, in all images of one channel
+    With l = ⌈log₂ d⌉, n / d is the product of n and ⌊2³¹⁺ˡ / d⌋ + 1 without its last 31 + l bits (Granlund and
+    Montgomery, *Division by Invariant Integers using Multiplication*, 1994).
+    """
+
+    value: int
+    factor: int
+    shift: int  # beyond 32 bits
+
+    @classmethod
+    def of(cls, value: int) -> Divisor:
+        """Prepare it."""
+        length = (value - 1).bit_length()
+        return cls(value, 2 ** (31 + length) // value + 1, max(0, length - 1))
+
+
+class Extent(NamedTuple):
+    """How large images and channels are, and the step from one output pixel to the next."""
+
     height: int
     width: int
     out_height: int
     out_width: int
     stride_y: int
     stride_x: int
-    dilation_y: int
-    dilation_x: int
-    kernel_y: int  # zeros above and left of the image, for the kernel
-    kernel_x: int
-    window_y: int  # and for the generator's window; negative numbers crop
-    window_x: int
     groups: int
     group_in: int
+    group_out: int
+    by_height: Divisor
+    by_width: Divisor
+
+
+class Sizes(NamedTuple):
+    """Where kernel and window lie. Kernels are compiled for it, and most of them for the extent too."""
+
+    dilation_y: int
+    dilation_x: int
+    kernel_height: int
+    kernel_width: int
+    kernel_y: int  # zeros above and left of the image, for the kernel
+    kernel_x: int
+    window_height: int
+    window_width: int
+    window_y: int  # and for the generator's window; negative numbers crop
+    window_x: int
+    taps: int
+    seen: int  # pixels of the generator's window
+    same: bool  # whether the kernel and the window cover the same pixels
+    applies_tanh: bool
+
+    @property
+    def maps(self) -> int:
+        """What an output pixel has for the pixels that it sees: a number for each."""
+        return self.seen if self.same else self.taps + self.seen
 
 
 class Strides(NamedTuple):
-    """From one image, channel and row to the next; pixels of a row are neighbours."""
+    """From one image, channel, row and pixel to the next."""
 
     image: int
     channel: int
     row: int
+    column: int
 
 
-def sizes_of(input: Tensor, generator_weight: Tensor, call: Call) -> Sizes:
-    """Measure a call."""
-    images, channels, height, width = input.shape
-    y, x = call.windows((height, width), generator_weight.shape[-2:])
-    return Sizes(
-        images * y.out * x.out,
+def measure(shape: Sequence[int], weight_shape: Sequence[int], call: Call) -> tuple[Extent, Sizes]:
+    """Measure a call, from the shapes of its input and generator weight."""
+    _, channels, height, width = shape
+    window = (weight_shape[2], weight_shape[3])
+    y, x = call.windows((height, width), window)
+    extent = Extent(
         height,
         width,
         y.out,
         x.out,
         *call.stride,
-        *call.dilation,
-        y.kernel_pad[0],
-        x.kernel_pad[0],
-        y.generator_pad[0],
-        x.generator_pad[0],
         call.groups,
         channels // call.groups,
+        weight_shape[0] // channels,
+        Divisor.of(y.out),
+        Divisor.of(x.out),
     )
+    sizes = Sizes(
+        *call.dilation,
+        *call.kernel_size,
+        y.kernel_pad[0],
+        x.kernel_pad[0],
+        *window,
+        y.generator_pad[0],
+        x.generator_pad[0],
+        call.kernel_size[0] * call.kernel_size[1],
+        window[0] * window[1],
+        call.kernel_size == window,
+        call.kernel_activation == "tanh",
+    )
+    return extent, sizes
 
 
-def strides_of(tensor: Tensor) -> Strides:
-    """Return the strides of a tensor whose rows are contiguous."""
-    image, channel, row, _ = tensor.stride()
-    return Strides(image, channel, row)
-
-
-def wide(sizes: Sizes, *tensors: Tensor) -> bool:
-    """Whether offsets in a channel, or the number of its pixels, need 64 bits."""
-    planes = (t.stride(2) * t.shape[2] + t.shape[3] for t in tensors)
-    in_pixels = sizes.pixels // max(1, sizes.out_height * sizes.out_width) * sizes.height * sizes.width
-    return max(sizes.pixels, in_pixels, *planes) > FARTHEST
+def wide(images: int, extent: Extent, strides: Sequence[int]) -> bool:
+    """Whether offsets in a channel with such strides, or the number of its pixels, need 64 bits."""
+    height, width = max(extent.height, extent.out_height), max(extent.width, extent.out_width)
+    return max(images * height * width, strides[2] * height + strides[3] * width) > FARTHEST

@@ -1,0 +1,166 @@
+"""All gradients of a depthwise layer in one pass: each kernel is generated once more, and once only.
+
+A program takes a strip of one channel of one image after another. It first writes what each output pixel has for the
+pixels that it sees to maps of its own, which are so small that they stay in the cache, and then collects them; the sums
+for the weights stay in its registers until the end.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,assignment"
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from lit_adaptconv.ops.gpu.input_kernels import landing_in_window, landing_on_tap
+from lit_adaptconv.ops.gpu.pixels import generate, scalars, slope, under_tap, window, zeros
+
+
+@triton.jit
+def depthwise_kernel(
+    grad,
+    x,
+    weight,
+    generator_bias,
+    maps,
+    out,
+    parts,
+    items,
+    items_each,
+    grad_strides,
+    strides,
+    out_strides,
+    extent: tl.constexpr,
+    sizes: tl.constexpr,
+    strips: tl.constexpr,
+    rows: tl.constexpr,
+    above: tl.constexpr,
+    below: tl.constexpr,
+    area: tl.constexpr,
+    how: tl.constexpr,
+    real: tl.constexpr,
+    block: tl.constexpr,
+    needs_input: tl.constexpr,
+):
+    """Write the input's gradient to `out`, and to a row of `parts` each thread's sums over `items_each` strips.
+
+    An item is a strip of `rows` input rows of an image. What an output pixel sees begins at most `above` rows above it
+    and ends at most `below` rows below; a map holds `area` output pixels.
+    """
+    channels: tl.constexpr = extent.groups
+    taps: tl.constexpr = sizes.taps
+    seen_pixels: tl.constexpr = sizes.seen
+    maps_of_window: tl.constexpr = sizes.seen if needs_input else 0
+    count: tl.constexpr = sizes.taps * sizes.seen
+    each: tl.constexpr = channels * (count + sizes.taps + 1) * block
+    program = tl.program_id(0)
+    channel = program % channels
+    part = program // channels
+    weights = scalars(weight + channel * count, count, real)
+    biases = scalars(generator_bias + channel * sizes.taps, sizes.taps, real)
+    sums = zeros(count, block, real)
+    bias_sums = zeros(taps + 1, block, real)
+    own = maps + program.to(tl.int64) * (area * (sizes.seen if sizes.same else sizes.taps + sizes.seen))
+    for number in range(tl.minimum(items_each, items - part * items_each)):
+        item = part * items_each + number
+        image, strip = (item // strips).to(tl.int64), item % strips
+        plane = x + image * strides.image + channel.to(tl.int64) * strides.channel
+        gradient = grad + image * grad_strides.image + channel.to(tl.int64) * grad_strides.channel
+        # Output rows: those that see the strip, and those whose sums are this strip's to make.
+        start = strip * rows
+        first = tl.maximum((start - below) // extent.stride_y, 0)
+        own_first = (start + extent.stride_y - 1) // extent.stride_y
+        if strip == strips - 1:
+            end, own_end = extent.out_height, extent.out_height
+        else:
+            end = tl.minimum((start + rows - 1 + above) // extent.stride_y + 1, extent.out_height)
+            own_end = (start + rows + extent.stride_y - 1) // extent.stride_y
+        pixels = (end - first) * extent.out_width
+        for from_pixel in range(0, pixels, block):
+            p = from_pixel + tl.arange(0, block)
+            valid = p < pixels
+            out_y, out_x = first + p // extent.out_width, p % extent.out_width
+            mine = valid & (out_y >= own_first) & (out_y < own_end)
+            y, x_at = out_y * extent.stride_y, out_x * extent.stride_x
+            d = tl.load(gradient + (out_y * grad_strides.row + out_x * grad_strides.column), mask=valid, other=0.0).to(
+                real
+            )
+            seen = window(plane, y, x_at, valid, extent, sizes, strides, real)
+            target = own + p
+            spread = zeros(maps_of_window, block, real)
+            new_sums, new_bias_sums = (), ()
+            for t in tl.static_range(taps):
+                if sizes.same:
+                    under = seen[t]
+                else:
+                    under = under_tap(plane, y, x_at, t, valid, extent, sizes, strides, real)
+                kernel = generate(seen, weights, biases[t], t * sizes.seen, sizes, how)
+                dz = slope(kernel, under, d, sizes)
+                new = ()
+                for s in tl.static_range(maps_of_window):
+                    total = spread[s] + weights[t * sizes.seen + s] * dz
+                    if sizes.same and s == t:
+                        total += kernel * d
+                    new += (total,)
+                spread = new
+                if needs_input and not sizes.same:
+                    tl.store(target, kernel * d, mask=valid)
+                    target += area
+                # Elsewhere, a kernel that is NaN or infinite must not count.
+                dz = tl.where(mine, dz, 0.0)
+                new_bias_sums += (bias_sums[t] + dz,)
+                for s in tl.static_range(seen_pixels):
+                    new_sums += (sums[t * sizes.seen + s] + dz * seen[s],)
+            sums = new_sums
+            bias_sums = new_bias_sums + (bias_sums[taps] + tl.where(mine, d, 0.0),)
+            for s in tl.static_range(maps_of_window):
+                tl.store(target, spread[s], mask=valid)
+                target += area
+        if needs_input:
+            tl.debug_barrier()  # the maps are complete
+            dx = out + image * out_strides.image + channel.to(tl.int64) * out_strides.channel
+            _collect(own - first * extent.out_width, dx, start, out_strides, extent, sizes, rows, area, real, 4 * block)
+            tl.debug_barrier()  # and read
+    # A thread's sums are numbers of their own: adding them up here takes long where a program has few pixels.
+    row = parts + part.to(tl.int64) * each + tl.arange(0, block)
+    bias_row = row + channels * (count * block)
+    for s in tl.static_range(count):
+        tl.store(row + (channel * count + s) * block, sums[s])
+    for t in tl.static_range(taps):
+        tl.store(bias_row + (channel * taps + t) * block, bias_sums[t])
+    tl.store(bias_row + (channels * taps + channel) * block, bias_sums[taps])
+
+
+@triton.jit
+def _collect(
+    maps,
+    dx,
+    start,
+    strides,
+    extent: tl.constexpr,
+    sizes: tl.constexpr,
+    rows: tl.constexpr,
+    area: tl.constexpr,
+    real: tl.constexpr,
+    block: tl.constexpr,
+):
+    """Add up, for a strip from row `start` on, what a program's own maps have for it."""
+    taps: tl.constexpr = sizes.taps
+    seen_pixels: tl.constexpr = sizes.seen
+    pixels = tl.minimum(rows, extent.height - start) * extent.width
+    for from_pixel in range(0, pixels, block):
+        p = from_pixel + tl.arange(0, block)
+        valid = p < pixels
+        y, x = start + p // extent.width, p % extent.width
+        total = tl.zeros([block], real)
+        source = maps
+        if not sizes.same:
+            for t in tl.static_range(taps):
+                row, column, fits = landing_on_tap(y, x, t, extent, sizes)
+                total += tl.load(source + (row * extent.out_width + column), mask=valid & fits, other=0.0)
+                source += area
+        for s in tl.static_range(seen_pixels):
+            row, column, fits = landing_in_window(y, x, s, extent, sizes)
+            total += tl.load(source + (row * extent.out_width + column), mask=valid & fits, other=0.0)
+            source += area
+        tl.store(dx + (y * strides.row + x * strides.column), total.to(dx.dtype.element_ty), mask=valid)

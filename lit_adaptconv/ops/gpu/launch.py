@@ -1,0 +1,36 @@
+"""Launching a kernel again and again for the same shapes, without Triton's Python in between."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from triton.runtime import driver
+
+ALIGNED = 16  # bytes: Triton compiles for tensors that begin at a multiple of this, and for others
+
+
+class Launch:
+    """A kernel with all its arguments but the tensors, which come first.
+
+    Triton works out from the arguments which of its compiled forms to launch. That depends, beside the arguments held
+    here, on where the tensors begin alone, so that it is asked once for each such case.
+    """
+
+    def __init__(self, kernel: Any, programs: int, numbers: tuple[Any, ...], options: dict[str, Any]) -> None:
+        self._kernel, self._grid = kernel, (programs, 1, 1)
+        self._numbers, self._options = numbers, options
+        constants = [name for name in kernel.arg_names if name in options]
+        self._rest = (*numbers, *(options[name] for name in constants))
+        self._compiled: dict[tuple[int, ...], Any] = {}
+
+    def __call__(self, *tensors: Tensor) -> None:
+        """Launch it."""
+        key = (tensors[0].get_device(), *[t.data_ptr() % ALIGNED for t in tensors])
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            # The interpreter, which compiles nothing, returns None.
+            self._compiled[key] = self._kernel[self._grid](*tensors, *self._numbers, **self._options)
+            return
+        stream = driver.active.get_current_stream(key[0])
+        compiled[self._grid](*tensors, *self._rest, stream=stream)
