@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sysconfig
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -22,7 +25,7 @@ def told_in_one_line(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, MemoryError):
+    except UserError:
         raise
     except Exception as error:
         raise UserError(f"{doing}: {cause_of(error)}") from error
@@ -31,16 +34,35 @@ def told_in_one_line(doing: str) -> Iterator[None]:
 def cause_of(error: BaseException) -> str:
     """What went wrong, in one line, as the exception says it that was the first of a chain.
 
-    A `UserError` in the chain has the word; one that says nothing is named by its class.
+    A `UserError` in the chain has the word. One whose text alone says little is named by its class, and one of a
+    user's own code by the place.
     """
     chain = [error]
     while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
         chain.append(before)
     told = next((one for one in chain if isinstance(one, UserError)), chain[-1])
-    if isinstance(told, KeyError) and len(chain) > 1:  # a lookup that failed within the answer to another failure
-        told = chain[0]
-    line = " ".join(str(told).split())
-    return line[:500] or type(told).__name__
+    if isinstance(told, (KeyError, AttributeError)) and len(chain) > 1 and str(chain[0]):
+        told = chain[0]  # a lookup that failed before another answer was given
+    line = " ".join(str(told).split())[:500]
+    if isinstance(told, UserError):
+        return line
+    if isinstance(told, MemoryError) or "OutOfMemory" in type(told).__name__ or "can't allocate memory" in line:
+        return f"not enough memory, take a smaller network, image or batch: {line}"
+    if not line or not isinstance(told, (ValueError, RuntimeError, TypeError, OSError)):
+        line = f"{type(told).__name__}: {line}" if line else type(told).__name__
+    return line + _place(told)
+
+
+def _place(error: BaseException) -> str:
+    """Where in a user's own code an exception came from; empty where only installed packages had a part in it."""
+    ours, standard = Path(__file__).parent, sysconfig.get_paths()["stdlib"]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        if file.is_relative_to(ours):
+            break  # it called all that comes before
+        if "site-packages" not in file.parts and not file.is_relative_to(standard) and file.is_file():
+            return f" ({file.name}, line {frame.lineno})"
+    return ""
 
 
 class UsageError(UserError):

@@ -127,7 +127,9 @@ def _widest(
 def _check_shapes(network: nn.Module, image_shape: tuple[int, int, int], num_classes: int) -> None:
     """Check that a network of one's own takes the images and gives a logit for each class."""
     name, shown = type(network).__name__, "×".join(map(str, image_shape))
-    parameter = next(network.parameters())
+    parameter = next(network.parameters(), None)
+    if parameter is None:
+        raise UserError(f"{name} has no parameters: there is nothing to train")
     training = [module for module in network.modules() if module.training]
     network.eval()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -12,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.loggers.logger import DummyLogger
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from lit_adaptconv.errors import DivergedError, UserError
+from lit_adaptconv.errors import DivergedError, UserError, told_in_one_line
 from lit_adaptconv.measure.count import count_parameters, forward_flops
 from lit_adaptconv.models.backbones import LeNet5
 from lit_adaptconv.models.network import BackboneCallable, ConvertOptions, build_network
@@ -56,7 +57,7 @@ class ImageClassifier(pl.LightningModule):
 
     Raises:
         UserError: Unknown kind or option, a budget that no width meets, images that are too small, or both a width and
-            a budget.
+            a budget, or a label smoothing that is no share.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class ImageClassifier(pl.LightningModule):
         image_size: tuple[int, int] = (28, 28),
     ) -> None:
         super().__init__()
+        if not 0 <= label_smoothing <= 1:
+            raise UserError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
         modules = ["backbone"] if isinstance(backbone, nn.Module) else []
         self.save_hyperparameters(logger=False, ignore=["convert", *modules])
         for name in [name for name, value in self.hparams.items() if callable(value)]:
@@ -128,7 +131,7 @@ class ImageClassifier(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
         images, labels = batch
-        logits = self(images)
+        logits = self._logits(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         self.train_accuracy.update(logits.detach(), labels)
         if self._logs_this_step():
@@ -136,6 +139,20 @@ class ImageClassifier(pl.LightningModule):
             self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         self._last_loss = loss.detach()
         return loss
+
+    def _logits(self, images: Tensor) -> Tensor:
+        """The network's output, which in training may be another than the one that was checked in evaluation.
+
+        Raises:
+            UserError: It is no logits.
+        """
+        logits: Any = self(images)
+        wanted = (len(images), self.num_classes)
+        if isinstance(logits, Tensor) and logits.shape == wanted and logits.is_floating_point():
+            return logits
+        got = f"{logits.dtype} of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        mode = "training" if self.training else "evaluation"
+        raise UserError(f"{type(self.network).__name__} must give logits of shape {wanted} in {mode}, got {got}")
 
     def _check_finite(self, name: str, loss: Tensor) -> None:
         """Raise in every process if the loss of any is not finite: one that goes on alone would wait for the others."""
@@ -200,7 +217,7 @@ class ImageClassifier(pl.LightningModule):
 
     def _evaluate(self, batch: Batch, stage: str, loss: MeanMetric, accuracy: MulticlassAccuracy) -> None:
         images, labels = batch
-        logits = self(images)
+        logits = self._logits(images)
         loss.update(F.cross_entropy(logits, labels, reduction="none"))
         accuracy.update(logits, labels)
         self.log(f"{stage}/loss", loss, batch_size=len(labels))
@@ -219,20 +236,41 @@ class ImageClassifier(pl.LightningModule):
         return probabilities
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Make the optimizer, and the scheduler with the length of the training."""
-        optimizer = self.optimizer(self.parameters())
+        """Make the optimizer, and the scheduler with the length of the training.
+
+        Raises:
+            UserError: The optimizer does not suit the parameters, or the scheduler the optimizer.
+        """
+        with told_in_one_line("building the optimizer"):
+            optimizer = self.optimizer(self.parameters())
         if self.scheduler is None:
             return optimizer
         scheduler, length = self.scheduler, _length_argument(self.scheduler)
         if length is None:
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler(optimizer), "interval": "epoch"}}
+            _try_out(scheduler, optimizer)
+            made = _made(scheduler, optimizer)
+            if isinstance(made, ReduceLROnPlateau):
+                return {"optimizer": optimizer, "lr_scheduler": self._watching(made)}
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": made, "interval": "epoch"}}
         self._scheduled = self._schedule_now() if length == 0 else None
         if length == 0:
             steps = self.trainer.estimated_stepping_batches
             if steps == float("inf"):
                 raise UserError("this learning-rate schedule needs an end: set trainer.max_epochs or trainer.max_steps")
             scheduler = partial(scheduler, total_steps=int(steps))  # type: ignore[call-arg]
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler(optimizer), "interval": "step"}}
+        made = _made(scheduler, optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": made, "interval": "step"}}
+
+    def _watching(self, scheduler: ReduceLROnPlateau) -> LRSchedulerConfigType:
+        """A schedule that follows a metric: that of its own `monitor`, or the validation loss."""
+        every = self.trainer.check_val_every_n_epoch
+        return {
+            "scheduler": scheduler,
+            "interval": "epoch",
+            "monitor": getattr(scheduler, "monitor", "val/loss"),
+            "frequency": every or 1,
+            "strict": every is not None,  # else there are epochs without an evaluation
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the running training accuracy, and the shape of the images."""
@@ -252,6 +290,32 @@ class ImageClassifier(pl.LightningModule):
         for name, value in checkpoint.get("training_accuracy", {}).items():
             setattr(trained, name, value.to(trained.device))
         trained._update_count = checkpoint.get("training_accuracy_updates", 0)
+
+
+def _made(scheduler: SchedulerCallable, optimizer: Optimizer) -> LRScheduler:
+    """Make a learning-rate schedule.
+
+    Raises:
+        UserError: It cannot be made for this optimizer.
+    """
+    with told_in_one_line("building the learning-rate schedule"):
+        return scheduler(optimizer)
+
+
+def _try_out(scheduler: SchedulerCallable, optimizer: Optimizer) -> None:
+    """Let a schedule of epochs take two steps on an optimizer without parameters: it need not train for them.
+
+    Raises:
+        UserError: It cannot.
+    """
+    idle = copy.copy(optimizer)
+    idle.param_groups = [{**group, "params": []} for group in optimizer.param_groups]
+    idle._opt_called = True  # type: ignore[attr-defined]  # else the schedule says that it comes too early
+    given = getattr(scheduler, "keywords", {})
+    with told_in_one_line(f"trying the learning-rate schedule{f' with {given}' if given else ''}"):
+        schedule = scheduler(idle)
+        for _ in range(2):
+            schedule.step(*([0.0] if isinstance(schedule, ReduceLROnPlateau) else []))
 
 
 def _length_argument(scheduler: SchedulerCallable) -> int | None:

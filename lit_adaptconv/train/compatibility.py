@@ -45,9 +45,10 @@ def check_compatible(checkpoint: Mapping[str, Any], ours: Mapping[str, Tensor], 
     theirs = checkpoint["state_dict"]
     shape = tuple(checkpoint.get("image_shape", image_shape))
     if shape != image_shape:
+        resized = f"set data.image_size to {shape[1]} or " if shape[0] == image_shape[0] else ""
         raise UserError(
             f"the checkpoint was trained on images of {_size(shape)}, the data has {_size(image_shape)}: "
-            f"set data.image_size to {shape[1]} or choose the data it was trained on"
+            f"{resized}choose the data it was trained on"
         )
     differing = [name for name in ours if name not in theirs or theirs[name].shape != ours[name].shape]
     differing += [name for name in theirs if name not in ours]

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.text import visible
 from lit_adaptconv.train.parser import options_of
 
 CONFIG = "config.yaml"
@@ -50,6 +51,8 @@ class RunOptions:
     budget: int | None = None
 
     def __post_init__(self) -> None:
+        if "\0" in self.root:
+            raise UserError(f"run.root must be the path of a folder, got {self.root!r}")
         for option, value in (("name", self.name), ("id", self.id)):
             if value is not None and not is_plain(value):
                 raise UserError(
@@ -89,7 +92,7 @@ class RunOptions:
 
 def is_plain(name: str) -> bool:
     """Whether a name is that of a single folder or file, on any system."""
-    return name not in ("", ".", "..") and not set(name) & set("/\\*?[]:")
+    return name not in ("", ".", "..") and not set(name) & set("/\\*?[]:") and visible(name) == name
 
 
 def newest_run(root: str, name: str | None = None, id: str | None = None) -> Path:
@@ -115,6 +118,10 @@ def with_config_of_run(args: list[str]) -> list[str]:
     given = _value(args, "--ckpt_path")
     if given is None or _value(args, "--config") or _value(args, "-c"):
         return args
+    if given not in CHECKPOINTS and Path(given).is_dir():
+        last = Path(given) / CHECKPOINTS["last"]
+        meant = f", such as {last}" if last.is_file() else ", last or best"
+        raise UserError(f"--ckpt_path {given} is a folder: give the file of a checkpoint{meant}")
     root, name, id = (_value(args, f"--run.{option}") for option in ("root", "name", "id"))
     run = newest_run(root or "runs", name, id) if given in CHECKPOINTS else run_of_checkpoint(Path(given))
     return args if run is None else [args[0], "--config", str(run / CONFIG), *args[1:]]

@@ -12,10 +12,12 @@ import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lit_adaptconv.errors import UserError
 from lit_adaptconv.train.result import RunResult
 
 INIT_TIMEOUT_SECONDS = 8.0
 OFFLINE_MODES = ("offline", "dryrun", "disabled")
+MODES = ("online", "shared", *OFFLINE_MODES)
 
 
 def wandb_logger(
@@ -43,10 +45,15 @@ def wandb_logger(
         group: Group of runs, such as a sweep.
         job_type: Role in the group, such as the arm.
         tags: Tags.
+
+    Raises:
+        UserError: `WANDB_MODE` is none of W&B's modes.
     """
     if os.environ.get("LOCAL_RANK", "0") != "0" or os.environ.get("NODE_RANK", "0") != "0":
         return WandbLogger(project=project, save_dir=str(folder))
     wanted = os.environ.get("WANDB_MODE")
+    if wanted and wanted not in MODES:
+        raise UserError(f"WANDB_MODE must be one of {', '.join(MODES)}, got {wanted!r}")
     mode = wanted if wanted in OFFLINE_MODES else "online" if _has_credentials() else "offline"
     if wanted in ("online", "shared") and mode == "offline":
         rank_zero_warn(f"WANDB_MODE is {wanted}, but there is no login (`wandb login`); this run is logged offline.")

@@ -13,9 +13,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lit_adaptconv.errors import UserError, cause_of, told_in_one_line
+from lit_adaptconv.errors import DivergedError, UserError, cause_of, told_in_one_line
 from lit_adaptconv.files import write_text
 from lit_adaptconv.measure.count import count_parameters, flops_of
+from lit_adaptconv.train.beginning import Claim, FirstSteps, check_trainer
 from lit_adaptconv.train.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from lit_adaptconv.train.class_defaults import parse_args
 from lit_adaptconv.train.convergence import ConvergenceCallback
@@ -54,16 +55,26 @@ class Training(LightningCLI):
     def __init__(self, args: list[str] | dict[str, Any], parser_kwargs: dict[str, Any] | None = None) -> None:
         self.recorder: RunRecorder | None = None
         self._continues = False
+        self._claim = Claim()
+        self._first_steps = FirstSteps()
         self._named = named_model(args[args["subcommand"]] if isinstance(args, dict) else args)
-        super().__init__(
-            save_config_callback=None,
-            seed_everything_default=0,
-            trainer_defaults=TRAINER_DEFAULTS,
-            parser_class=OneLineParser,
-            parser_kwargs=parser_kwargs or {},
-            auto_configure_optimizers=self._named is not None,
-            args=args,
-        )
+        try:
+            super().__init__(
+                save_config_callback=None,
+                seed_everything_default=0,
+                trainer_defaults={**TRAINER_DEFAULTS, "num_sanity_val_steps": 1},
+                parser_class=OneLineParser,
+                parser_kwargs=parser_kwargs or {},
+                auto_configure_optimizers=self._named is not None,
+                args=args,
+            )
+        except Exception as error:
+            if self._first_steps.were_done() or isinstance(error, DivergedError):
+                raise
+            self._claim.undo()
+            if isinstance(error, (UserError, OSError)):
+                raise
+            raise UserError(f"{self._first_steps.doing}: {cause_of(error)}") from error
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the trainer, the model and its data."""
@@ -122,10 +133,13 @@ class Training(LightningCLI):
             config.ckpt_path = str(run / CHECKPOINTS[config.ckpt_path])
         elif config.ckpt_path is not None:
             run = run_of_checkpoint(Path(config.ckpt_path))
+        check_trainer(config.trainer, training=self.subcommand == "fit")
         if self.subcommand == "fit":
             self._settle_fit(config, run)
         elif config.ckpt_path is None:
             raise UserError(f"{self.subcommand} needs a trained network: give --ckpt_path a file, last or best")
+        if config.ckpt_path is not None and not Path(config.ckpt_path).is_file():
+            raise UserError(f"no checkpoint at {config.ckpt_path!r}")
         if self.subcommand == "predict":
             check_output(Path(config.output))
             _name_classes(config)
@@ -147,6 +161,10 @@ class Training(LightningCLI):
         config.run.root, config.run.name, config.run.id = str(run.parent.parent), run.parent.name, run.name
         if not Path(config.ckpt_path).is_file() and Path(config.ckpt_path).name == CHECKPOINTS["last"].name:
             config.ckpt_path = None
+
+    def _set_seed(self) -> None:
+        with told_in_one_line("seed_everything"):
+            super()._set_seed()
 
     def instantiate_classes(self) -> None:
         """Build the data, which tell the model its shape, then the model and the trainer."""
@@ -182,6 +200,7 @@ class Training(LightningCLI):
             callbacks.append(self.recorder)
         else:
             kwargs["logger"] = False
+        callbacks.append(self._first_steps)
         plugins = [*_list(trainer.get("plugins")), AtomicCheckpointIO()]
         with told_in_one_line("building the trainer"):
             return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
@@ -191,7 +210,7 @@ class Training(LightningCLI):
         if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
             return
         if not self._continues:
-            run.claim_folder()
+            self._claim.make(run)
             self.config["fit"].run.id = run.id
         for leftover in [*run.folder.glob(".*.tmp"), *run.folder.glob("checkpoints/.*.tmp")]:
             leftover.unlink()  # the run was killed while it wrote
@@ -208,16 +227,17 @@ class Training(LightningCLI):
         if configured is False or not run.wandb or trainer.get("fast_dev_run"):
             return []
         config = yaml.safe_load(self._parser("fit").dump(self.config["fit"], skip_none=False))
-        logger = wandb_logger(
-            run.folder,
-            run.project,
-            run.title or str(run.name),
-            run.wandb_id or f"{run.name}-{run.id}",
-            wandb_columns(self._planned(run), config),
-            run.group,
-            run.job_type,
-            run.tags,
-        )
+        with told_in_one_line("Weights & Biases (run.wandb false leaves it out)"):
+            logger = wandb_logger(
+                run.folder,
+                run.project,
+                run.title or str(run.name),
+                run.wandb_id or f"{run.name}-{run.id}",
+                wandb_columns(self._planned(run), config),
+                run.group,
+                run.job_type,
+                run.tags,
+            )
         return [logger]
 
     def _planned(self, run: RunOptions) -> RunResult:
@@ -241,15 +261,8 @@ class Training(LightningCLI):
         )
 
     def fit(self, **kwargs: Any) -> None:
-        """Train; what goes wrong before the first step is a matter of the settings, and told in one line."""
-        try:
-            self.trainer.fit(**kwargs)
-        except (UserError, MemoryError, OSError):
-            raise
-        except Exception as error:
-            if self.trainer.global_step:
-                raise
-            raise UserError(f"the training cannot begin: {cause_of(error)}") from error
+        """Train."""
+        self.trainer.fit(**kwargs)
 
     def after_fit(self) -> None:
         """Test the finished model, if it can be tested, and write the result."""

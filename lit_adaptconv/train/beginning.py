@@ -1,0 +1,246 @@
+"""The beginning of a training: until each part has worked once, what goes wrong is a matter of the settings."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import wandb
+
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.train.convergence import ConvergenceCallback
+from lit_adaptconv.train.runs import CONFIG, RunOptions
+
+MORE_PROCESSES = "LIT_ADAPTCONV_MORE_PROCESSES"
+"""Environment variable that allows more processes than the CPU has cores."""
+
+LEAST = {
+    "max_epochs": 1,
+    "max_steps": 1,
+    "log_every_n_steps": 1,
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "gradient_clip_val": 0,
+}
+"""Settings of Lightning's trainer that it does not check, or not in words that name them: name -> smallest value."""
+WITHOUT_LIMIT = ("max_epochs", "max_steps")
+"""Those of them that may be -1."""
+
+
+class FirstSteps(pl.Callback):
+    """Knows which parts of a training have worked once: a step, a batch of an evaluation, an epoch.
+
+    Before the first step, in a first batch of the validation data, it checks that the metrics that others watch are
+    logged.
+
+    Attributes:
+        doing: What is being done, or was when an exception came.
+    """
+
+    def __init__(self) -> None:
+        self.doing = "the training cannot begin"
+        self._around = self.doing
+        self._done: set[str] = set()
+
+    def were_done(self) -> bool:
+        """Whether what is being done has worked before."""
+        return self.doing in self._done
+
+    def _begin(self, part: str) -> None:
+        self.doing = self._around = part
+
+    def _end(self, part: str) -> None:
+        self._done.add(part)
+        self.doing = self._around
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin an epoch, which ends the one before."""
+        if self._around == "the first epoch":
+            self._done.add(self._around)
+        self._begin("the first epoch")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """End the last epoch."""
+        self._end("the first epoch")
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Begin a step."""
+        self.doing = "the first training step"
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """End a step, if this batch made one."""
+        if trainer.global_step:
+            self._end("the first training step")
+        self.doing = self._around
+
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Begin a batch."""
+        self.doing = "the first validation batch"
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """End a batch."""
+        self._end("the first validation batch")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Check what others watch, before the first step.
+
+        Raises:
+            UserError: A metric of the validation that is watched is not logged.
+        """
+        if trainer.sanity_checking:
+            check_monitors(trainer)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin the test."""
+        self._begin("the test")
+
+    def on_test_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Begin a batch."""
+        self.doing = "the first test batch"
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """End a batch."""
+        self._end("the first test batch")
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """End the test."""
+        self._end("the test")
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin the prediction."""
+        self._begin("the prediction")
+
+    def on_predict_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Begin a batch."""
+        self.doing = "the first batch of the prediction"
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """End a batch."""
+        self._end("the first batch of the prediction")
+
+
+def check_monitors(trainer: pl.Trainer) -> None:
+    """Check, after some batches of the validation, that the validation's metrics that are watched are logged.
+
+    What a training logs itself is not known yet; neither is anything where the module logs nothing so early.
+
+    Raises:
+        UserError: One is not logged.
+    """
+    watched = [(type(callback).__name__, getattr(callback, "monitor", None)) for callback in trainer.callbacks]  # type: ignore[attr-defined]
+    watched += [(type(config.scheduler).__name__, config.monitor) for config in trainer.lr_scheduler_configs]
+    logged = sorted(trainer.callback_metrics)
+    for name, monitor in watched if logged else ():
+        if isinstance(monitor, str) and monitor.startswith("val") and monitor not in logged:
+            option = "convergence.monitor" if name == ConvergenceCallback.__name__ else f"the monitor of {name}"
+            raise UserError(f"{option} is {monitor!r}, which is not logged; logged: {', '.join(logged)}")
+
+
+def check_trainer(trainer: Mapping[str, Any], training: bool) -> None:
+    """Check settings of Lightning's trainer that it does not check, or not in words that name them.
+
+    Args:
+        trainer: The settings.
+        training: Whether they are for a training.
+
+    Raises:
+        UserError: One is out of its range.
+    """
+    if training:
+        for name, least in LEAST.items():
+            value = trainer.get(name)
+            unlimited = name in WITHOUT_LIMIT
+            if value is not None and value < least and not (unlimited and value == -1):
+                also = ", or -1 for no limit" if unlimited else ""
+                raise UserError(f"trainer.{name} must be at least {least}{also}, got {value}")
+        for name in ("limit_train_batches", "val_check_interval"):
+            if trainer.get(name) == 0:
+                raise UserError(f"trainer.{name} must be above 0, got {trainer[name]}: leave it out for all batches")
+        if trainer.get("barebones"):
+            raise UserError("trainer.barebones turns off what a run is recorded with: leave it out")
+    _check_processes(trainer)
+
+
+def _check_processes(trainer: Mapping[str, Any]) -> None:
+    """Check that there are not more processes than cores, where the CPU trains."""
+    accelerator, devices = trainer.get("accelerator"), str(trainer.get("devices"))
+    on_cpu = accelerator == "cpu" or (accelerator in (None, "auto") and not torch.accelerator.is_available())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if on_cpu and devices.isdecimal() and int(devices) > cores and not os.environ.get(MORE_PROCESSES):
+        raise UserError(
+            f"trainer.devices {devices} starts as many processes, and the CPU has {cores} "
+            f"{'core' if cores == 1 else 'cores'}: give at most so many, or set {MORE_PROCESSES}=1"
+        )
+
+
+class Claim:
+    """The folder of a run that has only begun, which goes again if the run cannot be trained."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._made: list[Path] = []
+
+    def make(self, run: RunOptions) -> None:
+        """Make the folder of a new run."""
+        name = Path(run.root) / str(run.name)
+        self._made = [folder for folder in (name, *name.parents) if not folder.exists()]
+        was_there = run.id is not None and run.folder.exists()
+        run.claim_folder()
+        self._folder = run.folder
+        if not was_there:
+            self._made.insert(0, run.folder)
+
+    def undo(self) -> None:
+        """Remove what was made, unless it holds a trained network."""
+        folder = self._folder
+        if folder is not None and not any(folder.rglob("*.ckpt")):
+            if wandb.run is not None:
+                wandb.finish(exit_code=1, quiet=True)  # its files are in the folder
+            if folder in self._made:
+                shutil.rmtree(folder, ignore_errors=True)
+            else:  # there was something else in it before
+                (folder / CONFIG).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # other runs have come to be there
+            for made in self._made:
+                if made.exists():
+                    made.rmdir()
