@@ -16,6 +16,7 @@ def quieten() -> None:
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses a GPU where a CUDA toolkit is
     for message in (
         ".*LeafSpec.*",
+        "(?s).*Unable to serialize instance",  # what a run's config cannot hold is said where that is written
         ".*smaller than the logging interval.*",
         "Checkpoint directory .* is not empty",  # that of a run that continues
         "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",

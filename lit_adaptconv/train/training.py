@@ -9,6 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -19,7 +20,9 @@ from lit_adaptconv.measure.count import count_parameters, flops_of
 from lit_adaptconv.train.beginning import Claim, FirstSteps, check_trainer
 from lit_adaptconv.train.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from lit_adaptconv.train.class_defaults import parse_args
+from lit_adaptconv.train.config_file import config_text
 from lit_adaptconv.train.convergence import ConvergenceCallback
+from lit_adaptconv.train.found import take_found
 from lit_adaptconv.train.metrics_csv import MetricsCSV
 from lit_adaptconv.train.model_and_data import (
     CLASSES,
@@ -198,6 +201,7 @@ class Training(LightningCLI):
                 folder = (run.folder / CHECKPOINTS["last"]).parent
                 callbacks += [BestCheckpoint(folder, convergence.monitor, convergence.mode), LastCheckpoint(folder)]
             callbacks.append(self.recorder)
+            callbacks.append(LambdaCallback(on_train_start=lambda trainer, module: self._take_found()))
         else:
             kwargs["logger"] = False
         callbacks.append(self._first_steps)
@@ -209,16 +213,26 @@ class Training(LightningCLI):
         """Make the run's folder and write `config.yaml`, from which alone the run can be repeated or continued."""
         if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
             return
+        text = self._config_text()
         if not self._continues:
             self._claim.make(run)
             self.config["fit"].run.id = run.id
         for leftover in [*run.folder.glob(".*.tmp"), *run.folder.glob("checkpoints/.*.tmp")]:
             leftover.unlink()  # the run was killed while it wrote
+        write_text(run.folder / CONFIG, text)
+
+    def _config_text(self) -> str:
         config = self.config["fit"].clone()
         config.run.id = None
         config.run.wandb_id = None
         config.ckpt_path = None
-        write_text(run.folder / CONFIG, self._parser("fit").dump(config, skip_none=False))
+        return config_text(self._parser("fit"), config)
+
+    def _take_found(self) -> None:
+        """Write down what finders have found in the place of the finders: a repetition trains with that at once."""
+        config = self.config["fit"]
+        if take_found(config, self.trainer) and self.trainer.is_global_zero:
+            write_text(Path(config.run.root) / str(config.run.name) / str(config.run.id) / CONFIG, self._config_text())
 
     def _other_loggers(self, run: RunOptions, trainer: dict[str, Any]) -> list[Any]:
         configured = trainer.get("logger")

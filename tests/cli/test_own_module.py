@@ -130,7 +130,11 @@ def test_without_validation_there_is_a_last_checkpoint_and_no_curve(fit: Fit) ->
             1,
             r"LightningDataModule has no train_dataloader, which fit needs",
         ),
-        (["--model", "own_package.Untrainable"], 1, r"the first training step: IndexError: no such pixel \(own_package.py"),
+        (
+            ["--model", "own_package.Untrainable"],
+            1,
+            r"the first training step: IndexError: no such pixel \(own_package.py",
+        ),
     ],
 )
 def test_bad_input_ends_in_one_line(
