@@ -7,12 +7,13 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lit_adaptconv.errors import UserError
+from lit_adaptconv.errors import UserError, told_in_one_line
 from lit_adaptconv.files import write_text
 from lit_adaptconv.measure.benchmark import measure, prepare, turns
 from lit_adaptconv.measure.candidate import Candidate, Shape
 from lit_adaptconv.measure.environment import usable_device
 from lit_adaptconv.ops.geometry import two_ints
+from lit_adaptconv.train.loading import check_threads, check_writable
 
 from .bench_tables import print_benchmark
 from .fitted import text
@@ -89,9 +90,14 @@ def bench(
         )
     except ValueError as error:
         raise UserError(str(error)) from error
+    for number in numbers:
+        check_threads(number)
+    if output is not None:
+        check_writable(output)
     candidates = [Candidate.parse(text) for text in layer]
     console = Console()
-    steps = prepare(candidates, shape)
+    with told_in_one_line("building the layers and their input"):
+        steps = prepare(candidates, shape)
     with _progress(console) as progress:
         task = progress.add_task("measuring", total=turns(steps, numbers, rounds))
         found = measure(steps, shape, numbers, rounds, lambda: progress.advance(task))

@@ -20,8 +20,11 @@ def compare(*runs: Path, min_test_accuracy: float = 0.0) -> int:
         min_test_accuracy: Fail unless every run's test accuracy is at least this.
 
     Raises:
-        UserError: A folder holds no run, or a run is below `min_test_accuracy`, or was tested by another metric.
+        UserError: `min_test_accuracy` is no share, a folder holds no run, or a run is below `min_test_accuracy`, or was
+            tested by another metric.
     """
+    if not 0 <= min_test_accuracy <= 1:
+        raise UserError(f"min_test_accuracy is a share between 0 and 1, such as 0.9 for 90 %, got {min_test_accuracy}")
     folders = [run if (run / "result.json").is_file() else newest_run(str(run.parent), run.name) for run in runs]
     results = [RunResult.read(folder / "result.json") for folder in folders]
     Console().print(result_table(results))

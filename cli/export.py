@@ -20,7 +20,7 @@ from lit_adaptconv.export.quantize import quantize_int8
 from lit_adaptconv.files import write_atomically
 from lit_adaptconv.measure.timing import Spread, Task, in_turns
 from lit_adaptconv.train.classifier import ImageClassifier
-from lit_adaptconv.train.loading import check_writable, load_trained, network_parser, set_threads
+from lit_adaptconv.train.loading import check_seconds, check_writable, load_trained, network_parser, set_threads
 from lit_adaptconv.verdict.metric import ACCURACY
 
 from .fitted import text
@@ -68,6 +68,7 @@ def export(args: list[str]) -> int:
         if options[name] is not None and options[name] < 1:
             raise UserError(f"{name} must be at least 1, got {options[name]}")
     set_threads(options["threads"])
+    check_seconds(options["seconds"])
     model, data = trained.image_classifier("export")
     data.prepare_data()
     data.setup("test")

@@ -128,6 +128,8 @@ def _shown(
         raise UserError(f"channels must be from 0 to {outputs - 1}, got {channels}")
     if not 0 <= input_channel < inputs:
         raise UserError(f"input_channel must be from 0 to {inputs - 1}, got {input_channel}")
+    if positions == []:
+        raise UserError("positions names no output pixel: give some, [[row, column], ...], or leave it out")
     if positions is None:
         positions = maps.spread_out(places)
     maps.check(positions)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import lit_adaptconv
-from lit_adaptconv.errors import UsageError, UserError
+from lit_adaptconv.errors import UsageError, UserError, told_in_one_line
 
 from .extras import missing_extra
 
@@ -75,10 +75,6 @@ def main(args: list[str] | None = None) -> int:
         return _fail(error, status=2)
     except (UserError, OSError) as error:
         return _fail(error)
-    except ValueError as error:  # jsonargparse's own, around what a class said of its arguments
-        if not isinstance(error.__cause__, UserError):
-            raise
-        return _fail(error.__cause__)
     except ModuleNotFoundError as error:
         if (line := missing_extra(error)) is None:
             raise
@@ -172,7 +168,8 @@ def _command(name: str, args: list[str]) -> int:
         help = next((p.description for p in text.params if p.arg_name == several.name), None)
         parser.add_argument(several.name, nargs="+", type=several.annotation, help=help)
     parser.add_function_arguments(function, as_positional=False)
-    given: dict[str, Any] = parser.instantiate_classes(parser.parse_args(args)).as_dict()
+    with told_in_one_line("building what the options name"):
+        given: dict[str, Any] = parser.instantiate_classes(parser.parse_args(args)).as_dict()
     return function(*(given.pop(several.name) if several else ()), **given)
 
 

@@ -8,9 +8,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from lit_adaptconv.errors import told_in_one_line
 from lit_adaptconv.measure.profile import Latency, LayerProfile, Profile
 from lit_adaptconv.measure.profile import profile as measure
-from lit_adaptconv.train.loading import check_writable, load_trained, network_parser, set_threads
+from lit_adaptconv.train.loading import check_seconds, check_writable, load_trained, network_parser, set_threads
 
 from .fitted import text
 
@@ -30,7 +31,9 @@ def profile(args: list[str]) -> int:
         check_writable(output)
     set_threads(options["threads"])
     chosen = options["batch_size"], options["device"], options["seconds"]
-    measured = measure(trained.network, trained.kind, trained.image_shape, *chosen)
+    check_seconds(options["seconds"])
+    with told_in_one_line("measuring the network"):
+        measured = measure(trained.network, trained.kind, trained.image_shape, *chosen)
     _print(Console(), measured)
     if output is not None:
         measured.write(output)

@@ -19,6 +19,8 @@ OF_CLASSIFIER = ("backbone", "optimizer", "scheduler", "label_smoothing")
 """Fields of a plan that are arguments of `ImageClassifier`; a plan with a `model` of its own has none of them."""
 ARM_OF_CLASSIFIER = ("kind", "kind_options", "backbone_options", "backbone")
 """Fields of its arms that are, likewise."""
+LARGEST_SEED = 2**32 - 2_000_000
+"""Room for the seeds of tuning trials, which follow."""
 TARGETS = (0.9, 0.95, 0.98, 0.99)
 
 
@@ -183,6 +185,8 @@ class Plan:
         for name, arm in self.arms.items():
             self._check_arm(name, arm)
         self._check_targets()
+        if self.first_seed + self.seeds > LARGEST_SEED:
+            raise UserError(f"first_seed and the seeds after it must be below {LARGEST_SEED}, got {self.first_seed}")
         for name, value, least in (("seeds", self.seeds, 1), ("first_seed", self.first_seed, 0)):
             if value < least:
                 raise UserError(f"{name} must be at least {least}, got {value}")
@@ -199,7 +203,10 @@ class Plan:
 
     def _check_arm(self, name: str, arm: Arm) -> None:
         if arm.budgets is not None and not (arm.budgets and set(arm.budgets) <= set(self.budgets)):
-            raise UserError(f"budgets of the arm {name!r} must be among the plan's, {self.budgets}")
+            raise UserError(
+                f"the arm {name!r} has budgets {arm.budgets}, which must be one or more of the plan's, {self.budgets}: "
+                "change the one or the other"
+            )
         if arm.convert is not None and arm.convert.budget is not None and self.budgets:
             raise UserError(f"the arm {name!r} is given budgets by the plan: leave out its convert.budget")
         given = [field for field in ARM_OF_CLASSIFIER if getattr(arm, field) != getattr(Arm(), field)]

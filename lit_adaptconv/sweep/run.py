@@ -27,6 +27,7 @@ from lit_adaptconv.sweep.settings import arm_settings
 from lit_adaptconv.sweep.sizing import Network, networks, sizes
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
+from lit_adaptconv.train.beginning import check_trainer
 from lit_adaptconv.train.runs import is_plain
 
 
@@ -71,8 +72,10 @@ def prepare(plan: Plan) -> Prepared:
     """Check a plan, size its networks, and name its trials.
 
     Raises:
-        UserError: An arm can't be built, two arms are the same, or the data are not there.
+        UserError: A setting of the trainer is out of its range, an arm can't be built, two arms are the same, or the
+            data are not there.
     """
+    check_trainer(plan.trainer)
     data = build_data(plan)
     arms = networks(plan, data)
     no_gpu = plan.gpus == 0
@@ -128,11 +131,13 @@ def run_sweep(
     prepared = prepare(plan)
     folder = SweepFolder(output or default_folder(plan))
 
-    def make_engine() -> Engine:
-        if engine == "local":
-            return LocalEngine(run_trial, local_slots(workers, plan.cpus, plan.gpus))
+    slots = local_slots(workers, plan.cpus, plan.gpus) if engine == "local" else None
+    if slots is None:
         from lit_adaptconv.sweep.engines.ray import RayEngine
 
+    def make_engine() -> Engine:
+        if slots is not None:
+            return LocalEngine(run_trial, slots)
         return RayEngine(run_trial, folder.path, ray_address, workers, plan.cpus, plan.gpus)
 
     with folder.locked(), Interruption() as interruption:

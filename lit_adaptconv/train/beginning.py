@@ -176,26 +176,28 @@ def check_monitors(trainer: pl.Trainer) -> None:
             raise UserError(f"{option} is {monitor!r}, which is not logged; logged: {', '.join(logged)}")
 
 
-def check_trainer(trainer: Mapping[str, Any], training: bool) -> None:
+def check_trainer(trainer: Mapping[str, Any], stage: str = "fit") -> None:
     """Check settings of Lightning's trainer that it does not check, or not in words that name them.
 
     Args:
         trainer: The settings.
-        training: Whether they are for a training.
+        stage: What they are for: fit, validate, test or predict.
 
     Raises:
         UserError: One is out of its range.
     """
-    if training:
+    limit = {"fit": "train", "validate": "val"}.get(stage, stage)
+    if trainer.get(f"limit_{limit}_batches") == 0:
+        raise UserError(f"trainer.limit_{limit}_batches must be above 0: leave it out for all batches")
+    if stage == "fit":
         for name, least in LEAST.items():
             value = trainer.get(name)
             unlimited = name in WITHOUT_LIMIT
             if value is not None and value < least and not (unlimited and value == -1):
                 also = ", or -1 for no limit" if unlimited else ""
                 raise UserError(f"trainer.{name} must be at least {least}{also}, got {value}")
-        for name in ("limit_train_batches", "val_check_interval"):
-            if trainer.get(name) == 0:
-                raise UserError(f"trainer.{name} must be above 0, got {trainer[name]}: leave it out for all batches")
+        if trainer.get("val_check_interval") == 0:
+            raise UserError("trainer.val_check_interval must be above 0: leave it out for every epoch")
         if trainer.get("barebones"):
             raise UserError("trainer.barebones turns off what a run is recorded with: leave it out")
     _check_processes(trainer)

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from lit_adaptconv.data import ImageData
-from lit_adaptconv.errors import UserError
+from lit_adaptconv.errors import UserError, told_in_one_line
 from lit_adaptconv.train.checkpoint import AtomicCheckpointIO
 from lit_adaptconv.train.class_defaults import parse_args
 from lit_adaptconv.train.classifier import ImageClassifier
@@ -26,6 +26,8 @@ from lit_adaptconv.train.parser import OneLineParser
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.runs import CHECKPOINTS, CONFIG, newest_run, with_config_of_run
 
+MOST_THREADS = 1024
+"""PyTorch's threads take memory at once; millions of them end the process."""
 OF_TRAINING = ("convergence", "weights_only", "optimizer", "lr_scheduler")
 """Further settings in a run's `config.yaml`, which are of no use here."""
 
@@ -166,18 +168,21 @@ def load_trained(parser: OneLineParser, args: list[str], needs_checkpoint: bool 
     given = parse_args(parser, with_config_of_run([parser.prog, *args])[1:], classes)
     if needs_checkpoint and given.ckpt_path is None:
         raise UserError(f"{parser.prog.split()[-1]} needs a trained network: give a checkpoint, last or best")
-    seed_everything(given.seed_everything, verbose=False)
+    with told_in_one_line("seed_everything"):
+        seed_everything(given.seed_everything, verbose=False)
     checkpoint = _checkpoint(given.ckpt_path, given.run or {})
     loaded = None if checkpoint is None else AtomicCheckpointIO().load_checkpoint(checkpoint)
     options = given.as_dict()
-    data = build_data(given)
+    with told_in_one_line("building the data"):
+        data = build_data(given)
     if isinstance(data, ImageData) and data.seed is None:
         data.seed = given.seed_everything  # its split is the run's, whatever is seeded later
     given.data = data
-    model: pl.LightningModule = parser.instantiate_classes(given).model
-    model.configure_model()
-    for conversion in _conversions((options["trainer"] or {}).get("callbacks")):
-        conversion.convert(model)
+    with told_in_one_line("building the model"):
+        model: pl.LightningModule = parser.instantiate_classes(given).model
+        model.configure_model()
+        for conversion in _conversions((options["trainer"] or {}).get("callbacks")):
+            conversion.convert(model)
     if loaded is not None:
         model.on_load_checkpoint(loaded)
         _load(model, loaded["state_dict"])
@@ -228,13 +233,32 @@ def check_writable(output: Path) -> None:
         raise UserError(f"{output} cannot be written: {folder} is no folder, or not a writable one")
 
 
+def check_seconds(seconds: float) -> None:
+    """Check a time that something is measured for.
+
+    Raises:
+        UserError: It is not above 0.
+    """
+    if not seconds > 0:
+        raise UserError(f"seconds must be above 0, got {seconds}")
+
+
+def check_threads(threads: int) -> None:
+    """Check a number of CPU threads.
+
+    Raises:
+        UserError: It is below 1, or above `MOST_THREADS`.
+    """
+    if not 1 <= threads <= MOST_THREADS:
+        raise UserError(f"threads must be at least 1, and at most {MOST_THREADS}, got {threads}")
+
+
 def set_threads(threads: int | None) -> None:
     """Let PyTorch use so many CPU threads.
 
     Raises:
-        UserError: It is below 1.
+        UserError: It is below 1, or above `MOST_THREADS`.
     """
     if threads is not None:
-        if threads < 1:
-            raise UserError(f"threads must be at least 1, got {threads}")
+        check_threads(threads)
         torch.set_num_threads(threads)

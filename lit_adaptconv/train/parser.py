@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
-from jsonargparse import set_parsing_settings
+from jsonargparse import Namespace, set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_adaptconv import data
-from lit_adaptconv.errors import UsageError
+from lit_adaptconv.errors import UsageError, UserError, cause_of
 from lit_adaptconv.models import backbones
 from lit_adaptconv.train import moved as moved  # configurations may have the names that classes had
+from lit_adaptconv.train.parser_message import plain_message
 
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # lightning 2.6 calls what is deprecated
 
@@ -25,8 +27,33 @@ os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # lightning 2
 # list of functions that run programs or code is in force.
 set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylist=[])
 
+UNKNOWN = r'Parser key "([\w.]+)".*Expected a dot import path string: (?!Given |- )([\w.]+)'
 OF_ANOTHER_KIND = r'Parser key "([\w.]+)".*path ?([\w.]*) does not correspond to a subclass of (\w+)(?:.*value: (.*))?'
 NOT_ACCEPTED = r"""Parser key "([\w.]+)".*?Option ('[\w.]+' is not accepted(?:; did you mean '[\w.]+'\?)?)"""
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        raise UsageError(f"the settings cannot be read: {cause_of(error)}") from error
+
+
+def without_nul(config: Any) -> Any:
+    """The settings, if no text in them has the character NUL, which no name of a file or a class can have.
+
+    Raises:
+        UsageError: One has.
+    """
+    items = config.items() if isinstance(config, (dict, Namespace)) else []
+    for name, value in items:
+        if isinstance(value, str) and "\0" in value:
+            raise UsageError(f"--{name} holds the character NUL, got {value!r}: leave it out")
+        without_nul(value)
+    return config
 
 
 class OneLineParser(LightningArgumentParser):
@@ -34,6 +61,16 @@ class OneLineParser(LightningArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
+    def parse_args(self, args: Any = None, *further: Any, **options: Any) -> Any:
+        """Parse a command line; whatever goes wrong is a `UsageError` or another `UserError`."""
+        with _reading():
+            return without_nul(super().parse_args(args, *further, **options))
+
+    def parse_object(self, *args: Any, **options: Any) -> Any:
+        """Parse a mapping; whatever goes wrong is a `UsageError` or another `UserError`."""
+        with _reading():
+            return without_nul(super().parse_object(*args, **options))
 
     def format_help(self, *args: Any, **options: Any) -> str:
         """Return the help, where the list of known networks ends before all the modules of PyTorch."""
@@ -44,7 +81,7 @@ class OneLineParser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the error, with the nearest known name."""
         line = re.sub(r"\s*\n\s*", " ", message).strip()
-        if unknown := re.search(r'Parser key "([\w.]+)".*Expected a dot import path string: ([\w.]+)', line):
+        if "Expected a <class 'float'>" not in line and (unknown := re.search(UNKNOWN, line)):
             known = known_classes(unknown[1])
             line = f"unknown class {unknown[2]!r} for --{unknown[1]}" + (
                 f"; known: {', '.join(known)}" if known else ""
@@ -54,8 +91,12 @@ class OneLineParser(LightningArgumentParser):
         elif unaccepted := re.search(NOT_ACCEPTED, line):
             line = f"--{unaccepted[1]}: option {unaccepted[2]}"
         elif bad := re.search(r'Parser key "([\w.]+)".*Problem with given class_path .*?: (.*?)( Given value|$)', line):
-            reason = bad[2].removesuffix(" - Expected a <class 'NoneType'>")
+            reason = re.sub(r"( - Expected a <class '[\w.]+'>)+$", "", bad[2])
             line = f"--{bad[1]}: {reason}"
+        elif unexpected := re.match(r"Unexpected config: ?(.*)", line):
+            line = f"a configuration holds settings, such as {{model: {{kind: adaptive}}}}, got {unexpected[1][:80]!r}"
+        else:
+            line = plain_message(line)
         raise UsageError(f"{line}{self._suggestion(line)}") from ex
 
     def _suggestion(self, line: str) -> str:
@@ -71,7 +112,7 @@ class OneLineParser(LightningArgumentParser):
         near = difflib.get_close_matches(wrong[1], names, n=1)
         if not near:  # the last part of a dotted name is what is usually misspelt
             near = difflib.get_close_matches(wrong[1].rsplit(".", 1)[-1], names, n=1)
-        return f"; did you mean {near[0]!r}?" if near else ""
+        return f"; did you mean {near[0]!r}?" if near and near[0] != wrong[1] else ""
 
     def _names(self, line: str) -> list[str]:
         names = []

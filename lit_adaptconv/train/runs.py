@@ -51,8 +51,6 @@ class RunOptions:
     budget: int | None = None
 
     def __post_init__(self) -> None:
-        if "\0" in self.root:
-            raise UserError(f"run.root must be the path of a folder, got {self.root!r}")
         for option, value in (("name", self.name), ("id", self.id)):
             if value is not None and not is_plain(value):
                 raise UserError(

@@ -136,7 +136,7 @@ class Training(LightningCLI):
             config.ckpt_path = str(run / CHECKPOINTS[config.ckpt_path])
         elif config.ckpt_path is not None:
             run = run_of_checkpoint(Path(config.ckpt_path))
-        check_trainer(config.trainer, training=self.subcommand == "fit")
+        check_trainer(config.trainer, str(self.subcommand))
         if self.subcommand == "fit":
             self._settle_fit(config, run)
         elif config.ckpt_path is None:
