@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import wandb
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.train.convergence import ConvergenceCallback
-from lit_adaptconv.train.runs import CONFIG, RunOptions
+from lit_adaptconv.train.runs import RunOptions
 
 MORE_PROCESSES = "LIT_ADAPTCONV_MORE_PROCESSES"
 """Environment variable that allows more processes than the CPU has cores."""
@@ -221,28 +220,28 @@ class Claim:
     def __init__(self) -> None:
         self._folder: Path | None = None
         self._made: list[Path] = []
+        self._there: set[Path] = set()
 
     def make(self, run: RunOptions) -> None:
         """Make the folder of a new run."""
         name = Path(run.root) / str(run.name)
         self._made = [folder for folder in (name, *name.parents) if not folder.exists()]
-        was_there = run.id is not None and run.folder.exists()
+        if run.id is not None and run.folder.exists():
+            self._there = {run.folder, *run.folder.rglob("*")}
         run.claim_folder()
         self._folder = run.folder
-        if not was_there:
-            self._made.insert(0, run.folder)
 
     def undo(self) -> None:
-        """Remove what was made, unless it holds a trained network."""
-        folder = self._folder
-        if folder is not None and not any(folder.rglob("*.ckpt")):
+        """Remove what was made, unless a trained network is among it."""
+        made = self._made
+        if self._folder is not None:
+            new = {self._folder, *self._folder.rglob("*")} - self._there
+            if any(path.suffix == ".ckpt" for path in new):
+                return
             if wandb.run is not None:
                 wandb.finish(exit_code=1, quiet=True)  # its files are in the folder
-            if folder in self._made:
-                shutil.rmtree(folder, ignore_errors=True)
-            else:  # there was something else in it before
-                (folder / CONFIG).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # other runs have come to be there
-            for made in self._made:
-                if made.exists():
-                    made.rmdir()
+                new = {self._folder, *self._folder.rglob("*")} - self._there
+            made = [*sorted(new, reverse=True), *made]
+        for path in made:  # what is in a folder before the folder
+            with contextlib.suppress(OSError):  # other runs have come to be there
+                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
