@@ -239,7 +239,7 @@ class Claim:
             if any(path.suffix == ".ckpt" for path in new):
                 return
             if wandb.run is not None:
-                wandb.finish(exit_code=1, quiet=True)  # its files are in the folder
+                wandb.finish(exit_code=1)  # its files are in the folder
                 new = {self._folder, *self._folder.rglob("*")} - self._there
             made = [*sorted(new, reverse=True), *made]
         for path in made:  # what is in a folder before the folder

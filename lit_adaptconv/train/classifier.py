@@ -315,7 +315,7 @@ def _try_out(scheduler: SchedulerCallable, optimizer: Optimizer) -> None:
     with told_in_one_line(f"trying the learning-rate schedule{f' with {given}' if given else ''}"):
         schedule = scheduler(idle)
         for _ in range(2):
-            schedule.step(*([0.0] if isinstance(schedule, ReduceLROnPlateau) else []))
+            schedule.step(0.0) if isinstance(schedule, ReduceLROnPlateau) else schedule.step()
 
 
 def _length_argument(scheduler: SchedulerCallable) -> int | None:

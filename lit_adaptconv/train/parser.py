@@ -8,7 +8,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -48,7 +48,7 @@ def without_nul(config: Any) -> Any:
     Raises:
         UsageError: One has.
     """
-    items = config.items() if isinstance(config, (dict, Namespace)) else []
+    items: Iterable[tuple[str, Any]] = config.items() if isinstance(config, (dict, Namespace)) else []
     for name, value in items:
         if isinstance(value, str) and "\0" in value:
             raise UsageError(f"--{name} holds the character NUL, got {value!r}: leave it out")

@@ -54,9 +54,9 @@ def plain_message(line: str) -> str:
     if any(name in type_ for type_ in wanted for name in _WORDS):  # plain values are meant, no class
         wanted = [type_ for type_ in wanted if "[" in type_ or any(name in type_ for name in (*_WORDS, "NoneType"))]
     elif "Not a valid subclass of" in rest or "Expected a dot import path string" in rest:
-        got = re.search(r"Given value: (.*)|Got value: (\S*)", rest)
-        value = (got[1] or got[2] or "") if got else ""
-        return f"{option} takes the name of a class, such as package.Class, got {value!r}"
+        given = re.search(r"Given value: (.*)|Got value: (\S*)", rest)
+        name = (given[1] or given[2] or "") if given else ""
+        return f"{option} takes the name of a class, such as package.Class, got {name!r}"
     if unloaded := re.match(r"Unable to load config ['\"](.*?)['\"]", rest):
         return f"{option} takes a file or a mapping, got {unloaded[1]!r}"
     if union:

@@ -243,6 +243,17 @@ def test_a_bad_variable_of_weights_and_biases_is_one_line(
     assert not left_behind(files)
 
 
+def test_a_run_of_weights_and_biases_goes_with_the_start_that_failed(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert main(["fit", *FAST[2:], *SHORT, "--trainer.precision", "64-true", "--trainer.strategy", "nothing"]) == 1
+    assert "nothing" in one_line(capsys)
+    assert main(["fit", *FAST[2:], *SHORT, "--model.optimizer.lr", "-1"]) == 1
+    assert "learning rate" in one_line(capsys)
+    assert not left_behind(files)
+
+
 def test_a_project_that_cannot_be_is_one_line(
     files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

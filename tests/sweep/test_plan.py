@@ -176,9 +176,9 @@ def test_an_arm_may_be_trained_at_some_of_the_budgets() -> None:
     arms = {"standard": Arm(), "reference": Arm(budgets=[900])}
     found = plan(arms=arms, budgets=[500, 900]).arm_budgets
     assert found == [("standard", 500), ("standard", 900), ("reference", 900)]
-    with pytest.raises(UserError, match=r"budgets of the arm 'reference' must be among the plan's, \[500, 700\]"):
+    with pytest.raises(UserError, match=r"'reference' has budgets \[900\], .* of the plan's, \[500, 700\]"):
         plan(arms=arms, budgets=[500, 700])
-    with pytest.raises(UserError, match="budgets of the arm 'reference' must be among the plan's"):
+    with pytest.raises(UserError, match=r"'reference' has budgets \[\], which must be one or more"):
         plan(arms={"reference": Arm(budgets=[])}, budgets=[500, 700])
 
 
