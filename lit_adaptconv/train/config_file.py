@@ -66,7 +66,7 @@ def config_text(parser: LightningArgumentParser, config: Namespace) -> str:
         read = _flat(parser.parse_string(text))
     for name in [*unwritten, *(name for name in given if name in read)]:
         value = given.get(name)
-        if read.get(name) != value:
+        if read.get(name) != value and value == value:  # not a number is no other number
             raise UserError(
                 f"{name} is {value!r}, which cannot be written to the run's config.yaml: it would be read as "
                 f"{read.get(name)!r}; give another value"

@@ -77,13 +77,13 @@ def test_bad_input_is_one_line(
     assert all(word in errors[0] for word in words), errors
 
 
-def test_a_file_that_cannot_be_written_leaves_the_tables_on_the_screen(
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "file").write_text("")
     assert main(["bench", "standard", *SMALL, "--output", "file/b.json"]) == 1
     printed = capsys.readouterr()
-    assert "Training" in printed.out
+    assert not printed.out
     assert len(printed.err.splitlines()) == 1
     assert "file" in printed.err
 

@@ -106,7 +106,7 @@ def test_yaml_is_read_the_same_by_another_reader(data: Any) -> None:
 
 @pytest.mark.parametrize("text", ODD)
 def test_odd_names_survive_in_lists_and_mappings(parser: OneLineParser, text: str) -> None:
-    options = {"a": text, "b": [1e3], "c": {"d": text}}  # where anything may stand, jsonargparse reads text as YAML
+    options = {"a": text, "b": [1e3], "c": {"d": 1e3}}  # where anything may stand, jsonargparse reads text as YAML
     config, read = written(parser, {"run": {"tags": [text, "b"]}, "model": {"kind_options": options}})
     assert read == config
     assert read.run.tags == [text, "b"]
