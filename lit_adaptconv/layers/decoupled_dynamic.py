@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
-from lit_adaptconv.layers.init import uniform_bound
+from lit_adaptconv.layers.init import PartConv2d, uniform_bound
 from lit_adaptconv.layers.per_pixel import per_pixel_conv2d
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
@@ -77,7 +77,7 @@ class DecoupledDynamicFilter2d(ConvLayer):
         hidden = hidden_channels(out_channels, reduction)
         taps = math.prod(self.kernel_size)
         self.pointwise = (
-            nn.Conv2d(in_channels, out_channels, 1, groups=groups, bias=False, device=device, dtype=dtype)
+            PartConv2d(in_channels, out_channels, 1, groups=groups, bias=False, device=device, dtype=dtype)
             if pointwise or in_channels != out_channels
             else None
         )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
 from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
-from lit_adaptconv.layers.init import uniform_bound
+from lit_adaptconv.layers.init import PartConv2d, uniform_bound
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
 
@@ -71,7 +71,7 @@ class DeformableConv2d(ConvLayer):
         self.modulated = modulated
         self.offset_groups = offset_groups
         maps = (3 if modulated else 2) * offset_groups * math.prod(self.kernel_size)
-        self.offsets = nn.Conv2d(
+        self.offsets = PartConv2d(
             in_channels, maps, self.kernel_size, self.stride, dilation=self.dilation, device=device, dtype=dtype
         )
         shape = (out_channels, in_channels // groups, *self.kernel_size)

@@ -79,12 +79,14 @@ class DynamicConv2d(ConvLayer):
         shape = (num_kernels * out_channels, in_channels // groups, *self.kernel_size)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(num_kernels, out_channels, device=device, dtype=dtype)) if bias else None
+        self.start_temperature = temperature
         self.temperature: Tensor
-        self.register_buffer("temperature", torch.full((), temperature, device=device, dtype=dtype))
+        self.register_buffer("temperature", torch.empty((), device=device, dtype=dtype))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the parameters anew, as the class describes."""
+        """Draw the parameters anew, as the class describes, and set the temperature to its start."""
+        nn.init.constant_(self.temperature, self.start_temperature)
         self.squeeze.linear.reset_parameters()
         self.attention.reset_parameters()
         bound = uniform_bound(math.sqrt(self.num_kernels / math.prod(self.weight.shape[1:])))

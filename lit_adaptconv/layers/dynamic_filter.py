@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lit_adaptconv.layers.adaptive import STATIC_SHARE
 from lit_adaptconv.layers.base import ConvLayer
-from lit_adaptconv.layers.init import uniform_bound
+from lit_adaptconv.layers.init import PartLinear, uniform_bound
 from lit_adaptconv.layers.per_sample import per_sample_conv2d
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
@@ -65,7 +65,7 @@ class DynamicFilter2d(ConvLayer):
         hidden = hidden_channels(in_channels, reduction)
         self.filter_shape = (out_channels, in_channels // groups, *self.kernel_size)
         self.squeeze = Squeeze(in_channels, hidden, device=device, dtype=dtype)
-        self.filters = nn.Linear(hidden, math.prod(self.filter_shape), device=device, dtype=dtype)
+        self.filters = PartLinear(hidden, math.prod(self.filter_shape), device=device, dtype=dtype)
         self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lit_adaptconv.layers.adaptive import STATIC_SHARE
 from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
-from lit_adaptconv.layers.init import uniform_bound
+from lit_adaptconv.layers.init import PartConv2d, uniform_bound
 from lit_adaptconv.layers.squeeze import hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
@@ -68,7 +68,7 @@ class LocalDynamicFilter2d(ConvLayer):
         geometry = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
         super().__init__(*geometry, padding_mode, generator_size)
         self.hidden = hidden_channels(in_channels, reduction)
-        self.features = nn.Conv2d(
+        self.features = PartConv2d(
             in_channels,
             self.hidden,
             self.generator_size,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from torch import nn
 
 from lit_adaptconv.ops.activation import GateActivation
 
@@ -37,3 +39,29 @@ def tanh_input_std(output_variance: float) -> float:
 def uniform_bound(std: float) -> float:
     """The b for which U(-b, b) has this standard deviation."""
     return math.sqrt(3.0) * std
+
+
+class PartLinear(nn.Linear):
+    """A linear layer whose parameters the layer that it is a part of draws.
+
+    So a start on the meta device, where whoever allocates the memory then calls `reset_parameters` of every module, in
+    whatever order, ends with the layer's own initialisation.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        nn.Linear.reset_parameters(self)  # a seed gives the same layer as if this were an nn.Linear
+
+    def reset_parameters(self) -> None:
+        """Leave the parameters as they are."""
+
+
+class PartConv2d(nn.Conv2d):
+    """A convolution whose parameters the layer that it is a part of draws, as `PartLinear`."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        nn.Conv2d.reset_parameters(self)
+
+    def reset_parameters(self) -> None:
+        """Leave the parameters as they are."""

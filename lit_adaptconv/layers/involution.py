@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lit_adaptconv.layers.adaptive import STATIC_SHARE
 from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
-from lit_adaptconv.layers.init import uniform_bound
+from lit_adaptconv.layers.init import PartConv2d, uniform_bound
 from lit_adaptconv.layers.per_pixel import per_pixel_conv2d
 from lit_adaptconv.layers.squeeze import hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
@@ -80,14 +80,14 @@ class Involution2d(ConvLayer):
         self.kernel_groups = math.ceil(out_channels / self.group_channels)
         hidden = hidden_channels(out_channels, reduction)
         self.pointwise = (
-            nn.Conv2d(in_channels, out_channels, 1, groups=groups, bias=False, device=device, dtype=dtype)
+            PartConv2d(in_channels, out_channels, 1, groups=groups, bias=False, device=device, dtype=dtype)
             if pointwise or in_channels != out_channels
             else None
         )
         self.reduce = nn.Conv2d(out_channels, hidden, 1, bias=False, device=device, dtype=dtype)
         self.norm = nn.BatchNorm2d(hidden, device=device, dtype=dtype)
         taps = math.prod(self.kernel_size)
-        self.span = nn.Conv2d(hidden, self.kernel_groups * taps, 1, device=device, dtype=dtype)
+        self.span = PartConv2d(hidden, self.kernel_groups * taps, 1, device=device, dtype=dtype)
         self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer
-from lit_adaptconv.layers.init import uniform_bound
+from lit_adaptconv.layers.init import PartLinear, uniform_bound
 from lit_adaptconv.layers.per_sample import mix_kernels, per_sample_conv2d
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
@@ -79,24 +79,26 @@ class ODConv2d(ConvLayer):
         self.num_kernels = num_kernels
         hidden = hidden_channels(in_channels, reduction)
         self.squeeze = Squeeze(in_channels, hidden, device=device, dtype=dtype)
-        self.tap_gate = nn.Linear(hidden, math.prod(self.kernel_size), device=device, dtype=dtype)
-        self.channel_gate = nn.Linear(hidden, in_channels, device=device, dtype=dtype)
-        self.filter_gate = nn.Linear(hidden, out_channels, device=device, dtype=dtype)
+        self.tap_gate = PartLinear(hidden, math.prod(self.kernel_size), device=device, dtype=dtype)
+        self.channel_gate = PartLinear(hidden, in_channels, device=device, dtype=dtype)
+        self.filter_gate = PartLinear(hidden, out_channels, device=device, dtype=dtype)
         self.attention = nn.Linear(hidden, num_kernels, device=device, dtype=dtype) if num_kernels > 1 else None
         shape = (num_kernels * out_channels, in_channels // groups, *self.kernel_size)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
+        self.start_temperature = temperature
         self.temperature: Tensor
-        self.register_buffer("temperature", torch.full((), temperature, device=device, dtype=dtype))
+        self.register_buffer("temperature", torch.empty((), device=device, dtype=dtype))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the parameters anew, as the class describes."""
+        """Draw the parameters anew, as the class describes, and set the temperature to its start."""
+        nn.init.constant_(self.temperature, self.start_temperature)
         self.squeeze.linear.reset_parameters()
         if self.attention is not None:
             self.attention.reset_parameters()
         for gate in (self.tap_gate, self.channel_gate, self.filter_gate):
-            gate.reset_parameters()
+            nn.Linear.reset_parameters(gate)
             nn.init.constant_(gate.bias, GATE_START)
         open_share = 1 / (1 + math.exp(-GATE_START))
         terms = math.prod(self.weight.shape[1:])

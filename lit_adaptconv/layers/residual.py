@@ -8,9 +8,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lit_adaptconv.layers.init import uniform_bound
+from lit_adaptconv.layers.init import PartConv2d, uniform_bound
 from lit_adaptconv.layers.low_rank import LowRankAdaptiveConv2d
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
+
+
+class _ClosedLowRank(LowRankAdaptiveConv2d):
+    """A low-rank layer whose gates start at zero, and so do its outputs."""
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew, and close the gates."""
+        super().reset_parameters()
+        self.close_gates()
+
+    def close_gates(self) -> None:
+        """Let the gates start at zero."""
+        nn.init.zeros_(self.gate_weight)
+        nn.init.zeros_(self.gate_bias)
 
 
 class ResidualAdaptiveConv2d(nn.Module):
@@ -62,16 +76,15 @@ class ResidualAdaptiveConv2d(nn.Module):
     ) -> None:
         super().__init__()
         geometry = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
-        self.adaptive = LowRankAdaptiveConv2d(
+        self.adaptive = _ClosedLowRank(
             *geometry, False, padding_mode, rank=rank, generator_size=generator_size, device=device, dtype=dtype
         )
-        self.static = nn.Conv2d(*geometry, bias, padding_mode, device=device, dtype=dtype)
+        self.static = PartConv2d(*geometry, bias, padding_mode, device=device, dtype=dtype)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as the class describes."""
         self.adaptive.reset_parameters()
-        self._close_gates()
         bound = uniform_bound(1 / math.sqrt(math.prod(self.static.weight.shape[1:])))
         nn.init.uniform_(self.static.weight, -bound, bound)
         if self.static.bias is not None:
@@ -86,14 +99,11 @@ class ResidualAdaptiveConv2d(nn.Module):
         Raises:
             ValueError: Its geometry, its bias or its kind of padding differs from this layer's; nothing is changed.
         """
-        if str(convolution) != str(self.static):
-            raise ValueError(f"this layer can take over {self.static}, got {convolution}")
+        mine = str(self.static).removeprefix("Part")
+        if str(convolution) != mine:
+            raise ValueError(f"this layer can take over {mine}, got {convolution}")
         self.static.load_state_dict(convolution.state_dict())
-        self._close_gates()
-
-    def _close_gates(self) -> None:
-        nn.init.zeros_(self.adaptive.gate_weight)
-        nn.init.zeros_(self.adaptive.gate_bias)
+        self.adaptive.close_gates()
 
     def forward(
         self, input: Float[Tensor, "*batch in_channels height width"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lit_adaptconv.layers.init import uniform_bound
+from lit_adaptconv.layers.init import PartConv2d, uniform_bound
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
 
@@ -53,7 +53,7 @@ class SeparableConv2d(nn.Module):
         where = {name: options[name] for name in ("device", "dtype") if name in options}
         geometry = (in_channels, in_channels, kernel_size, stride, padding, dilation, in_channels)
         self.depthwise = depthwise(*geometry, bias=False, padding_mode=padding_mode, **options)
-        self.pointwise = nn.Conv2d(in_channels, out_channels, 1, groups=groups, bias=bias, **where)
+        self.pointwise = PartConv2d(in_channels, out_channels, 1, groups=groups, bias=bias, **where)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from lit_adaptconv.errors import UserError
+from lit_adaptconv.errors import UserError, cause_of, told_in_one_line
 from lit_adaptconv.layers.kinds import BUILT_IN, Conv, conv_kind
 from lit_adaptconv.measure.count import count_parameters, forward_flops
 from lit_adaptconv.models.parameter_formula import on_meta
 from lit_adaptconv.models.selection import Skipped, Swappable, Where, find_swappable
-from lit_adaptconv.models.swap import conv_like, put
+from lit_adaptconv.models.swap import conv_like, in_places
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Conversion:
         rows.append(("model", "parameters", f"{self.parameters_before:,}", f"{self.parameters_after:,}"))
         if self.flops_before is not None:
             rows.append(("", "FLOPs a sample", f"{self.flops_before:,}", f"{self.flops_after:,}"))
+        elif self.swapped:
+            rows.append(("", "not run: no example input", "", ""))
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         return "\n".join(
             f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}".rstrip() for a, b, c, d in rows
@@ -92,6 +95,9 @@ def convert(
     trainable. Kind "standard" swaps nothing. If anything is wrong, the model stays as it was. Pass a `copy.deepcopy` to
     keep it.
 
+    Whether the model runs with the new layers is known only if it is run, with an example input: its own code may read
+    `weight` of a convolution, hold a convolution outside of its modules, or ask for its class.
+
     With a budget, as many convolutions are swapped as it allows: those that add the fewest parameters first, in the
     model's order among equals.
 
@@ -103,16 +109,16 @@ def convert(
             `Selection` with kernel_size 1 and by predicates. Only a plain `nn.Conv2d` is swapped; the result lists what
             was left alone, and why.
         budget: Largest number of trainable parameters that the converted model may have.
-        example_input: A batch `(N, C, H, W)` for the model. Only its shape matters: to count FLOPs, the model is run on
-            one sample of zeros, before and after.
+        example_input: A batch `(N, C, H, W)` for the model. Only its shape matters: to count FLOPs, and to see whether
+            the model runs, it is run on one sample of zeros, before and after.
         kind_options: Further arguments of the kind, such as `rank`.
         warm_start: Whether the new layers take over the weights of the old ones, so that the model computes what it did
             (within rounding) and can be fine-tuned. The kinds `adaptive`, `adaptive_low_rank` and `adaptive_residual`
             can.
 
     Raises:
-        UserError: Unknown kind or option, no convolution, a pattern that fits none, a budget that cannot be met, or a
-            kind that cannot take over these weights.
+        UserError: Unknown kind or option, no convolution, a pattern that fits none, a budget that cannot be met, a
+            kind that cannot take over these weights, or a model that does not run, before or after, on the example.
     """
     conv = conv_kind(kind, kind_options)
     found, skipped = find_swappable(model, where)
@@ -122,23 +128,37 @@ def convert(
     if budget is not None:
         chosen = _within(budget, total, [a - b for a, b in zip(after, before, strict=True)], found, kind)
         found, after, before = ([column[i] for i in chosen] for column in (found, after, before))  # type: ignore[assignment]
-    flops = None if example_input is None else forward_flops(model, tuple(example_input.shape[1:]))
+    sample = None if example_input is None else tuple(example_input.shape[1:])
+    with told_in_one_line("the model does not run on the example input"):
+        flops_before = None if sample is None else _flops(model, sample)
     layers: dict[nn.Module, nn.Module] = {
         one.convolution: _try(one, kind, conv, warm_start=warm_start) for one in found
     }
     shown = [str(one.convolution) for one in found]
-    put(model, layers)
-    model = layers.get(model, model)
+    converted = layers.get(model, model)
+    with in_places(model, layers), told_in_one_line(f"the model does not run with conv kind {kind!r} in these places"):
+        flops_after = None if sample is None else _flops(converted, sample)
     return Conversion(
-        model,
+        converted,
         kind,
         tuple(Swapped(s.name, text, b, a) for s, text, b, a in zip(found, shown, before, after, strict=True)),
         tuple(skipped),
         total,
-        count_parameters(model),
-        flops,
-        None if example_input is None else forward_flops(model, tuple(example_input.shape[1:])),
+        count_parameters(converted),
+        flops_before,
+        flops_after,
     )
+
+
+def _flops(model: nn.Module, sample: tuple[int, ...]) -> int:
+    """The FLOPs of one sample, without a trace of the run in the model's buffers."""
+    before = [(buffer, buffer.clone()) for buffer in model.buffers() if not is_lazy(buffer)]
+    try:
+        return forward_flops(model, sample)
+    finally:
+        with torch.no_grad():
+            for buffer, value in before:
+                buffer.copy_(value)
 
 
 def _try(
@@ -152,11 +172,11 @@ def _try(
         if warm_start and layer is not one.convolution:
             _start_from(layer, one.convolution, kind)
         return layer
-    except UserError:
+    except (UserError, MemoryError):
         raise
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # a kind of someone else may raise anything
         where = f"at {one.name!r}: " if one.name else ""
-        raise UserError(f"conv kind {kind!r} does not fit {where}{error}") from error
+        raise UserError(f"conv kind {kind!r} does not fit {where}{cause_of(error)}") from error
 
 
 def _start_from(layer: nn.Module, convolution: nn.Conv2d, kind: str) -> None:

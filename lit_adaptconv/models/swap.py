@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import nn
@@ -49,14 +50,31 @@ def put(network: nn.Module, layers: Mapping[nn.Module, nn.Module]) -> None:
 
     A layer that stands in several places is replaced in all of them. The handles of the hooks still remove them.
     """
-    for old, new in layers.items():
-        new.train(old.training)
-        for hooks in _HOOKS:
-            setattr(new, hooks, getattr(old, hooks))
-    for parent in list(network.modules()):
-        for name, child in parent._modules.items():
-            if child is not None and child in layers:
-                parent._modules[name] = layers[child]
+    with in_places(network, layers):
+        pass
+
+
+@contextlib.contextmanager
+def in_places(network: nn.Module, layers: Mapping[nn.Module, nn.Module]) -> Iterator[None]:
+    """Put new layers in the places of old ones, as `put`; if anything is raised within, the old ones are put back."""
+    places = [
+        (parent, name, child)
+        for parent in list(network.modules())
+        for name, child in parent._modules.items()
+        if child is not None and child in layers
+    ]
+    try:
+        for old, new in layers.items():
+            new.train(old.training)
+            for hooks in _HOOKS:
+                setattr(new, hooks, getattr(old, hooks))
+        for parent, name, child in places:
+            parent._modules[name] = layers[child]
+        yield
+    except BaseException:
+        for parent, name, child in places:
+            parent._modules[name] = child
+        raise
 
 
 def is_spatial(convolution: nn.Conv2d) -> bool:

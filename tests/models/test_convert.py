@@ -144,7 +144,7 @@ def test_a_layer_that_is_converted_already_is_left_alone_with_all_that_is_in_it(
     conversion = convert(model, "adaptive", where="*")
     assert [swapped.name for swapped in conversion.swapped] == ["block.0", "block.2", "again"]
     assert [(one.name, one.reason) for one in conversion.skipped] == [("stem", "is a ResidualAdaptiveConv2d already")]
-    assert type(model.stem.static) is nn.Conv2d
+    assert isinstance(model.stem.static, nn.Conv2d)
 
 
 def test_convolutions_that_are_more_than_a_conv2d_are_left_alone_and_listed() -> None:
@@ -354,3 +354,119 @@ def test_a_converted_model_can_be_copied_and_pickled() -> None:
     model = convert(Net(), "adaptive_low_rank").model.eval()
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert torch.equal(twin(IMAGES), model(IMAGES))
+
+
+class Reading(Net):
+    """A net whose own code needs something of a convolution that not every layer has, or fails in some other way."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        plain = type(self.stem) is nn.Conv2d
+        if self.how == "weight":
+            assert self.stem.weight is not None
+            assert self.stem.output_padding == (0, 0)  # which other layers do not have, where they do have a weight
+        if self.how == "class" and not plain:
+            raise TypeError("a Conv2d is wanted")
+        if self.how == "memory" and not plain:
+            raise MemoryError
+        if self.how == "interrupt" and not plain:
+            raise KeyboardInterrupt
+        if self.how == "silence" and not plain:
+            raise AssertionError
+        return super().forward(x)
+
+
+class Awkward(nn.Module):
+    """A kind that fails in its constructor, or when it is put into its place."""
+
+    def __init__(self, *args: object, how: str = "", **options: object) -> None:
+        if how == "constructor":
+            raise RuntimeError("no such kernel")
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.how = how
+
+    def train(self, mode: bool = True) -> nn.Module:
+        if self.how == "train":
+            raise RuntimeError("this layer cannot be trained")
+        return super().train(mode)
+
+    def to(self, *args: object, **options: object) -> nn.Module:
+        if self.how == "to":
+            raise RuntimeError("no such type")
+        return super().to(*args, **options)
+
+
+class AwkwardConv(Awkward):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        how: str = "",
+    ) -> None:
+        super().__init__(how=how)
+
+
+def traces(model: nn.Module) -> list[object]:
+    """What a conversion that failed must leave as it was: every object, mode, hook and value."""
+    modules = [(name, id(module), module.training) for name, module in model.named_modules(remove_duplicate=False)]
+    hooks = [(id(m._forward_hooks), *m._forward_hooks) for m in model.modules()]
+    values = [
+        (n, id(v), v.requires_grad, v.sum().item()) for n, v in (*model.named_parameters(), *model.named_buffers())
+    ]
+    return [modules, hooks, values]
+
+
+@pytest.mark.parametrize("kind", kinds())
+@pytest.mark.parametrize("how", ["weight", "class", "memory", "interrupt", "silence"])
+def test_a_model_that_does_not_run_with_the_new_layers_is_as_it_was(kind: str, how: str) -> None:
+    model = Reading(how)
+    model.block.eval()
+    model.stem.register_forward_hook(lambda module, args, out: None)
+    before = traces(model)
+    if kind == "standard":
+        convert(model, kind, example_input=IMAGES)
+        return
+    expected = {"memory": MemoryError, "interrupt": KeyboardInterrupt}.get(how, UserError)
+    with pytest.raises(expected) as caught:
+        convert(model, kind, example_input=IMAGES)
+    assert traces(model) == before
+    if expected is UserError:
+        assert str(caught.value).startswith(f"the model does not run with conv kind {kind!r} in these places: ")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["constructor", "train", "to"])
+def test_a_kind_that_fails_at_any_step_leaves_the_model_as_it_was(how: str) -> None:
+    model = Net()
+    before = traces(model)
+    with pytest.raises((UserError, RuntimeError)) as caught:
+        convert(model, f"{__name__}.AwkwardConv", kind_options={"how": how})
+    assert "\n" not in str(caught.value)
+    assert traces(model) == before
+
+
+def test_a_model_that_does_not_run_at_all_is_told_apart() -> None:
+    model = Net()
+    before = traces(model)
+    with pytest.raises(UserError, match="^the model does not run on the example input: "):
+        convert(model, "adaptive", example_input=torch.zeros(1, 5, 12, 12))
+    assert traces(model) == before
+
+
+def test_the_table_says_whether_the_model_was_run() -> None:
+    assert "not run: no example input" in str(convert(Net(), "adaptive"))
+    assert "not run" not in str(convert(Net(), "adaptive", example_input=IMAGES))
