@@ -19,6 +19,7 @@ import lit_adaptconv
 from lit_adaptconv.errors import UsageError, UserError, told_in_one_line
 
 from .extras import missing_extra
+from .output import check_written, survive_closed_output
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -69,8 +70,11 @@ def main(args: list[str] | None = None) -> int:
     if args is None:
         args = sys.argv[1:]
         sys.path.append(os.getcwd())  # where a class of one's own may be, which is asked for by its dotted path
+        survive_closed_output()
     try:
-        return _run(list(args))
+        status = _run(list(args))
+        check_written()
+        return status
     except UsageError as error:
         return _fail(error, status=2)
     except (UserError, OSError) as error:

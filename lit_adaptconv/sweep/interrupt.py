@@ -12,22 +12,27 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 
 class Interruption:
-    """A context in which the first Ctrl-C (or a terminal that closes) sets `asked`, and the second raises."""
+    """A context in which the first Ctrl-C (or a terminal that closes) sets `asked`, and the second raises.
+
+    A signal that is ignored at the start stays ignored, as `nohup` and a shell's background jobs wish.
+    """
 
     def __init__(self) -> None:
         self.asked = False
         self.announce: Callable[[str], None] = lambda line: None
         self._before: dict[int, Any] = {}
+        self._heeded: list[int] = []
 
     def __enter__(self) -> Interruption:
         self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        self._heeded = [number for number, handler in self._before.items() if handler is not signal.SIG_IGN]
         self.listen()
         return self
 
     def listen(self) -> None:
         """Handle the signals, again if a library has taken them over meanwhile."""
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in self._heeded:
                 signal.signal(number, self._handle)
 
     def __exit__(
@@ -35,7 +40,8 @@ class Interruption:
     ) -> None:
         if threading.current_thread() is threading.main_thread():
             for number, handler in self._before.items():
-                signal.signal(number, handler)
+                if handler is not None:  # None: it was not set from Python, and cannot be
+                    signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-import wandb
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.train.convergence import ConvergenceCallback
-from lit_adaptconv.train.runs import RunOptions
 
 MORE_PROCESSES = "LIT_ADAPTCONV_MORE_PROCESSES"
 """Environment variable that allows more processes than the CPU has cores."""
@@ -212,36 +208,3 @@ def _check_processes(trainer: Mapping[str, Any]) -> None:
             f"trainer.devices {devices} starts as many processes, and the CPU has {cores} "
             f"{'core' if cores == 1 else 'cores'}: give at most so many, or set {MORE_PROCESSES}=1"
         )
-
-
-class Claim:
-    """The folder of a run that has only begun, which goes again if the run cannot be trained."""
-
-    def __init__(self) -> None:
-        self._folder: Path | None = None
-        self._made: list[Path] = []
-        self._there: set[Path] = set()
-
-    def make(self, run: RunOptions) -> None:
-        """Make the folder of a new run."""
-        name = Path(run.root) / str(run.name)
-        self._made = [folder for folder in (name, *name.parents) if not folder.exists()]
-        if run.id is not None and run.folder.exists():
-            self._there = {run.folder, *run.folder.rglob("*")}
-        run.claim_folder()
-        self._folder = run.folder
-
-    def undo(self) -> None:
-        """Remove what was made, unless a trained network is among it."""
-        made = self._made
-        if self._folder is not None:
-            new = {self._folder, *self._folder.rglob("*")} - self._there
-            if any(path.suffix == ".ckpt" for path in new):
-                return
-            if wandb.run is not None:
-                wandb.finish(exit_code=1)  # its files are in the folder
-                new = {self._folder, *self._folder.rglob("*")} - self._there
-            made = [*sorted(new, reverse=True), *made]
-        for path in made:  # what is in a folder before the folder
-            with contextlib.suppress(OSError):  # other runs have come to be there
-                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()

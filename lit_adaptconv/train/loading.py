@@ -118,7 +118,8 @@ def load_run(path: str | os.PathLike[str], checkpoint: Literal["best", "last"] =
     """
     folder = Path(path)
     if not (folder / CONFIG).is_file():
-        folder = newest_run(str(folder.parent), folder.name)
+        wanted = ("best", "last") if checkpoint == "best" else ("last",)
+        folder = newest_run(str(folder.parent), folder.name, None, *wanted)
     weights = folder / CHECKPOINTS[checkpoint]
     if not weights.is_file() and checkpoint == "best":
         weights = folder / CHECKPOINTS["last"]
@@ -214,7 +215,7 @@ def _conversions(callbacks: Any) -> list[ConvertConvolutions]:
 
 def _checkpoint(path: str | None, run: dict[str, Any]) -> Path | None:
     if path in CHECKPOINTS:
-        return newest_run(run.get("root") or "runs", run.get("name"), run.get("id")) / CHECKPOINTS[path]
+        return newest_run(run.get("root") or "runs", run.get("name"), run.get("id"), path) / CHECKPOINTS[path]
     return None if path is None else Path(path)
 
 

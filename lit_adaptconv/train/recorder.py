@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,10 @@ class RunRecorder(pl.Callback):
         convergence: Where the learning curve is recorded.
         metrics: The logger of the run's metrics.
         test_metric: The metric of the test that the result shows; None takes it from the result or the monitor.
+
+    Attributes:
+        begun: Whether a step was trained, or the training has ended well without one.
+        at_first_step: Is called then, in the first process.
     """
 
     def __init__(
@@ -46,6 +51,8 @@ class RunRecorder(pl.Callback):
         self.folder = folder
         self.convergence = convergence
         self.metrics = metrics
+        self.begun = False
+        self.at_first_step: Callable[[], None] = lambda: None
         result.monitor, result.mode = convergence.monitor, convergence.mode
         if test_metric is not None:
             result.test_metric = test_metric
@@ -78,6 +85,13 @@ class RunRecorder(pl.Callback):
         self._take_curve(trainer)
         self._write(trainer)
 
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Know that the training has begun."""
+        if not self.begun:
+            if trainer.is_global_zero:
+                self.at_first_step()
+            self.begun = True
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Bring the files up to date."""
         if trainer.state.fn != "fit" or trainer.sanity_checking:
@@ -98,6 +112,7 @@ class RunRecorder(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the finished training's figures; the run still runs until `finish`."""
+        self.on_train_batch_end(trainer)
         self._take_curve(trainer)
         self.result.epochs = trainer.current_epoch
         self._write(trainer)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from lit_adaptconv.errors import UserError
+from lit_adaptconv.errors import DivergedError, UserError
+from lit_adaptconv.files import write_atomically
 from lit_adaptconv.text import visible
 from lit_adaptconv.train.parser import options_of
 
 CONFIG = "config.yaml"
 CHECKPOINTS = {name: Path("checkpoints") / f"{name}.ckpt" for name in ("last", "best")}
 """What `--ckpt_path last` and `best` mean, in a run's folder."""
+RECORDS = ("result.json", "metrics.csv")
+"""What a start writes to a run's folder before it has trained."""
 
 
 @dataclass
@@ -62,10 +69,13 @@ class RunOptions:
         """The run's folder."""
         return Path(self.root) / str(self.name) / str(self.id)
 
-    def claim_folder(self) -> None:
+    def claim_folder(self) -> bool:
         """Make the folder of a new run, which no other run has or gets.
 
         Without an id the run is given the time, and a number if another run of that name started in the same second.
+
+        Returns:
+            Whether the folder was not there before.
 
         Raises:
             UserError: A run with the given id exists.
@@ -80,12 +90,14 @@ class RunOptions:
                     if not self.folder.is_dir():
                         raise  # a file is in the way
                 else:
-                    return
+                    return True
         if (self.folder / CONFIG).exists():
             raise UserError(
                 f"the run {self.folder} exists: continue it with --ckpt_path last, or give another run.id or none"
             )
+        made = not self.folder.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
+        return made
 
 
 def is_plain(name: str) -> bool:
@@ -93,8 +105,96 @@ def is_plain(name: str) -> bool:
     return name not in ("", ".", "..") and not set(name) & set("/\\*?[]:") and visible(name) == name
 
 
-def newest_run(root: str, name: str | None = None, id: str | None = None) -> Path:
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a run's folder until the block ends, or the process, however it does.
+
+    Raises:
+        UserError: Another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    path = folder.with_name(f".{folder.name}.running")
+    while True:
+        file = path.open("a")
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # which a process that is forked does not inherit
+        except (BlockingIOError, PermissionError):
+            file.close()
+            raise UserError(f"another process is training in {folder}: wait until it has ended") from None
+        except OSError:  # a file system without locks
+            break
+        if _is_at(file.fileno(), path):
+            break
+        file.close()  # its holder has just removed it
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        file.close()
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether the open file is the one that has this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def started_in(run: RunOptions, continues: bool, begun: Callable[[], bool]) -> Iterator[None]:
+    """Hold the folder of a run that starts or continues, and leave it as it was if the start fails.
+
+    Args:
+        run: The run; a new one gets its folder, and its id if it has none.
+        continues: Whether its folder is there.
+        begun: Whether a step was trained. What fails before that is a failed start, except a loss that is not finite.
+
+    Raises:
+        UserError: The folder is taken, or another process holds it.
+    """
+    parents = [folder for folder in (run.folder.parent, *run.folder.parent.parents) if not folder.exists()]
+    made = not continues and run.claim_folder()
+    with alone_in(run.folder):
+        for leftover in [*run.folder.glob(".*.tmp"), *run.folder.glob("checkpoints/.*.tmp")]:
+            leftover.unlink()  # the run was killed while it wrote
+        before = {file: file.read_bytes() for name in RECORDS if (file := run.folder / name).is_file()}
+        try:
+            yield
+        except Exception as error:
+            if not begun() and not isinstance(error, DivergedError):
+                with contextlib.suppress(OSError):
+                    _put_back(run.folder, before, made)
+                    for folder in parents:
+                        folder.rmdir()  # unless another run has come to be there
+            raise
+
+
+def _put_back(folder: Path, before: dict[Path, bytes], made: bool) -> None:
+    if made:
+        if not any(folder.rglob("*.ckpt")):  # a trained network is kept
+            shutil.rmtree(folder)
+        return
+    for file in (folder / name for name in RECORDS):
+        if file not in before:
+            file.unlink(missing_ok=True)
+        elif file.read_bytes() != before[file]:
+            write_atomically(file, lambda stream, file=file: stream.write(before[file]))  # type: ignore[misc]
+
+
+def newest_run(root: str, name: str | None = None, id: str | None = None, *checkpoints: str) -> Path:
     """The folder of the run that started (or was continued) last, of this name and id or of any.
+
+    Args:
+        root: Folder of all runs.
+        name: The run's name; None means any.
+        id: Its id; None means any.
+        checkpoints: Of "last" and "best", of which it has one, unless no run has any of them.
 
     Raises:
         UserError: There is none.
@@ -102,7 +202,9 @@ def newest_run(root: str, name: str | None = None, id: str | None = None) -> Pat
     configs = list(Path(root).glob(f"{name or '*'}/{id or '*'}/{CONFIG}"))
     if not configs:
         raise UserError(f"no run of `adaptconv fit` found in {Path(root) / (name or '') / (id or '')}")
-    return max(configs, key=lambda config: (config.stat().st_mtime_ns, config.parent.name)).parent
+    files = [CHECKPOINTS[checkpoint] for checkpoint in checkpoints]
+    having = [config for config in configs if any((config.parent / file).is_file() for file in files)]
+    return max(having or configs, key=lambda config: (config.stat().st_mtime_ns, config.parent.name)).parent
 
 
 def run_of_checkpoint(checkpoint: Path) -> Path | None:
@@ -121,7 +223,8 @@ def with_config_of_run(args: list[str]) -> list[str]:
         meant = f", such as {last}" if last.is_file() else ", last or best"
         raise UserError(f"--ckpt_path {given} is a folder: give the file of a checkpoint{meant}")
     root, name, id = (_value(args, f"--run.{option}") for option in ("root", "name", "id"))
-    run = newest_run(root or "runs", name, id) if given in CHECKPOINTS else run_of_checkpoint(Path(given))
+    named = given in CHECKPOINTS
+    run = newest_run(root or "runs", name, id, given) if named else run_of_checkpoint(Path(given))
     return args if run is None else [args[0], "--config", str(run / CONFIG), *args[1:]]
 
 

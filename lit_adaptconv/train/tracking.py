@@ -83,6 +83,12 @@ def wandb_logger(
     return WandbLogger(experiment=run, save_dir=str(folder), project=project)
 
 
+def finish_failed(kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+    """Mark the Weights & Biases run under way as failed, where an error ends the training before it could."""
+    if error is not None and wandb.run is not None:
+        wandb.finish(exit_code=1)
+
+
 def wandb_columns(result: RunResult, config: Mapping[str, Any]) -> dict[str, Any]:
     """What people group and filter runs by, as columns of their own.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lit_adaptconv.errors import DivergedError, UserError, cause_of, told_in_one_line
+from lit_adaptconv.errors import UserError, cause_of, told_in_one_line
 from lit_adaptconv.files import write_text
 from lit_adaptconv.measure.count import count_parameters, flops_of
-from lit_adaptconv.train.beginning import Claim, FirstSteps, check_trainer
+from lit_adaptconv.train.beginning import FirstSteps, check_trainer
 from lit_adaptconv.train.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from lit_adaptconv.train.class_defaults import parse_args
 from lit_adaptconv.train.config_file import config_text
@@ -37,8 +38,9 @@ from lit_adaptconv.train.predictions import check_output, stack_predictions, wri
 from lit_adaptconv.train.recorder import RunRecorder
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.resume import RandomStateCallback
-from lit_adaptconv.train.runs import CHECKPOINTS, CONFIG, RunOptions, newest_run, run_of_checkpoint
-from lit_adaptconv.train.tracking import wandb_columns, wandb_logger, wandb_sync_hint
+from lit_adaptconv.train.runs import CHECKPOINTS, CONFIG, RunOptions, newest_run, run_of_checkpoint, started_in
+from lit_adaptconv.train.signals import KeepIgnoredSignals
+from lit_adaptconv.train.tracking import finish_failed, wandb_columns, wandb_logger, wandb_sync_hint
 
 TRAINER_DEFAULTS = {"max_epochs": 10, "enable_model_summary": False, "log_every_n_steps": 10, "num_sanity_val_steps": 0}
 
@@ -58,26 +60,25 @@ class Training(LightningCLI):
     def __init__(self, args: list[str] | dict[str, Any], parser_kwargs: dict[str, Any] | None = None) -> None:
         self.recorder: RunRecorder | None = None
         self._continues = False
-        self._claim = Claim()
         self._first_steps = FirstSteps()
         self._named = named_model(args[args["subcommand"]] if isinstance(args, dict) else args)
-        try:
-            super().__init__(
-                save_config_callback=None,
-                seed_everything_default=0,
-                trainer_defaults={**TRAINER_DEFAULTS, "num_sanity_val_steps": 1},
-                parser_class=OneLineParser,
-                parser_kwargs=parser_kwargs or {},
-                auto_configure_optimizers=self._named is not None,
-                args=args,
-            )
-        except Exception as error:
-            if self._first_steps.were_done() or isinstance(error, DivergedError):
+        with contextlib.ExitStack() as self._held:
+            try:
+                super().__init__(
+                    save_config_callback=None,
+                    seed_everything_default=0,
+                    trainer_defaults={**TRAINER_DEFAULTS, "num_sanity_val_steps": 1},
+                    parser_class=OneLineParser,
+                    parser_kwargs=parser_kwargs or {},
+                    auto_configure_optimizers=self._named is not None,
+                    args=args,
+                )
+            except (UserError, OSError):
                 raise
-            self._claim.undo()
-            if isinstance(error, (UserError, OSError)):
-                raise
-            raise UserError(f"{self._first_steps.doing}: {cause_of(error)}") from error
+            except Exception as error:
+                if self._first_steps.were_done():
+                    raise
+                raise UserError(f"{self._first_steps.doing}: {cause_of(error)}") from error
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the trainer, the model and its data."""
@@ -132,7 +133,7 @@ class Training(LightningCLI):
             config.run.name = self._usual_name(config)
         run = None
         if config.ckpt_path in CHECKPOINTS:
-            run = newest_run(config.run.root, config.run.name, config.run.id)
+            run = newest_run(config.run.root, config.run.name, config.run.id, config.ckpt_path)
             config.ckpt_path = str(run / CHECKPOINTS[config.ckpt_path])
         elif config.ckpt_path is not None:
             run = run_of_checkpoint(Path(config.ckpt_path))
@@ -188,7 +189,7 @@ class Training(LightningCLI):
         """Make the trainer with the run's loggers, callbacks and checkpoints."""
         trainer = self._get(self.config_init, "trainer")
         callbacks = _list(trainer.get("callbacks"))
-        callbacks += self.shown_callbacks(trainer)
+        callbacks += [KeepIgnoredSignals(), *self.shown_callbacks(trainer)]
         if self.subcommand == "fit":
             run: RunOptions = self._get(self.config_init, "run")
             convergence: ConvergenceCallback = self._get(self.config_init, "convergence")
@@ -196,6 +197,8 @@ class Training(LightningCLI):
             metrics = MetricsCSV(run.root, str(run.name), str(run.id))
             kwargs["logger"] = [metrics, *self._other_loggers(run, trainer)]
             self.recorder = RunRecorder(self._planned(run), run.folder, convergence, metrics, run.test_metric)
+            if self._continues:  # a start that fails leaves the configuration of the run that would have gone on
+                self.recorder.at_first_step = self._write_config
             callbacks.append(RandomStateCallback())
             if trainer.get("enable_checkpointing") is not False:
                 folder = (run.folder / CHECKPOINTS["last"]).parent
@@ -214,12 +217,11 @@ class Training(LightningCLI):
         if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
             return
         text = self._config_text()
+        self._held.enter_context(started_in(run, self._continues, self._first_steps.were_done))
+        self._held.push(finish_failed)
+        self.config["fit"].run.id = run.id
         if not self._continues:
-            self._claim.make(run)
-            self.config["fit"].run.id = run.id
-        for leftover in [*run.folder.glob(".*.tmp"), *run.folder.glob("checkpoints/.*.tmp")]:
-            leftover.unlink()  # the run was killed while it wrote
-        write_text(run.folder / CONFIG, text)
+            write_text(run.folder / CONFIG, text)
 
     def _config_text(self) -> str:
         config = self.config["fit"].clone()

@@ -95,8 +95,10 @@ def _interruptible() -> Iterator[None]:
 @contextlib.contextmanager
 def _logged(path: Path) -> Iterator[None]:
     """Send all output, that of libraries below Python too, to a file."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError, ValueError):  # it may be closed
+                stream.flush()
     saved = [os.dup(1), os.dup(2)]
     with path.open("ab") as log:
         os.dup2(log.fileno(), 1)
