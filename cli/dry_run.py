@@ -8,6 +8,7 @@ from rich.console import Console
 
 from lit_adaptconv.sweep.estimate import Estimate
 from lit_adaptconv.sweep.plan import ArmBudget
+from lit_adaptconv.sweep.progress import seconds_on
 from lit_adaptconv.sweep.trial import TrialMaker
 from lit_adaptconv.verdict.summaries import SummaryTable
 
@@ -30,12 +31,12 @@ def print_dry_run(console: Console, maker: TrialMaker, done: set[str], estimate:
     plan, sizes, trials = maker.plan, maker.sizes, list(maker.all())
     finished = Counter(ArmBudget(trial.arm, trial.budget) for trial in trials if trial.id in done)
     tuning = plan.tuning.trials if plan.tuning else 0
-    seconds = 0.0
+    left: list[float] = []
     rows: list[tuple[str, ...]] = []
     for at, size in sizes.items():
         takes = "" if estimate is None or size.impossible else duration(estimate.seconds[at])
         if estimate is not None and size.impossible is None:
-            seconds += estimate.seconds[at] * (plan.seeds + tuning - finished[at])
+            left += [estimate.seconds[at]] * (plan.seeds + tuning - finished[at])
         rows.append(
             (
                 "–" if at.budget is None else f"{at.budget:,}",
@@ -60,5 +61,5 @@ def print_dry_run(console: Console, maker: TrialMaker, done: set[str], estimate:
     if estimate is None:
         line += " How long they take is not known: the data are not here yet, or the training has no last epoch."
     else:
-        line += f" Estimated time: {duration(seconds / workers)} (from {estimate.source})."
+        line += f" Estimated time: {duration(seconds_on(workers, [], left))} (from {estimate.source})."
     console.print(line, highlight=False, soft_wrap=True)

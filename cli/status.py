@@ -7,7 +7,7 @@ from rich.console import Console
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.progress import Progress
-from lit_adaptconv.sweep.store import Store, rebuild
+from lit_adaptconv.sweep.store import Store
 
 from .display import render
 from .fitted import text
@@ -31,7 +31,12 @@ def status(*sweep: Path) -> int:
         folder = SweepFolder(path)
         plan = folder.read()
         busy = folder.busy
-        store = Store(folder, plan) if busy else rebuild(path)
+        store = Store(folder, plan)
+        if not busy:
+            try:
+                store.write()
+            except OSError as error:  # the folder of someone else, or a full disk; what there is to see is seen
+                console.print(text(f"Its tables can't be rebuilt: {error.strerror or error}"), soft_wrap=True)
         results = store.results()
         counts = results["status"].to_pylist()
         failed = failed or "failed" in counts or "diverged" in counts

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lit_adaptconv.errors import UserError
 from lit_adaptconv.report.style import ArmStyle, arm_styles
-from lit_adaptconv.sweep.folder import Sweep, SweepFolder
+from lit_adaptconv.sweep.folder import TRIALS, Sweep, SweepFolder
 from lit_adaptconv.sweep.store import CURVES, RESULTS, Store, read_curves, read_results
 from lit_adaptconv.text import csv_text, visible
 from lit_adaptconv.verdict.metric import Metric
@@ -123,9 +124,11 @@ def read_content(path: Path) -> SweepContent:
     """
     folder = SweepFolder(path)
     sweep = folder.read()
-    if (path / RESULTS).exists() or (path / CURVES).exists():
+    try:
         results, curves = read_results(path), read_curves(path)
-    else:  # a sweep writes its tables some seconds after it began
+    except UserError:  # a sweep writes its tables some seconds after it began; and they may be damaged
+        if not (path / TRIALS).is_dir() and ((path / RESULTS).exists() or (path / CURVES).exists()):
+            raise
         store = Store(folder, sweep)
         results, curves = store.results(), store.curves()
     return content_of(path, sweep, folder.busy, results, curves)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -109,6 +110,8 @@ class Driver:
                 self._monitor.retried(trial, outcome.reason or "its process disappeared")
                 self._waiting.appendleft(trial)
                 return
+        if job.resume:  # these are not the seconds of a whole trial
+            outcome = replace(outcome, seconds=None)
         self._settle(trial, outcome, follow)
 
     def _settle(self, trial: Trial, outcome: Outcome, follow: Follow) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +17,9 @@ from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.verdict.metric import ACCURACY, Metric
 
 TRIALS = "trials"
+LOCK = ".lock"
+LOCK_SECONDS = 1.0
+"""How long a sweep that starts waits for the lock."""
 SCHEMA_VERSION = 2
 
 
@@ -99,7 +103,7 @@ class SweepFolder:
     def ids(self) -> set[str]:
         """Ids of the trials of the comparison that have a folder."""
         with contextlib.suppress(FileNotFoundError):
-            return {path.name for path in (self.path / TRIALS).iterdir()}
+            return {path.name for path in (self.path / TRIALS).iterdir() if not path.name.startswith(".")}
         return set()
 
     def done(self, trials: Sequence[Trial]) -> set[str]:
@@ -142,24 +146,34 @@ class SweepFolder:
             yield
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"a sweep is running in {self.path}: `adaptconv status` shows it") from None
-            except OSError:  # a file system without locks
-                pass
+        with (self.path / LOCK).open("a") as lock:
+            end = time.monotonic() + LOCK_SECONDS
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if time.monotonic() > end:
+                        raise UserError(f"a sweep is running in {self.path}: `adaptconv status` shows it") from None
+                    time.sleep(LOCK_SECONDS / 20)  # perhaps somebody has only looked whether it is held
+                    continue
+                except OSError:  # a file system without locks
+                    pass
+                break
             yield
 
     @property
     def busy(self) -> bool:
-        """Whether a sweep is running in the folder, as far as this machine can tell; the folder may be read-only."""
-        if not (self.path / ".lock").exists():
-            return False
+        """Whether a sweep is running in the folder, as far as this machine can tell; the folder may be read-only.
+
+        To look, the lock is shared for an instant, which holds up neither others who look nor a sweep that starts.
+        """
         try:
-            with self.locked():
-                return False
-        except UserError:
+            import fcntl
+
+            with (self.path / LOCK).open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
             return True
-        except OSError:
+        except (ImportError, OSError):
             return False
+        return False

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import json
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
+from lit_adaptconv.records import record
 from lit_adaptconv.sweep.plan import ArmBudget
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial
@@ -20,6 +22,8 @@ from lit_adaptconv.train.result import RunResult
 
 FILE = "progress.json"
 TICK_SECONDS = 1.0
+RECENT = 4
+"""A trial counts for at least one part in so many of the mean of its kind, however many there were before."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,8 @@ class Duration:
     Attributes:
         arm: Name of the arm.
         budget: The budget.
-        seconds: Mean seconds of a trial, everything counted.
-        trials: How many it is the mean of.
+        seconds: Mean seconds of a trial, everything counted; the more recent a trial, the more it counts.
+        trials: How many there were.
     """
 
     arm: str
@@ -88,11 +92,8 @@ class Progress:
             UserError: There is nothing that can be read.
         """
         try:
-            content: dict[str, Any] = json.loads((folder / FILE).read_text())
-            running = tuple(Running(**each) for each in content.pop("running"))
-            durations = tuple(Duration(**each) for each in content.pop("durations"))
-            return cls(**content, running=running, durations=durations)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return record(cls, json.loads((folder / FILE).read_text()))
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{folder / FILE} can't be read: {error}") from None
 
 
@@ -152,7 +153,7 @@ class Monitor:
         self._ended[result.status] += 1
         if result.status == "done" and seconds is not None:
             old = self._durations.get(at, Duration(*at, 0.0, 0))
-            mean = (old.seconds * old.trials + seconds) / (old.trials + 1)
+            mean = old.seconds + (seconds - old.seconds) / min(old.trials + 1, RECENT)
             self._durations[at] = Duration(*at, mean, old.trials + 1)
         if before is not None or result.status != "done":
             tested = result.test_metrics.get(self._metric.test_metric)
@@ -204,20 +205,38 @@ class Monitor:
     def _seconds_left(self, now: float) -> float | None:
         if not self._durations:
             return None
-        left = sum(seconds_of(self._durations, at) * n for at, n in self._left.items())
-        spent = sum(
-            min(now - began, seconds_of(self._durations, ArmBudget(trial.arm, trial.budget)))
+        running = Counter(ArmBudget(trial.arm, trial.budget) for trial, _ in self._running.values())
+        under_way = [
+            max(0.0, seconds_of(self._durations, ArmBudget(trial.arm, trial.budget)) - (now - began))
             for trial, began in self._running.values()
-        )
-        return max(0.0, left - spent) / self._workers
+        ]
+        waiting = [seconds_of(self._durations, at) for at, n in self._left.items() for _ in range(n - running[at])]
+        return seconds_on(self._workers, under_way, waiting)
+
+
+def seconds_on(workers: int, under_way: Iterable[float], waiting: Iterable[float]) -> float:
+    """Seconds until so many workers have finished trials, each of which takes what is waiting as soon as it is free.
+
+    Args:
+        workers: Number of workers, at least 1.
+        under_way: Seconds left of the trials under way.
+        waiting: Seconds of the trials that wait, in their order.
+    """
+    free = sorted(under_way)
+    free += [0.0] * (workers - len(free))
+    heapq.heapify(free)
+    for seconds in waiting:
+        heapq.heappushpop(free, free[0] + seconds)
+    return max(free)
 
 
 def known_durations(folder: Path) -> dict[ArmBudget, Duration]:
     """How long trials took in the sweeps of this folder so far."""
     try:
-        return {ArmBudget(d.arm, d.budget): d for d in Progress.read(folder).durations}
+        durations = Progress.read(folder).durations
     except UserError:
         return {}
+    return {ArmBudget(d.arm, d.budget): d for d in durations if d.trials > 0 and 0 <= d.seconds < math.inf}
 
 
 def seconds_of(durations: Mapping[ArmBudget, Duration], at: ArmBudget) -> float:

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
+import tempfile
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sweep_cases import maker, plan, result, sweep
 
 from lit_adaptconv.sweep.driver import Driver
 from lit_adaptconv.sweep.engines import Job, Outcome
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.interrupt import Interruption
-from lit_adaptconv.sweep.progress import Listener, Monitor, Progress
+from lit_adaptconv.sweep.progress import RECENT, Listener, Monitor, Progress, seconds_on
 from lit_adaptconv.sweep.store import Store, read_results
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.train.result import RunResult
@@ -198,6 +203,83 @@ def test_the_time_left_is_that_of_the_trials_left_on_all_workers(bench: Bench) -
         return DONE
 
     bench.run(behaviour)
-    # Two seconds each on two workers: the first is unknown, then a second less with every trial that has ended.
+    # Two seconds each on two workers; the first is unknown, and what runs alone at the end takes its whole time.
     assert left[0] is None
-    assert left[1:] == pytest.approx([12 - i for i in range(1, 12)], abs=0.5)
+    assert left[1:] == pytest.approx([2 * math.ceil((12 - i) / 2) for i in range(1, 12)], abs=0.5)
+
+
+def simulated(workers: int, under_way: list[float], waiting: list[float]) -> float:
+    """The same second by second: an oracle that knows no arithmetic."""
+    running, queue, second = [*under_way], [*waiting], 0
+    while running or queue:
+        while queue and len(running) < workers:
+            running.append(queue.pop(0))
+        running = [each - 1 for each in running]
+        running = [each for each in running if each > 0]
+        second += 1
+    return second
+
+
+seconds = st.lists(st.integers(1, 30).map(float), max_size=12)
+
+
+@given(workers=st.integers(1, 9), under_way=seconds, waiting=seconds)
+def test_the_time_left_is_what_a_simulation_takes(workers: int, under_way: list[float], waiting: list[float]) -> None:
+    under_way = under_way[:workers]
+    assert seconds_on(workers, under_way, waiting) == simulated(workers, under_way, waiting)
+
+
+@settings(max_examples=20)
+@given(before=st.floats(0.1, 1e4), now=st.floats(0.1, 1e4), trials=st.integers(1, 50))
+def test_recent_trials_outweigh_older_ones(before: float, now: float, trials: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder))
+        bench.run(lambda trial: Outcome("failed", "so it is"))
+        monitor, trial = bench.monitor, bench.store.sweep.trials[0]
+        done = result(trial, [0.5])
+        for _ in range(trials):
+            monitor.ended(trial, done, before)
+        (known,) = monitor.progress().durations
+        assert known.seconds == pytest.approx(before)
+        for _ in range(3 * RECENT):
+            monitor.ended(trial, done, now)
+        (known,) = monitor.progress().durations
+        assert known.trials == trials + 3 * RECENT
+        assert abs(known.seconds - now) < 0.04 * abs(before - now) + 1e-6
+
+
+def test_a_trial_that_was_continued_does_not_tell_how_long_one_takes(bench: Bench) -> None:
+    lost = iter([True])
+
+    def behaviour(trial: Trial) -> Outcome:
+        return Outcome("lost", "killed") if next(lost, False) else Outcome("done", seconds=2.0)
+
+    jobs = bench.run(behaviour)
+    assert sum(job.resume for job in jobs) == 1
+    assert sum(d.trials for d in bench.monitor.progress().durations) == 11
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=60)
+@given(place=st.sampled_from(["", "durations", "running", "workers", "seconds_left", "ended", "seconds"]), junk=JUNK)
+def test_whatever_the_progress_file_holds_the_next_sweep_runs(place: str, junk: object) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder))
+        duration = {"arm": "standard", "budget": 300, "seconds": 2.0, "trials": 3}
+        content: object = {"name": "a", "total": 1, "epochs": 2, "workers": 1, "ended": {}, "running": []}
+        assert isinstance(content, dict)
+        content |= {"durations": [duration]}
+        if place == "seconds":
+            content["durations"] = [{**duration, "seconds": junk, "trials": junk}]
+        elif place:
+            content[place] = junk
+        (Path(folder) / "progress.json").write_text(json.dumps(content if place else junk))
+        bench.run(lambda trial: DONE)
+        left = bench.monitor.progress().seconds_left
+        assert left is None or left >= 0
