@@ -22,13 +22,14 @@ from lit_adaptconv.sweep.interrupt import Interruption
 from lit_adaptconv.sweep.plan import ArmBudget, Plan, class_name
 from lit_adaptconv.sweep.progress import Listener, Monitor
 from lit_adaptconv.sweep.reading import build_data, plan_text
-from lit_adaptconv.sweep.running import run_trial
+from lit_adaptconv.sweep.running import OFFLINE, run_trial
 from lit_adaptconv.sweep.settings import arm_settings
 from lit_adaptconv.sweep.sizing import Network, networks, sizes
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
 from lit_adaptconv.train.beginning import check_trainer
 from lit_adaptconv.train.runs import is_plain
+from lit_adaptconv.train.tracking import unreachable
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,7 @@ class _Run:
     def run(self, make_engine: Callable[[], Engine]) -> SweepOutcome:
         store = Store(self._folder, self._begin())
         self._data.prepare_data()
+        self._look_for_wandb()
         engine = make_engine()
         self._interruption.listen()  # Ray handles SIGTERM itself
         try:
@@ -185,6 +187,14 @@ class _Run:
         finally:
             engine.close()
         return SweepOutcome(self._folder.path, store.sweep, store.results(), self._interruption.asked)
+
+    def _look_for_wandb(self) -> None:
+        """Let the trials be logged offline at once where the server of Weights & Biases does not answer."""
+        offline = self._folder.path / OFFLINE
+        offline.unlink(missing_ok=True)
+        if self._plan.wandb and (reason := unreachable()) is not None:
+            offline.touch()
+            self._listener.say(f"{reason or 'Weights & Biases can’t be reached'}: the trials are logged offline.")
 
     def _planned(self) -> dict[ArmBudget, int]:
         """Number of trials of each arm at each budget."""
@@ -252,7 +262,9 @@ class _Run:
             return store.sweep.trials, lambda trial, result: ()
         from lit_adaptconv.sweep.tuning import Tuner
 
-        tuner = Tuner(self._maker, tuning, self._folder, store.sweep.uid, self._adopt, self._accept_old)
+        tuner = Tuner(
+            self._maker, tuning, self._folder, store.sweep.uid, self._adopt, self._accept_old, self._listener.say
+        )
 
         def known(trials: Sequence[Trial]) -> Sequence[Trial]:
             store.extend([trial for trial in trials if trial.tuning is None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import wandb
@@ -9,7 +10,11 @@ import yaml
 
 from lit_adaptconv.train.quiet import quieten
 from lit_adaptconv.train.runs import CHECKPOINTS, CONFIG
+from lit_adaptconv.train.tracking import give_up, has_given_up
 from lit_adaptconv.train.training import Training
+
+OFFLINE = ".offline"
+"""File in a sweep's folder: its trials do not try to reach Weights & Biases."""
 
 
 def run_trial(folder: Path) -> None:
@@ -19,6 +24,9 @@ def run_trial(folder: Path) -> None:
         folder: The trial's folder.
     """
     quieten()
+    offline = folder.parents[1] / OFFLINE
+    if offline.exists():
+        give_up()
     last = folder / CHECKPOINTS["last"]
     config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     try:
@@ -29,3 +37,6 @@ def run_trial(folder: Path) -> None:
     finally:
         if wandb.run is not None:  # of a trial that failed: the next one must not log into its run
             wandb.finish(exit_code=1)
+        if has_given_up():
+            with contextlib.suppress(OSError):
+                offline.touch()

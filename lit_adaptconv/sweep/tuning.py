@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
+from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 
+from lit_adaptconv.errors import UserError
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.plan import ArmBudget, Search, Tuning
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
@@ -34,6 +40,10 @@ class Tuner:
         uid: Name of the sweep that no other has.
         adopt: Exchanges trials of the comparison for ones that are finished, see `SweepFolder.finished_before`.
         any_code: Whether a study that another version of the code began is continued.
+        say: Is told a line that people should read.
+
+    Raises:
+        UserError: The storage can't be used; so with all methods.
     """
 
     def __init__(
@@ -44,6 +54,7 @@ class Tuner:
         uid: str,
         adopt: Callable[[Sequence[Trial]], Sequence[Trial]],
         any_code: bool = False,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._maker = maker
@@ -52,16 +63,50 @@ class Tuner:
         self._adopt = adopt
         self._sign = maker.plan.metric.sign
         self._space = {name: distribution(search) for name, search in tuning.space.items()}
-        self._storage = tuning.storage or f"sqlite:///{folder.path / 'optuna.db'}"
-        self._studies = {
-            at: self._study(at, any_code)
-            for at in maker.plan.arm_budgets
-            if maker.sizes[at].impossible is None  # nothing to tune
-        }
+        own = folder.path / "optuna.db"
+        self._storage = tuning.storage or f"sqlite:///{own}"
+        try:
+            self._studies = self._open(any_code)
+        except DatabaseError as error:
+            if tuning.storage is not None or isinstance(error, OperationalError):  # a full disk, a lock
+                raise UserError(self._cannot(error)) from error
+            aside = _free_name(own)
+            own.rename(aside)
+            say(f"{own} is damaged; it is kept as {aside.name}, and what its trials found is taken from their folders")
+            with self._told():
+                self._studies = self._open(any_code)
+        except SQLAlchemyError as error:
+            raise UserError(self._cannot(error)) from error
         self._running: dict[str, tuple[ArmBudget, int]] = {}
+
+    def _open(self, any_code: bool) -> dict[ArmBudget, optuna.Study]:
+        """The studies, each read once, so that a damaged storage is noticed."""
+        studies = {
+            at: self._study(at, any_code)
+            for at in self._maker.plan.arm_budgets
+            if self._maker.sizes[at].impossible is None  # nothing to tune
+        }
+        for study in studies.values():
+            study.get_trials(deepcopy=False)
+        return studies
+
+    def _cannot(self, error: Exception) -> str:
+        said = str(getattr(error, "orig", None) or error)
+        return f"the tuning's storage {self._storage} can't be used: {' '.join(said.split())[:300]}"
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, StorageInternalError) as error:
+            raise UserError(self._cannot(error)) from error
 
     def start(self) -> list[Trial]:
         """The first trials of every search, and the comparison where the search is finished."""
+        with self._told():
+            return self._start()
+
+    def _start(self) -> list[Trial]:
         trials: list[Trial] = []
         for at in self._maker.plan.arm_budgets:
             if at not in self._studies:
@@ -75,6 +120,10 @@ class Tuner:
 
     def follow(self, trial: Trial, result: RunResult) -> list[Trial]:
         """Tell Optuna how a tuning trial ended, and say what is to run next."""
+        with self._told():
+            return self._follow(trial, result)
+
+    def _follow(self, trial: Trial, result: RunResult) -> list[Trial]:
         if trial.id not in self._running or result.status == "interrupted":
             return []
         at, number = self._running.pop(trial.id)
@@ -127,6 +176,12 @@ class Tuner:
             direction="maximize" if self._sign > 0 else "minimize",
             load_if_exists=True,
         )
+
+
+def _free_name(path: Path) -> Path:
+    """A name beside a file for what is damaged of it."""
+    names = (path.with_name(f"{path.name}.damaged{count or ''}") for count in itertools.count())
+    return next(name for name in names if not name.exists())
 
 
 def distribution(search: Search) -> BaseDistribution:

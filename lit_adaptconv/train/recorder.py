@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from collections.abc import Callable
@@ -142,7 +143,8 @@ class RunRecorder(pl.Callback):
         else:
             self.result.status = "diverged" if isinstance(exception, DivergedError) else "failed"
             self.result.reason = f"{type(exception).__name__}: {exception}".splitlines()[0]
-        self._write(trainer)
+        with contextlib.suppress(OSError):  # of a full disk, perhaps; it must not hide what came first
+            self._write(trainer)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger) and trainer.is_global_zero:
                 logger.experiment.finish(exit_code=1)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
+import threading
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +20,12 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.train.result import RunResult
 
-INIT_TIMEOUT_SECONDS = 8.0
+START_SECONDS = 10.0
+"""How long the start of a run may take where the server does not answer."""
+PROBE_SECONDS = 3.0
+"""Of these, how long the server may take to answer at all."""
+OFFLINE_SECONDS = 5.5
+"""And how long it takes to end a start that failed, and to start again offline."""
 OFFLINE_MODES = ("offline", "dryrun", "disabled")
 MODES = ("online", "shared", *OFFLINE_MODES)
 
@@ -33,8 +43,8 @@ def wandb_logger(
     """Start a Weights & Biases run and return Lightning's logger for it.
 
     `WANDB_MODE` is honoured. Without credentials the run is written offline; nothing is ever asked. If the server does
-    not answer within eight seconds the run goes on offline, with a warning. `wandb_sync_hint` says how to send an
-    offline run later.
+    not answer the run goes on offline, with a warning, after at most about ten seconds; later runs of this process,
+    and of its sweep, are offline from their start. `wandb_sync_hint` says how to send an offline run later.
 
     Args:
         folder: The run's folder; W&B's files go to `wandb/` in it.
@@ -51,12 +61,17 @@ def wandb_logger(
     """
     if os.environ.get("LOCAL_RANK", "0") != "0" or os.environ.get("NODE_RANK", "0") != "0":
         return WandbLogger(project=project, save_dir=str(folder))
+    begin = time.monotonic()
     wanted = os.environ.get("WANDB_MODE")
     if wanted and wanted not in MODES:
         raise UserError(f"WANDB_MODE must be one of {', '.join(MODES)}, got {wanted!r}")
-    mode = wanted if wanted in OFFLINE_MODES else "online" if _has_credentials() else "offline"
-    if wanted in ("online", "shared") and mode == "offline":
+    mode = _mode()
+    if wanted in ("online", "shared") and mode == "offline" and not has_given_up():
         rank_zero_warn(f"WANDB_MODE is {wanted}, but there is no login (`wandb login`); this run is logged offline.")
+    if mode not in OFFLINE_MODES and (reason := unreachable()) is not None:
+        if reason:
+            rank_zero_warn(f"{reason}; this run is logged offline.")
+        mode = "offline"
     arguments: dict[str, Any] = {
         "project": project,
         "name": name,
@@ -66,21 +81,83 @@ def wandb_logger(
         "group": group,
         "job_type": job_type,
         "tags": tags,
-        "settings": wandb.Settings(silent=True, init_timeout=INIT_TIMEOUT_SECONDS),
+        "settings": wandb.Settings(silent=True),
     }
     folder.mkdir(parents=True, exist_ok=True)
     if mode in OFFLINE_MODES:
         run = wandb.init(**arguments, mode=mode)  # type: ignore[arg-type]
     else:
+        left = max(1.0, START_SECONDS - OFFLINE_SECONDS - (time.monotonic() - begin))
         try:
-            run = wandb.init(**arguments, resume="allow")
+            online = {**arguments, "settings": wandb.Settings(silent=True, init_timeout=left)}
+            run = wandb.init(**online, resume="allow")
         except (wandb.Error, OSError) as error:
             rank_zero_warn(f"Weights & Biases can't be reached ({_first_line(error)}); this run is logged offline.")
+            give_up()
             wandb.teardown()  # its service still holds the id of the run that failed
             run = wandb.init(**arguments, mode="offline")
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     return WandbLogger(experiment=run, save_dir=str(folder), project=project)
+
+
+_given_up: set[str] = set()
+"""Servers that did not answer."""
+
+
+def give_up() -> None:
+    """Let all further runs of this process be offline, as long as the server is the same."""
+    _given_up.add(_server())
+
+
+def has_given_up() -> bool:
+    """Whether the server did not answer before."""
+    return _server() in _given_up
+
+
+def unreachable() -> str | None:
+    """Why the server cannot be reached, in one line: it does not answer a request for any page within three seconds.
+
+    Returns:
+        None if it can be reached, or is not needed; empty if that was said before.
+    """
+    if os.environ.get("WANDB_MODE") in OFFLINE_MODES:
+        return None
+    if has_given_up():
+        return ""
+    if _mode() in OFFLINE_MODES:
+        return None
+    answers: list[str | None] = []
+    asking = threading.Thread(target=lambda: answers.append(_ask(_server())), daemon=True)
+    asking.start()
+    asking.join(PROBE_SECONDS)
+    reason = answers[0] if answers else f"no answer within {PROBE_SECONDS:g} seconds"
+    if reason is None:
+        return None
+    give_up()
+    return f"Weights & Biases can't be reached ({reason})"
+
+
+def _ask(server: str) -> str | None:
+    try:
+        with urllib.request.urlopen(server, timeout=PROBE_SECONDS):
+            return None
+    except urllib.error.HTTPError:  # an answer, too
+        return None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return _first_line(error)
+
+
+def _server() -> str:
+    return str(wandb.setup(settings=wandb.Settings(silent=True)).settings.base_url)
+
+
+def _mode() -> str:
+    """What a run is to be: online where nothing else is wished and there is a login."""
+    wanted = os.environ.get("WANDB_MODE")
+    if wanted in OFFLINE_MODES:
+        return str(wanted)
+    return "online" if not has_given_up() and _has_credentials() else "offline"
 
 
 def finish_failed(kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:

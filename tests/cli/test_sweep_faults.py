@@ -17,6 +17,8 @@ from adaptconv_cli.main import main
 from lit_adaptconv.sweep.progress import Progress
 from lit_adaptconv.sweep.store import read_results
 
+from .silent_server import misbehaving_server
+
 FAULTS = ("none", "raise", "diverge", "kill", "memory", "disk")
 PLAN: dict[str, Any] = {
     "name": "faults",
@@ -81,6 +83,23 @@ def test_an_unreachable_weights_and_biases_server_costs_no_trial(
     plan = write_plan(tmp_path / "plan.yaml", arms={"plain": {}}, seeds=2)
     assert main(["sweep", "--config", str(plan), "--output", str(tmp_path / "run"), "--workers", "1"]) == 0
     assert len(list((tmp_path / "run").glob("trials/*/wandb/offline-run-*"))) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["nothing", "nothing but the first page"])
+def test_a_server_that_does_not_answer_holds_a_sweep_up_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    plan = write_plan(tmp_path / "plan.yaml", arms={"plain": {}}, seeds=3)
+    with misbehaving_server(how) as (address, _):
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        assert main(["sweep", "--config", str(plan), "--output", str(tmp_path / "run"), "--workers", "1"]) == 0
+    trials = sorted((tmp_path / "run").glob("trials/*"), key=lambda trial: (trial / "result.json").stat().st_mtime)
+    said = ["can't be reached" in (trial / "log.txt").read_text() for trial in trials]
+    assert said == [how != "nothing", False, False]
+    assert len(list((tmp_path / "run").glob("trials/*/wandb/offline-run-*"))) == 3
 
 
 def start(plan: Path, folder: Path) -> subprocess.Popen[str]:

@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ import yaml
 from adaptconv_cli.main import main
 
 from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.train.tracking import START_SECONDS, wandb_logger
 
 from .conftest import command
+from .silent_server import HOW, misbehaving_server
 
 ARGUMENTS = [
     *("fit", "--trainer.max_epochs", "2", "--run.name", "a", "--run.id", "1", "--trainer.enable_progress_bar", "false"),
@@ -152,3 +155,34 @@ def test_an_unreachable_server_costs_a_warning_and_nothing_else(folder: Path, mo
     assert result.status == "done"
     offline = next(log for log in logs() if "offline-run" in str(log))
     assert summary(offline)["summary"]["test/accuracy"] == pytest.approx(result.test_value, abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", HOW)
+def test_a_server_that_misbehaves_holds_a_process_up_once_and_not_for_long(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    with misbehaving_server(how) as (address, requests):
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        with pytest.warns(UserWarning, match=r"Weights & Biases can't be reached \(.*this run is logged offline"):
+            took = start(folder / "1")
+        assert took < START_SECONDS + 5  # a busy machine takes its time to start even an offline run
+        assert requests
+        asked = len(requests)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for name in ("2", "3"):
+                start(folder / name)
+        assert len(requests) == asked
+    assert len(list(folder.glob("*/wandb/offline-run-*"))) == 3
+
+
+def start(folder: Path) -> float:
+    """Start a run, end it, and return the seconds that the start took."""
+    begin = time.monotonic()
+    logger = wandb_logger(folder, "p", "name", folder.name, {})
+    took = time.monotonic() - begin
+    assert logger.experiment.offline
+    logger.experiment.finish()
+    return took
