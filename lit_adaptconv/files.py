@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
@@ -14,25 +18,64 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
 
     Whoever reads `path`, at any moment and after any crash, finds the old content or the new. The temporary file has
     a name that no other thread, process or host can have, and is gone when writing fails; a killed process leaves one
-    that matches `.*.tmp`.
+    that matches `.*.tmp`, which the next one that writes in this folder removes.
 
     Raises:
         OSError: It cannot be written, whatever `write` makes of that.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")  # without the target's name, which may be as long as any
-    try:
-        with temporary.open("xb") as file:
-            try:
-                write(file)
-            except Exception as error:
-                raise (_of_the_system(error) or error) from None
-            file.flush()
-            os.fsync(file.fileno())
+    _remove_what_the_killed_left(target.parent)
+    with _temporary(target.parent) as (file, temporary):
+        try:
+            write(file)
+        except Exception as error:
+            raise (_of_the_system(error) or error) from None
+        file.flush()
+        os.fsync(file.fileno())
         os.replace(temporary, target)
+
+
+@contextlib.contextmanager
+def _temporary(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """A new file, locked as long as somebody writes it, and gone afterwards unless it was renamed."""
+    while True:
+        path = folder / f".{uuid.uuid4().hex}.tmp"  # without the target's name, which may be as long as any
+        file = path.open("xb")
+        try:
+            if not _lock(file, wait=True) or path.exists():
+                break
+        except BaseException:
+            file.close()
+            path.unlink(missing_ok=True)
+            raise
+        file.close()  # it was taken for one of a killed process before it was locked
+    try:
+        with file:
+            yield file, path
     finally:
-        temporary.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+
+def _remove_what_the_killed_left(folder: Path) -> None:
+    """Remove temporary files that no process holds any longer."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if _TEMPORARY.fullmatch(name):
+                with contextlib.suppress(OSError), (folder / name).open("rb") as file:
+                    if _lock(file, wait=False):
+                        os.unlink(folder / name)
+
+
+def _lock(file: BinaryIO, wait: bool) -> bool:
+    """Lock a file; return whether that succeeded, which it does not where there are no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def _of_the_system(error: BaseException) -> OSError | None:

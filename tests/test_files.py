@@ -157,6 +157,35 @@ def test_a_writer_that_is_killed_leaves_the_old_content_and_a_file_known_by_its_
     assert (tmp_path / "a.txt").read_text() == "old"
     (left,) = (f.name for f in tmp_path.iterdir() if f.name != "a.txt")
     assert fnmatch.fnmatch(left, ".*.tmp")
+    (tmp_path / ".other.tmp").write_text("of another program")
+    write_text(tmp_path / "b.txt", "next")
+    assert {f.name for f in tmp_path.iterdir()} == {"a.txt", "b.txt", ".other.tmp"}
+
+
+def test_what_another_writer_is_writing_is_not_taken_for_what_a_killed_one_left(tmp_path: Path) -> None:
+    def within(stream: BinaryIO) -> None:
+        stream.write(b"half")
+        write_text(tmp_path / "b.txt", "inner")
+        stream.write(b" and half")
+
+    write_atomically(tmp_path / "a.txt", within)
+    assert (tmp_path / "a.txt").read_text() == "half and half"
+    assert {f.name for f in tmp_path.iterdir()} == {"a.txt", "b.txt"}
+
+
+@pytest.mark.parametrize("hidden", ["RuntimeError", "chain"])
+def test_a_full_disk_is_told_as_one_whatever_a_library_makes_of_it(tmp_path: Path, hidden: str) -> None:
+    def write(stream: BinaryIO) -> None:
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError as error:
+            if hidden == "chain":
+                raise ValueError("cannot encode") from error
+            raise RuntimeError("unexpected pos 64 vs 0")  # noqa: B904
+
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(tmp_path / "a", write)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_checkpoint_is_read_back(tmp_path: Path) -> None:
