@@ -216,12 +216,16 @@ class Training(LightningCLI):
         """Make the run's folder and write `config.yaml`, from which alone the run can be repeated or continued."""
         if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
             return
-        text = self._config_text()
+        self._config_text()  # it can be read again, or nothing is begun
         self._held.enter_context(started_in(run, self._continues, self._first_steps.were_done))
         self._held.push(finish_failed)
         self.config["fit"].run.id = run.id
         if not self._continues:
-            write_text(run.folder / CONFIG, text)
+            self._write_config()
+
+    def _write_config(self) -> None:
+        run = self.config["fit"].run
+        write_text(Path(run.root) / str(run.name) / str(run.id) / CONFIG, self._config_text())
 
     def _config_text(self) -> str:
         config = self.config["fit"].clone()
@@ -232,9 +236,8 @@ class Training(LightningCLI):
 
     def _take_found(self) -> None:
         """Write down what finders have found in the place of the finders: a repetition trains with that at once."""
-        config = self.config["fit"]
-        if take_found(config, self.trainer) and self.trainer.is_global_zero:
-            write_text(Path(config.run.root) / str(config.run.name) / str(config.run.id) / CONFIG, self._config_text())
+        if take_found(self.config["fit"], self.trainer) and self.trainer.is_global_zero:
+            self._write_config()
 
     def _other_loggers(self, run: RunOptions, trainer: dict[str, Any]) -> list[Any]:
         configured = trainer.get("logger")
