@@ -1,10 +1,10 @@
 """How much longer `adaptconv fit` takes than a bare PyTorch loop with the same model, batches and evaluation.
 
-    python benchmarks/overhead.py --root DATA [--backbone LeNet5] [--kind adaptive] [--epochs 3] [--rounds 3]
+    python benchmarks/overhead.py [--root data] [--backbone LeNet5] [--kind adaptive] [--epochs 3] [--rounds 3]
 
 Both are timed alternately in one process, from nothing to the tested model: reading the data, building the network,
 training with AdamW and OneCycle, an evaluation of the validation split after each epoch, and the test. The command also
-parses its configuration, logs, writes checkpoints and its result. DATA holds MNIST as torchvision lays it out.
+parses its configuration, logs, writes checkpoints and its result. The root holds MNIST as torchvision lays it out.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def command(root: str, epochs: int, backbone: str, kind: str, folder: str, wandb
 
 def run() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", required=True)
+    parser.add_argument("--root", default="data")
     parser.add_argument("--backbone", default="LeNet5")
     parser.add_argument("--kind", default="standard")
     parser.add_argument("--epochs", type=int, default=3)

@@ -1,77 +1,18 @@
-"""Every command in the documentation is one that the command understands, and the tutorial runs from end to end."""
+"""The tutorial runs from end to end, each command on what those before it have left."""
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
 import pytest
-from adaptconv_cli.main import COMMANDS, TRAINING, main
+from adaptconv_cli.main import main
+from documented import ROOT, commands
 from PIL import Image
-
-from lit_adaptconv.errors import UserError
-
-ROOT = Path(__file__).parent.parent
-SWEEPS = ROOT / "docs" / "sweeps.md"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-WITHOUT_SETTINGS = ("compare", "kinds", "report", "status")
-"""Commands that have no configuration to print."""
-
-
-def commands(page: Path) -> list[list[str]]:
-    """The arguments of every `adaptconv` in the page's shell blocks, without comments."""
-    blocks = re.findall(r"^```(?:sh|bash|console)\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    split = (shlex.split(re.sub(r"<([^>]+)>", lambda m: m[1].replace(" ", "_"), line), comments=True) for line in lines)
-    found = []
-    for words in split:
-        words = [word for word in words if word != "$"]
-        while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):  # variables before the command
-            words = words[1:]
-        if words and words[0] == "adaptconv":
-            found.append(words[1:])
-    return found
-
-
-DOCUMENTED = [
-    pytest.param(arguments, id=f"{page.stem}: {' '.join(arguments)[:60]}")
-    for page in PAGES
-    for arguments in commands(page)
-]
-
-
-def test_the_documentation_has_commands() -> None:
-    assert len(DOCUMENTED) > 20
-    assert {parameters.values[0][0] for parameters in DOCUMENTED} >= {"fit", "sweep", "export", "profile", "kernels"}
-
-
-@pytest.mark.parametrize("arguments", DOCUMENTED)
-def test_every_documented_command_is_understood(
-    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for file in [ROOT / "configs", *(ROOT / "examples").iterdir()]:
-        (tmp_path / file.name).symlink_to(file)
-    (network,) = re.findall(r"In `my_network.py`:\s+```python\n(.*?)```", SWEEPS.read_text(), flags=re.DOTALL)
-    (tmp_path / "my_network.py").write_text(network)
-    monkeypatch.syspath_prepend(tmp_path)
-    assert arguments[0] in (*TRAINING, *COMMANDS)
-    if arguments[0] == "bench":  # it measures what it has understood, which takes a minute
-        monkeypatch.setattr("adaptconv_cli.bench.prepare", Mock(side_effect=UserError("understood")))
-        assert main(arguments) == 1
-        assert capsys.readouterr().err.endswith("error: understood\n")
-        return
-    if arguments[0] in WITHOUT_SETTINGS:
-        assert main(arguments) in (0, 1)  # 2 would be an option that does not exist
-        return
-    assert main([*arguments, "--print_config"]) == 0, capsys.readouterr().err
-
 
 TINY = {
     "fit": ["--trainer.max_epochs", "2", "--run.wandb", "false", "--trainer.enable_progress_bar", "false"],
@@ -89,10 +30,6 @@ TINY = {
     ],
     "profile": ["--seconds", "0.01"],
     "export": ["--seconds", "0.01"],
-    "kernels": [],
-    "compare": [],
-    "status": [],
-    "report": [],
 }
 """What makes a command of the tutorial quick."""
 
@@ -120,11 +57,12 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.usefixtures("unchecked")
 def test_the_tutorial_runs_from_end_to_end(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = photos.parent / "runs"
-    for arguments in commands(ROOT / "docs" / "tutorial.md"):
+    for _, *arguments in (command.words for command in commands(ROOT / "docs" / "tutorial.md")):
         arguments = [
-            str(max(runs.glob("low_rank/*")) / word.split("/id/")[1]) if "/id/" in word else word for word in arguments
+            str(max(runs.glob("low_rank/*")) / word.split("/<id>/")[1]) if "/<id>/" in word else word
+            for word in arguments
         ]
-        status = main([*arguments, *TINY[arguments[0]]])
+        status = main([*arguments, *TINY.get(arguments[0], [])])
         assert status == 0, (arguments, capsys.readouterr().err)
     assert {path.name for path in photos.parent.iterdir()} >= {"kernels.html", "network.onnx", "network.int8.onnx"}
     checkpoint = max(runs.glob("low_rank/*")) / "checkpoints" / "best.ckpt"

@@ -114,8 +114,7 @@ class Involution2d(ConvLayer):
         around = self.windows(batch, padding)
         left, right, top, bottom = around.generator_pad
         seen = F.pad(batch, (left, right + self.stride[1] - 1, top, bottom + self.stride[0] - 1))
-        seen = seen if self.stride == (1, 1) else F.avg_pool2d(seen, self.stride)
-        kernels = self.span(F.relu(self.norm(self.reduce(seen))))
+        kernels = self.span(F.relu(self.norm(self.reduce(_block_means(seen, self.stride)))))
         kernels = torch.unflatten(kernels, 1, (self.kernel_groups, -1))
         short = self.kernel_groups * self.group_channels - self.out_channels
         whole = F.pad(batch, (0, 0, 0, 0, 0, short)) if short else batch
@@ -126,3 +125,19 @@ class Involution2d(ConvLayer):
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
         """Multiply-adds of the kernels with the pixels under them."""
         return elementwise_product_flops(output_shape, math.prod(self.kernel_size))
+
+
+def _block_means(images: Tensor, block: tuple[int, int]) -> Tensor:
+    """Average each block of pixels, as `F.avg_pool2d` does, which torch 2.11 and 2.12 can't export for any size."""
+    if block == (1, 1):
+        return images
+    height, width = block
+    shifted = [
+        images[..., slice(row, (row + 1 - height) or None, height), slice(column, (column + 1 - width) or None, width)]
+        for row in range(height)
+        for column in range(width)
+    ]
+    total = shifted[0]
+    for pixels in shifted[1:]:
+        total = total + pixels
+    return total / len(shifted)

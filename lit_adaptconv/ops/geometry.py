@@ -31,7 +31,7 @@ def two_ints(value: int | tuple[int, int], name: str, least: int = 1) -> tuple[i
         ValueError: `value` is neither an int nor a pair of ints, or below `least`; the message names the argument.
     """
     both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(both) != 2 or not all(hasattr(v, "__index__") for v in both):
+    if len(both) != 2 or not all(isinstance(v, int) or hasattr(v, "__index__") for v in both):
         raise ValueError(f"{name} must be an int or a pair of ints, got {value!r}")
     if min(both) < least:
         raise ValueError(f"{name} must be at least {least}, got {value!r}")

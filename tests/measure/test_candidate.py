@@ -49,6 +49,7 @@ def test_a_bad_name_is_one_line_that_says_what_would_be_right(text: str, words: 
     assert all(word in str(error.value) for word in words), error.value
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("text", "shape"),
     [

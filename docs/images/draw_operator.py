@@ -1,6 +1,6 @@
 """Draw `operator.svg`: a digit, three places in it, and the kernels that a trained adaptive layer makes there.
 
-python docs/images/operator.py
+python docs/images/draw_operator.py
 """
 
 from __future__ import annotations
@@ -99,4 +99,4 @@ def draw(layer: AdaptiveConv2d, image: Tensor, accuracy: float) -> str:
 
 
 if __name__ == "__main__":
-    Path(__file__).with_suffix(".svg").write_text(draw(*train()), encoding="utf-8")
+    Path(__file__).with_name("operator.svg").write_text(draw(*train()), encoding="utf-8")

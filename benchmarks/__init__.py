@@ -1,0 +1,1 @@
+"""What measures this project, and writes the numbers in its documentation."""
