@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import lit_adaptconv
 from lit_adaptconv.errors import UsageError, UserError, told_in_one_line
+from lit_adaptconv.text import visible
 
 from .extras import missing_extra
 from .output import check_written, survive_closed_output
@@ -132,7 +133,7 @@ def _help() -> str:
 
 
 def _fail(error: object, status: int = 1) -> int:
-    sys.stderr.write(f"adaptconv: error: {' '.join(str(error).split())}\n")
+    sys.stderr.write(f"adaptconv: error: {visible(' '.join(str(error).split()))}\n")
     return status
 
 

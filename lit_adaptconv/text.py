@@ -13,6 +13,11 @@ def visible(text: str) -> str:
     return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def characters(name: str) -> str:
+    r"""The name of a file as text that can be written: a byte that is no UTF-8 becomes an escape, such as `\udce9`."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def csv_text(text: str) -> str:
     """The text as a cell of CSV in which no spreadsheet sees a formula: with an apostrophe where it begins like one."""
     text = visible(text)

@@ -19,6 +19,7 @@ from lit_adaptconv.data.split import stratified_split
 from lit_adaptconv.data.statistics import channel_statistics
 from lit_adaptconv.data.stream import StreamedImages
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.text import characters
 
 IN_MEMORY_BYTES = 2 * 2**30
 DEPTH_SAMPLE = 256  # images whose largest value tells how many bits there are
@@ -118,7 +119,7 @@ class ImageFolder(ImageData):
         self.num_workers = num_workers
         self._image_size = (image_size, image_size) if isinstance(image_size, int) else image_size
         self._in_channels = in_channels
-        self._class_names = class_names
+        self._class_names = class_names and list(map(characters, class_names))
         self._mean = mean
         self._std = std
         self._bit_depth = bit_depth
@@ -193,7 +194,7 @@ class ImageFolder(ImageData):
         Raises:
             UserError: the classes are others, or another number of bits was used.
         """
-        known = state_dict["class_names"]
+        known = list(map(characters, state_dict["class_names"]))
         self._class_names = self._class_names or known
         if self.class_names != known:
             raise UserError(

@@ -15,6 +15,7 @@ from PIL import Image
 
 from lit_adaptconv.data.decode import image_formats
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.text import characters
 
 PART = re.compile(r"(train|val|test)(ing|id|idation)?([ _-]?(set|data|images|split))?", re.IGNORECASE)
 """What the folders of parts are called: train, Training, valid, validation, test_set …"""
@@ -93,6 +94,11 @@ class Tree:
         return f"; left out: {', '.join(f'{kind} ({count:,})' for kind, count in counts)}" if counts else ""
 
 
+def _name(folder: str) -> str:
+    """What a class is called: the name of its folder, as text that can be written."""
+    return characters(os.path.basename(folder))
+
+
 def list_folder(root: str, class_names: Sequence[str] | None = None) -> Listing:
     """List `root`, which holds class folders, or folders of parts (see `PART`) with class folders, or images.
 
@@ -112,8 +118,10 @@ def list_folder(root: str, class_names: Sequence[str] | None = None) -> Listing:
     tree = look_through(root)
     parts = find_parts(root, tree)
     trained = parts.get("train", "")
-    found = [os.path.basename(folder) for folder in tree.subfolders(trained)]
-    names = list(class_names or found)
+    found = [_name(folder) for folder in tree.subfolders(trained)]
+    names = list(map(characters, class_names or found))
+    if len(set(names)) < len(names):
+        raise UserError(f"class folders in {os.path.join(root, trained)} have one name when it is written as text")
     members: dict[str, list[tuple[str, os.stat_result]]] = defaultdict(list)
     for path, status in sorted(tree.images.items()):
         members["/".join(path.split("/")[: 2 if parts else 1]) if found else ""].append((path, status))
@@ -127,7 +135,7 @@ def list_folder(root: str, class_names: Sequence[str] | None = None) -> Listing:
     def part(folder: str) -> list[ImageFile]:
         files: list[ImageFile] = []
         for path in tree.subfolders(folder):
-            if (name := os.path.basename(path)) not in names:
+            if (name := _name(path)) not in names:
                 known = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
                 raise UserError(f"{os.path.join(root, path)} is not a folder of a known class ({known})")
             if path not in members:

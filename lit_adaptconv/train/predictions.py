@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +17,9 @@ from torch import Tensor
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically
+from lit_adaptconv.text import characters, csv_text
+
+Column = list[str] | NDArray[Any]
 
 
 def stack_predictions(batches: Sequence[Any]) -> Tensor:
@@ -55,7 +58,8 @@ def write_predictions(output: Path, predictions: Tensor, data: LightningDataModu
 
     Where the data module has `class_names`, a row has the most probable class and the probability of every class;
     else what the module predicted, a number a column. Its first column is the sample's name, from the data module's
-    `predict_names`, or its index.
+    `predict_names`, or its index. Bytes of a name that are no UTF-8 become escapes; in CSV also control characters do,
+    and what a spreadsheet would take for a formula begins with an apostrophe.
 
     Args:
         output: File to write; its suffix, `.csv` or `.parquet`, decides the format (see `check_output`).
@@ -68,35 +72,36 @@ def write_predictions(output: Path, predictions: Tensor, data: LightningDataModu
     values = predictions.numpy()
     names = getattr(data, "predict_names", None) or [str(index) for index in range(len(values))]
     first = "image" if hasattr(data, "class_names") else "sample"
-    columns: dict[str, Iterable[object]] = {first: list(names)[: len(values)]}
-    columns |= _columns(values, getattr(data, "class_names", None))
-    write = _write_csv if output.suffix == ".csv" else _write_parquet
-    write_atomically(output, lambda file: write(columns, file))
+    write, as_text = (_write_csv, csv_text) if output.suffix == ".csv" else (_write_parquet, characters)
+    columns = [(first, list(names)[: len(values)]), *_columns(values, getattr(data, "class_names", None))]
+    heads = [as_text(name) for name, _ in columns]
+    cells = [list(map(as_text, each)) if isinstance(each, list) else each for _, each in columns]
+    write_atomically(output, lambda file: write(heads, cells, file))
     return len(values)
 
 
-def _write_csv(columns: dict[str, Iterable[object]], file: BinaryIO) -> None:
+def _write_csv(heads: list[str], columns: list[Column], file: BinaryIO) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
+    writer.writerow(heads)
+    writer.writerows(zip(*columns, strict=True))
     text.detach()  # else the file is closed with it
 
 
-def _write_parquet(columns: dict[str, Iterable[object]], file: BinaryIO) -> None:
+def _write_parquet(heads: list[str], columns: list[Column], file: BinaryIO) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    pyarrow.parquet.write_table(pyarrow.table(columns), file)
+    pyarrow.parquet.write_table(pyarrow.table(columns, names=heads), file)
 
 
-def _columns(values: NDArray[Any], class_names: Sequence[str] | None) -> dict[str, Iterable[object]]:
-    if class_names is not None and values.ndim == 2 and values.shape[1] == len(class_names):
-        probabilities = {f"probability_{name}": values[:, i] for i, name in enumerate(class_names)}
-        return {"label": [class_names[i] for i in values.argmax(axis=1)], **probabilities}
+def _columns(values: NDArray[Any], class_names: Sequence[str] | None) -> list[tuple[str, Column]]:
     if values.ndim == 1:
-        return {"prediction": values}
-    return {f"prediction_{i}": values[:, i] for i in range(values.shape[1])}
+        return [("prediction", values)]
+    if class_names is None or values.shape[1] != len(class_names):
+        return [(f"prediction_{i}", values[:, i]) for i in range(values.shape[1])]
+    labels = [class_names[i] for i in values.argmax(axis=1)]
+    return [("label", labels), *((f"probability_{name}", values[:, i]) for i, name in enumerate(class_names))]
 
 
 def check_output(output: Path) -> None:
