@@ -1,10 +1,12 @@
-"""Write files whole or not at all."""
+"""Write files whole or not at all, and read none that is no file."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,3 +91,15 @@ def _of_the_system(error: BaseException) -> OSError | None:
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write UTF-8 text atomically."""
     write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Read UTF-8 text from a regular file.
+
+    Raises:
+        OSError: It can't be read, or it is a pipe or a device, which might never end.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return file.read().decode()

@@ -4,14 +4,17 @@ import fnmatch
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 import torch
+from adaptconv_cli.main import main
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -237,3 +240,43 @@ def test_no_bytes_at_all_are_more_than_a_line(tmp_path_factory: pytest.TempPathF
     file = tmp_path_factory.getbasetemp() / "any.ckpt"
     file.write_bytes(content)
     refuse(file)
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(os.path.relpath(path))  # the name of a socket is short
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+@pytest.mark.parametrize(
+    "make", [getattr(os, "mkfifo", None), _socket, Path.mkdir, lambda path: path.symlink_to("/dev/zero")]
+)
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("sweep.json", ["status", "x"]),
+        ("sweep.json", ["report", "x"]),
+        ("1/result.json", ["compare", "x"]),
+        ("1/config.yaml", ["fit", "--ckpt_path", "last", "--run.root", ".", "--run.name", "x"]),
+        ("1/config.yaml", ["test", "--ckpt_path", "last", "--run.root", ".", "--run.name", "x"]),
+        ("c.yaml", ["fit", "--config", "x/c.yaml"]),
+        ("c.yaml", ["sweep", "--config", "x/c.yaml"]),
+        ("1/checkpoints/last.ckpt", ["test", "--ckpt_path", "x/1/checkpoints/last.ckpt"]),
+        ("1/checkpoints/last.ckpt", ["export", "x/1/checkpoints/last.ckpt", "--output", "x.onnx"]),
+    ],
+)
+def test_what_is_no_regular_file_is_one_line_and_never_waited_for(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    make: Callable[[Path], object],
+    name: str,
+    command: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "x" / name
+    path.parent.mkdir(parents=True)
+    make(path)
+    assert main(command) in (1, 2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("adaptconv: error: ")

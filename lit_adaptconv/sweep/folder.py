@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.files import write_text
+from lit_adaptconv.files import read_text, write_text
 from lit_adaptconv.records import record
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.train.result import RunResult
@@ -89,7 +89,7 @@ class SweepFolder:
         """
         path = self.path / "sweep.json"
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(read_text(path))
             if content.pop("schema") not in (1, SCHEMA_VERSION):  # what 1 lacks has a default
                 raise UserError(f"{path} was written by another version of lit-adaptconv: run the sweep again")
             return record(Sweep, content)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.files import write_text
+from lit_adaptconv.files import read_text, write_text
 from lit_adaptconv.records import record
 from lit_adaptconv.sweep.plan import ArmBudget
 from lit_adaptconv.sweep.store import Store
@@ -92,7 +92,7 @@ class Progress:
             UserError: There is nothing that can be read.
         """
         try:
-            return record(cls, json.loads((folder / FILE).read_text()))
+            return record(cls, json.loads(read_text(folder / FILE)))
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{folder / FILE} can't be read: {error}") from None
 

@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.files import read_text
 from lit_adaptconv.layers.built_in import resolve
 from lit_adaptconv.train.classifier import ImageClassifier
 from lit_adaptconv.train.parser import OneLineParser, options_of
@@ -126,7 +127,7 @@ def _is_classifier(class_path: str) -> bool:
 def _read(path: str) -> Mapping[str, Any]:
     """A configuration file's content; empty where it cannot be read, which the parser will say."""
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_text(path))
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return content if isinstance(content, Mapping) else {}

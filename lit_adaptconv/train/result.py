@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.files import write_text
+from lit_adaptconv.files import read_text, write_text
 from lit_adaptconv.records import record
 from lit_adaptconv.train.convergence import Evaluation, TargetReached, renamed
 
@@ -105,7 +105,7 @@ class RunResult:
             UserError: The file is missing, damaged, or has another schema.
         """
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(read_text(path))
             if content["schema"] == 1:
                 content = _of_accuracy(content)
             if content["schema"] != SCHEMA_VERSION:

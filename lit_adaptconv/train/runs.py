@@ -199,7 +199,7 @@ def newest_run(root: str, name: str | None = None, id: str | None = None, *check
     Raises:
         UserError: There is none.
     """
-    configs = list(Path(root).glob(f"{name or '*'}/{id or '*'}/{CONFIG}"))
+    configs = [path for path in Path(root).glob(f"{name or '*'}/{id or '*'}/{CONFIG}") if path.is_file()]
     if not configs:
         raise UserError(f"no run of `adaptconv fit` found in {Path(root) / (name or '') / (id or '')}")
     files = [CHECKPOINTS[checkpoint] for checkpoint in checkpoints]
