@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -21,13 +22,15 @@ def test_the_default_has_1196_parameters() -> None:
 
 
 @pytest.mark.parametrize("kind", kinds())
-@pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "identity"])
-def test_every_kind_maps_any_image_to_logits(kind: str, padding: Any, activation: Any) -> None:
-    network = ConvNet(
-        3, 5, (20, 31), conv_kind(kind), channels=(2, 3), pool_after=(0,), padding=padding, activation=activation
-    )
-    assert network(torch.randn(2, 3, 20, 31)).shape == (2, 5)
+def test_every_kind_maps_any_image_to_logits_and_learns_from_it(kind: str) -> None:
+    for padding, activation in itertools.product(("same", "valid"), ("relu", "leaky_relu", "identity")):
+        network = ConvNet(
+            3, 5, (20, 31), conv_kind(kind), channels=(2, 3), pool_after=(0,), padding=padding, activation=activation
+        )
+        logits = network(torch.randn(2, 3, 20, 31))
+        assert logits.shape == (2, 5)
+        logits.sum().backward()
+        assert all(parameter.grad is not None for parameter in network.parameters())
 
 
 def test_the_first_block_can_stay_standard() -> None:

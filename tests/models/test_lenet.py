@@ -12,7 +12,8 @@ from lit_adaptconv.models.backbones import CaffeLeNet, LeNet5
 def test_lenet5_has_the_published_parameters_and_multiply_adds() -> None:
     network = LeNet5()
     assert count_parameters(network) == 61_706
-    assert forward_flops(network, (1, 28, 28)) == 2 * 416_520
+    by_hand = 28 * 28 * 6 * 25 + 10 * 10 * 16 * 6 * 25 + 400 * 120 + 120 * 84 + 84 * 10
+    assert forward_flops(network, (1, 28, 28)) == 2 * by_hand == 2 * 416_520
 
 
 def test_caffe_lenet_has_the_published_parameters() -> None:
@@ -21,13 +22,16 @@ def test_caffe_lenet_has_the_published_parameters() -> None:
 
 @pytest.mark.parametrize("backbone", [LeNet5, CaffeLeNet])
 @pytest.mark.parametrize("kind", kinds())
-@pytest.mark.parametrize(("channels", "size", "classes"), [(1, (28, 28), 10), (3, (33, 47), 7), (2, (16, 16), 2)])
-def test_every_kind_maps_any_image_to_logits(
-    backbone: type[LeNet5] | type[CaffeLeNet], kind: str, channels: int, size: tuple[int, int], classes: int
+def test_every_kind_maps_any_image_to_logits_and_learns_from_it(
+    backbone: type[LeNet5] | type[CaffeLeNet], kind: str
 ) -> None:
-    network = backbone(channels, classes, size, conv_kind(kind), 0.5)
-    assert network(torch.randn(2, channels, *size)).shape == (2, classes)
-    assert network.widths == tuple(round(width / 2) for width in backbone.BASE)
+    for channels, size, classes in ((1, (28, 28), 10), (3, (33, 47), 7), (2, (16, 16), 2)):
+        network = backbone(channels, classes, size, conv_kind(kind), 0.5)
+        logits = network(torch.randn(2, channels, *size))
+        assert logits.shape == (2, classes)
+        assert network.widths == tuple(round(width / 2) for width in backbone.BASE)
+        logits.sum().backward()
+        assert all(parameter.grad is not None for parameter in network.parameters())
 
 
 @pytest.mark.parametrize(("backbone", "least"), [(LeNet5, 12), (CaffeLeNet, 16)])
