@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
 from lit_adaptconv.layers.init import second_moment, uniform_bound
 from lit_adaptconv.ops.activation import GateActivation, activate
+from lit_adaptconv.ops.gated_sum import gated_sum
 from lit_adaptconv.ops.geometry import Padding, PaddingMode, Sides, check_one_of
 
 GATE_STD = {"tanh": 0.5, "sigmoid": 0.5, "identity": 0.25}  # what does not saturate must start closer to constant
@@ -124,28 +125,31 @@ class LowRankAdaptiveConv2d(ConvLayer):
     def _convolve(self, batch: Tensor) -> Tensor:
         batch, padding = self.padded(batch)
         around = self.windows(batch, padding)
-        gate_weight, weight = (self._by_group(w).flatten(0, 2) for w in (self.gate_weight, self.weight))
-        if self._as_one:
-            both = self._filter(batch, torch.cat((gate_weight, weight)), around.kernel_pad)
-            gate, values = torch.split(both, [len(gate_weight), len(weight)], 1)
+        values = None
+        if self._as_one(batch.device.type):
+            filtered = self._filter(batch, self._stacked(), around.kernel_pad)
         else:
-            gate = self._filter(batch, gate_weight, around.generator_pad)
-            values = self._filter(batch, weight, around.kernel_pad)
-        gate_bias = self._by_group(self.gate_bias.flatten()).flatten()[:, None, None].to(gate.dtype)
-        gate = activate(gate + gate_bias, self.gate_activation)
-        gate, values = (torch.unflatten(t, 1, (self.groups, self.rank, -1)) for t in (gate, values))
-        out = gate * values  # a gate may be shared by the output channels of its group
-        return self._with_bias((out.sum(2) if self.rank > 1 else out.squeeze(2)).flatten(1, 2))
+            filtered = self._filter(batch, self._by_group(self.gate_weight).flatten(0, 2), around.generator_pad)
+            values = self._filter(batch, self._by_group(self.weight).flatten(0, 2), around.kernel_pad)
+        return gated_sum(filtered, values, self.gate_bias, self.bias, self.groups, self.gate_activation)
 
-    @property
-    def _as_one(self) -> bool:
+    def _as_one(self, device: str) -> bool:
         """Whether one convolution with stacked weights computes both: where that fills what two leave half empty.
 
-        Elsewhere it saves nothing and costs copies; stacked depthwise convolutions take twice the time of two.
+        A GPU reads its input once instead of twice. Elsewhere, stacking may save nothing and costs copies; stacked
+        depthwise convolutions take twice the time of two.
         """
+        if self.kernel_size != self.generator_size:
+            return False
         filters = [self.gate_bias.numel(), self.rank * self.out_channels]
         fewer_blocks = -(-sum(filters) // CHANNEL_BLOCK) < sum(-(-n // CHANNEL_BLOCK) for n in filters)
-        return self.kernel_size == self.generator_size and self.groups == 1 and fewer_blocks
+        return device == "cuda" or (self.groups == 1 and fewer_blocks)
+
+    def _stacked(self) -> Tensor:
+        """The weights of gates and values: in each group, all its gates first."""
+        if self.groups == 1:  # in four dimensions, the memory format is kept
+            return torch.cat((self.gate_weight, self.weight))
+        return torch.cat([self._by_group(w).flatten(1, 2) for w in (self.gate_weight, self.weight)], 1).flatten(0, 1)
 
     def _by_group(self, parameter: Tensor) -> Tensor:
         """(rank * C_out, ...) as (groups, rank, C_out // groups, ...)."""

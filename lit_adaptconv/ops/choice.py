@@ -44,6 +44,24 @@ def implementation(device: str, dtype: torch.dtype) -> Implementation:
 implementation.__dict__["_dynamo_marked_constant"] = True
 
 
+def fuses_on_gpu(device: str, dtype: torch.dtype) -> bool:
+    """Whether Triton computes what surrounds a layer's convolutions; plain PyTorch, which does it elsewhere, is usual.
+
+    The environment variable and forward mode mean what they mean for `implementation`.
+    """
+    if device != "cuda" or os.environ.get(VARIABLE) == "reference" or forward_ad._current_level >= 0:
+        return False
+    return _triton_computes(dtype)
+
+
+fuses_on_gpu.__dict__["_dynamo_marked_constant"] = True
+
+
+@cache
+def _triton_computes(dtype: torch.dtype) -> bool:
+    return _obstacle("gpu", "cuda", dtype) is None
+
+
 @cache
 def fused(device: str, dtype: torch.dtype) -> Implementation:
     """The fused implementation for such tensors or, with a warning at the first call, the reference."""

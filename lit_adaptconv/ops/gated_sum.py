@@ -1,0 +1,203 @@
+"""The operator `lit_adaptconv::gated_sum`: filtered images, each multiplied by its gate, summed over the rank.
+
+    out = bias + Σ_r act(gate_r + gate_bias_r) · values_r
+
+Where Triton computes, it is one kernel forward and, with the sums for the biases, two backward. It keeps what the
+convolutions gave and nothing else: the gates are computed again. Elsewhere it is plain PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lit_adaptconv.ops.activation import GateActivation, activate
+from lit_adaptconv.ops.choice import fuses_on_gpu
+from lit_adaptconv.ops.schema import LIBRARY, _register
+
+LIBRARY.define(
+    "gated_sum(Tensor filtered, Tensor values, Tensor gate_bias, Tensor? bias, int groups, str activation) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+LIBRARY.define(
+    "gated_sum_backward(Tensor grad_output, Tensor filtered, Tensor values, Tensor gate_bias, int groups, "
+    "str activation, bool needs_biases) -> (Tensor, Tensor, Tensor, Tensor)",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+FORWARD = torch.ops.lit_adaptconv.gated_sum.default
+BACKWARD = torch.ops.lit_adaptconv.gated_sum_backward.default
+
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def gated_sum(
+    filtered: Tensor,
+    values: Tensor | None,
+    gate_bias: Tensor,
+    bias: Tensor | None,
+    groups: int,
+    activation: GateActivation,
+) -> Tensor:
+    """Multiply values by their gates and sum over the rank.
+
+    Channels are ordered by group, then rank. The output has their memory format. float16 and bfloat16 are
+    rounded once where Triton computes.
+
+    Args:
+        filtered: The gates before their bias, `(N, rank * gates, H, W)`; in front of the values of the same group, if
+            `values` is None, `(N, rank * (gates + C_out), H, W)`.
+        values: `(N, rank * C_out, H, W)` or None.
+        gate_bias: `(rank, gates)`: a gate for each output channel or, shared, for each group.
+        bias: `(C_out,)` or None.
+        groups: Number of channel groups.
+        activation: What the gates pass through.
+
+    Returns:
+        `(N, C_out, H, W)`.
+    """
+    if fuses_on_gpu(filtered.device.type, filtered.dtype) and not torch.onnx.is_in_onnx_export():
+        apart = filtered.new_empty(0) if values is None else values
+        out: Tensor = _gated_sum(filtered, apart, gate_bias, bias, groups, activation)
+        return out
+    return plain(filtered, values, gate_bias, bias, groups, activation)
+
+
+def plain(
+    filtered: Tensor,
+    values: Tensor | None,
+    gate_bias: Tensor,
+    bias: Tensor | None,
+    groups: int,
+    activation: GateActivation,
+) -> Tensor:
+    """`gated_sum` in plain PyTorch."""
+    rank, gates = gate_bias.shape
+    gate = filtered.unflatten(1, (groups, -1))
+    if values is None:
+        count = rank * gates // groups
+        gate, values = gate.split([count, gate.shape[2] - count], 2)
+    else:
+        values = values.unflatten(1, (groups, -1))
+    gate_bias = gate_bias.unflatten(1, (groups, -1)).transpose(0, 1).flatten(1)[..., None, None].to(gate.dtype)
+    gate = activate(gate + gate_bias, activation)
+    out = gate.unflatten(2, (rank, -1)) * values.unflatten(2, (rank, -1))  # a group may share its gate
+    out = (out.sum(2) if rank > 1 else out.squeeze(2)).flatten(1, 2)
+    return out if bias is None else out + bias[:, None, None].to(out.dtype)
+
+
+def out_channels(filtered: Tensor, values: Tensor, gate_bias: Tensor) -> int:
+    """Channels of the output."""
+    return (values.shape[1] if values.dim() == 4 else filtered.shape[1] - gate_bias.numel()) // gate_bias.shape[0]
+
+
+def memory_format(tensor: Tensor) -> torch.memory_format:
+    """Channels last where the tensor can be nothing else."""
+    last = tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def _plain(filtered: Tensor, values: Tensor, *rest: Any) -> Tensor:
+    """`plain`, with an empty tensor for values that are not apart."""
+    return plain(filtered, values if values.dim() == 4 else None, *rest)
+
+
+def _plain_backward(groups: int, activation: Any) -> Callable[..., Gradients]:
+    def forward(filtered: Tensor, values: Tensor, gate_bias: Tensor) -> Tensor:
+        return _plain(filtered, values, gate_bias, None, groups, activation)
+
+    def backward(grad_output: Tensor, *inputs: Tensor) -> Gradients:
+        pull_back = torch.func.vjp(forward, *inputs)[1]
+        return (*pull_back(grad_output), grad_output.sum((0, 2, 3)).to(inputs[2].dtype))
+
+    return backward
+
+
+def _forward(filtered: Tensor, values: Tensor, gate_bias: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
+    if fuses_on_gpu(filtered.device.type, filtered.dtype):
+        from lit_adaptconv.ops.gpu import gated_sum as fused
+
+        return fused.forward(filtered, values, gate_bias, bias, *how)
+    out = _plain(filtered, values, gate_bias, bias, *how)
+    return out.contiguous(memory_format=memory_format(values if values.dim() == 4 else filtered))
+
+
+def _backward(
+    grad_output: Tensor,
+    filtered: Tensor,
+    values: Tensor,
+    gate_bias: Tensor,
+    groups: int,
+    activation: Any,
+    needs_biases: bool,
+) -> Gradients:
+    if fuses_on_gpu(filtered.device.type, filtered.dtype):
+        from lit_adaptconv.ops.gpu import gated_sum as fused
+
+        return fused.backward(grad_output, filtered, values, gate_bias, groups, activation, needs_biases)
+    grads = _plain_backward(groups, activation)(grad_output, filtered, values, gate_bias)
+    like = _fake_backward(grad_output, filtered, values, gate_bias, groups, activation, needs_biases)
+    return tuple(to.copy_(grad) if to.shape == grad.shape else to for to, grad in zip(like, grads, strict=True))  # type: ignore[return-value]
+
+
+def _fake_forward(filtered: Tensor, values: Tensor, gate_bias: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
+    shape = (filtered.shape[0], out_channels(filtered, values, gate_bias), *filtered.shape[2:])
+    memory = memory_format(values if values.dim() == 4 else filtered)
+    return torch.empty(shape, dtype=filtered.dtype, device=filtered.device, memory_format=memory)
+
+
+def _fake_backward(
+    grad_output: Tensor, filtered: Tensor, values: Tensor, gate_bias: Tensor, *how: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    needs_biases = how[-1]
+    return (
+        torch.empty_like(filtered),
+        torch.empty_like(values),
+        gate_bias.new_empty(gate_bias.shape if needs_biases else (0,)),
+        gate_bias.new_empty(grad_output.shape[1] if needs_biases else (0,)),
+    )
+
+
+def _save_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    filtered, values, gate_bias, _, *ctx.how = inputs
+    ctx.save_for_backward(filtered, values, gate_bias)
+
+
+def _differentiate_forward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    needed = ctx.needs_input_grad[:4]
+    grads = _gated_sum_backward(grad_output, *ctx.saved_tensors, *ctx.how, needed[2] or needed[3])
+    return (*(grad if need else None for grad, need in zip(grads, needed, strict=True)), None, None)
+
+
+def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: Gradients) -> None:
+    ctx.save_for_backward(*inputs[:4])
+    *ctx.how, ctx.needs_biases = inputs[4:]
+
+
+def _differentiate_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    needed = (True, True, ctx.needs_biases, ctx.needs_biases)
+    outputs, pull_back = torch.func.vjp(_plain_backward(*ctx.how), *ctx.saved_tensors)[:2]
+    cotangents = (
+        grad if need else torch.zeros_like(output) for grad, need, output in zip(grads, needed, outputs, strict=True)
+    )
+    return (*pull_back(tuple(cotangents)), None, None, None)
+
+
+def _map_forward(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
+    return torch.func.vmap(_plain, dims)(*args), 0
+
+
+def _map_backward(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
+    *tensors, groups, activation, needs_biases = args
+    grads = torch.func.vmap(_plain_backward(groups, activation), dims[:4])(*tensors)
+    if not needs_biases:
+        grads = (*grads[:2], *(grad.new_empty(0) for grad in grads[2:]))
+    return grads, (0, 0, *(0 if needs_biases else None for _ in range(2)))
+
+
+_gated_sum = _register(FORWARD, None, _forward, _fake_forward, _save_forward, _differentiate_forward, _map_forward)
+_gated_sum_backward = _register(
+    BACKWARD, None, _backward, _fake_backward, _save_backward, _differentiate_backward, _map_backward
+)
