@@ -8,7 +8,6 @@ convolutions gave and nothing else: the gates are computed again. Elsewhere it i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -74,18 +73,22 @@ def plain(
     activation: GateActivation,
 ) -> Tensor:
     """`gated_sum` in plain PyTorch."""
-    rank, gates = gate_bias.shape
-    gate = filtered.unflatten(1, (groups, -1))
-    if values is None:
-        count = rank * gates // groups
-        gate, values = gate.split([count, gate.shape[2] - count], 2)
-    else:
-        values = values.unflatten(1, (groups, -1))
-    gate_bias = gate_bias.unflatten(1, (groups, -1)).transpose(0, 1).flatten(1)[..., None, None].to(gate.dtype)
-    gate = activate(gate + gate_bias, activation)
-    out = gate.unflatten(2, (rank, -1)) * values.unflatten(2, (rank, -1))  # a group may share its gate
-    out = (out.sum(2) if rank > 1 else out.squeeze(2)).flatten(1, 2)
+    gate, values = _apart(filtered, values, gate_bias, groups)
+    out = activate(gate, activation) * values  # a group may share its gate
+    out = (out.sum(2) if len(gate_bias) > 1 else out.squeeze(2)).flatten(1, 2)
     return out if bias is None else out + bias[:, None, None].to(out.dtype)
+
+
+def _apart(filtered: Tensor, values: Tensor | None, gate_bias: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """The gates with their bias and the values, both as `(N, groups, rank, of this group and rank, H, W)`."""
+    rank, gates = gate_bias.shape
+    if values is None:
+        both, count = filtered.unflatten(1, (groups, -1)), rank * gates // groups
+        gate, values = (t.unflatten(2, (rank, -1)) for t in both.split([count, both.shape[2] - count], 2))
+    else:
+        gate, values = (t.unflatten(1, (groups, rank, -1)) for t in (filtered, values))
+    shift = gate_bias.unflatten(1, (groups, -1)).transpose(0, 1)[..., None, None]
+    return gate + shift.to(gate.dtype), values
 
 
 def out_channels(filtered: Tensor, values: Tensor, gate_bias: Tensor) -> int:
@@ -104,19 +107,33 @@ def _plain(filtered: Tensor, values: Tensor, *rest: Any) -> Tensor:
     return plain(filtered, values if values.dim() == 4 else None, *rest)
 
 
-def _plain_backward(groups: int, activation: Any) -> Callable[..., Gradients]:
-    def forward(filtered: Tensor, values: Tensor, gate_bias: Tensor) -> Tensor:
-        return _plain(filtered, values, gate_bias, None, groups, activation)
+def _plain_backward(
+    grad_output: Tensor, filtered: Tensor, values: Tensor, gate_bias: Tensor, groups: int, activation: Any
+) -> Gradients:
+    """The gradients of `_plain` in plain PyTorch, to be differentiated themselves."""
+    stacked = values.dim() != 4
+    before, factors = _apart(filtered, None if stacked else values, gate_bias, groups)
+    grad, gate = grad_output.unflatten(1, (groups, 1, -1)), activate(before, activation)
+    d_values, d_gate = grad * gate, grad * factors
+    if activation != "identity":
+        d_gate = d_gate * (1 - gate * gate if activation == "tanh" else gate * (1 - gate))
+    if gate.shape[3] < factors.shape[3]:
+        d_gate = d_gate.sum(3, keepdim=True)
+    sums = d_gate.sum((0, 4, 5)).transpose(0, 1).flatten(1), grad_output.sum((0, 2, 3))
+    if stacked:
+        parts = torch.cat([d_gate.flatten(2, 3), d_values.flatten(2, 3)], 2).flatten(1, 2), torch.zeros_like(values)
+    else:
+        parts = d_gate.flatten(1, 3), d_values.flatten(1, 3)
+    return *parts, *(total.to(gate_bias.dtype) for total in sums)  # type: ignore[return-value]
 
-    def backward(grad_output: Tensor, *inputs: Tensor) -> Gradients:
-        pull_back = torch.func.vjp(forward, *inputs)[1]
-        return (*pull_back(grad_output), grad_output.sum((0, 2, 3)).to(inputs[2].dtype))
 
-    return backward
+def _on_gpu(tensor: Tensor) -> bool:
+    """Whether Triton computes: an exported program may run elsewhere than where it was made."""
+    return fuses_on_gpu(tensor.device.type, tensor.dtype)
 
 
 def _forward(filtered: Tensor, values: Tensor, gate_bias: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
-    if fuses_on_gpu(filtered.device.type, filtered.dtype):
+    if _on_gpu(filtered):
         from lit_adaptconv.ops.gpu import gated_sum as fused
 
         return fused.forward(filtered, values, gate_bias, bias, *how)
@@ -133,11 +150,11 @@ def _backward(
     activation: Any,
     needs_biases: bool,
 ) -> Gradients:
-    if fuses_on_gpu(filtered.device.type, filtered.dtype):
+    if _on_gpu(filtered):
         from lit_adaptconv.ops.gpu import gated_sum as fused
 
         return fused.backward(grad_output, filtered, values, gate_bias, groups, activation, needs_biases)
-    grads = _plain_backward(groups, activation)(grad_output, filtered, values, gate_bias)
+    grads = _plain_backward(grad_output, filtered, values, gate_bias, groups, activation)
     like = _fake_backward(grad_output, filtered, values, gate_bias, groups, activation, needs_biases)
     return tuple(to.copy_(grad) if to.shape == grad.shape else to for to, grad in zip(like, grads, strict=True))  # type: ignore[return-value]
 
@@ -178,7 +195,7 @@ def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: Gradients) -> None
 
 def _differentiate_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
     needed = (True, True, ctx.needs_biases, ctx.needs_biases)
-    outputs, pull_back = torch.func.vjp(_plain_backward(*ctx.how), *ctx.saved_tensors)[:2]
+    outputs, pull_back = torch.func.vjp(lambda *t: _plain_backward(*t, *ctx.how), *ctx.saved_tensors)[:2]
     cotangents = (
         grad if need else torch.zeros_like(output) for grad, need, output in zip(grads, needed, outputs, strict=True)
     )
@@ -186,12 +203,13 @@ def _differentiate_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ..
 
 
 def _map_forward(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
-    return torch.func.vmap(_plain, dims)(*args), 0
+    out: Tensor = torch.func.vmap(_plain, dims)(*args)
+    return out, 0
 
 
 def _map_backward(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
-    *tensors, groups, activation, needs_biases = args
-    grads = torch.func.vmap(_plain_backward(groups, activation), dims[:4])(*tensors)
+    needs_biases = args[-1]
+    grads: tuple[Tensor, ...] = torch.func.vmap(_plain_backward, dims[:-1])(*args[:-1])
     if not needs_biases:
         grads = (*grads[:2], *(grad.new_empty(0) for grad in grads[2:]))
     return grads, (0, 0, *(0 if needs_biases else None for _ in range(2)))
