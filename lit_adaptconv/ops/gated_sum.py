@@ -73,22 +73,32 @@ def plain(
     activation: GateActivation,
 ) -> Tensor:
     """`gated_sum` in plain PyTorch."""
-    gate, values = _apart(filtered, values, gate_bias, groups)
-    out = activate(gate, activation) * values  # a group may share its gate
+    gate, values = _by_rank(*_apart(filtered, values, gate_bias, groups, activation), groups, len(gate_bias))
+    out = gate * values  # a group may share its gate
     out = (out.sum(2) if len(gate_bias) > 1 else out.squeeze(2)).flatten(1, 2)
     return out if bias is None else out + bias[:, None, None].to(out.dtype)
 
 
-def _apart(filtered: Tensor, values: Tensor | None, gate_bias: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """The gates with their bias and the values, both as `(N, groups, rank, of this group and rank, H, W)`."""
+def _apart(
+    filtered: Tensor, values: Tensor | None, gate_bias: Tensor, groups: int, activation: GateActivation
+) -> tuple[Tensor, Tensor]:
+    """The activated gates and the values."""
     rank, gates = gate_bias.shape
     if values is None:
-        both, count = filtered.unflatten(1, (groups, -1)), rank * gates // groups
-        gate, values = (t.unflatten(2, (rank, -1)) for t in both.split([count, both.shape[2] - count], 2))
-    else:
-        gate, values = (t.unflatten(1, (groups, rank, -1)) for t in (filtered, values))
-    shift = gate_bias.unflatten(1, (groups, -1)).transpose(0, 1)[..., None, None]
-    return gate + shift.to(gate.dtype), values
+        count = rank * gates // groups
+        sizes = [count, filtered.shape[1] // groups - count]
+        if groups == 1:
+            filtered, values = filtered.split(sizes, 1)
+        else:
+            filtered, values = (t.flatten(1, 2) for t in filtered.unflatten(1, (groups, -1)).split(sizes, 2))
+    shift = torch.unflatten(gate_bias, 1, (groups, -1)).transpose(0, 1).flatten()[:, None, None]
+    return activate(filtered + shift.to(filtered.dtype), activation), values
+
+
+def _by_rank(gate: Tensor, values: Tensor, groups: int, rank: int) -> tuple[Tensor, Tensor]:
+    """`(N, groups, rank, of this group and rank, H, W)`."""
+    shape = (groups, rank, -1)
+    return torch.unflatten(gate, 1, shape), torch.unflatten(values, 1, shape)
 
 
 def out_channels(filtered: Tensor, values: Tensor, gate_bias: Tensor) -> int:
@@ -112,8 +122,9 @@ def _plain_backward(
 ) -> Gradients:
     """The gradients of `_plain` in plain PyTorch, to be differentiated themselves."""
     stacked = values.dim() != 4
-    before, factors = _apart(filtered, None if stacked else values, gate_bias, groups)
-    grad, gate = grad_output.unflatten(1, (groups, 1, -1)), activate(before, activation)
+    apart = _apart(filtered, None if stacked else values, gate_bias, groups, activation)
+    gate, factors = _by_rank(*apart, groups, len(gate_bias))
+    grad = grad_output.unflatten(1, (groups, 1, -1))
     d_values, d_gate = grad * gate, grad * factors
     if activation != "identity":
         d_gate = d_gate * (1 - gate * gate if activation == "tanh" else gate * (1 - gate))
