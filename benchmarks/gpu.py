@@ -186,7 +186,7 @@ def measure(name: str, precise: str, rounds: int, graphs: bool, speeds: dict[str
         x = torch.randn(size, device="cuda").to(dtype).requires_grad_()
         grad = torch.randn(shape.batch, shape.out_channels, *size[2:], device="cuda").to(dtype)
         adaptive = build(AdaptiveConv2d, shape, dtype, generator_size=shape.generator_size)
-        conv, other = (build(nn.Conv2d, shape, dtype) for _ in range(2))
+        usual, conv, other = (build(nn.Conv2d, shape, dtype) for _ in range(3))
         step = training([adaptive], x, grad)
         begin = time.perf_counter()
         step()
@@ -195,8 +195,10 @@ def measure(name: str, precise: str, rounds: int, graphs: bool, speeds: dict[str
         x_last = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
         grad_last = grad.contiguous(memory_format=torch.channels_last)
         low_rank = build(LowRankAdaptiveConv2d, shape, dtype, generator_size=shape.generator_size)
+        for layer in (low_rank, conv, other):
+            layer.to(memory_format=torch.channels_last)
         steps = {
-            "conv": training([conv], x, grad),
+            "conv": training([usual], x, grad),
             "adaptive": step,
             "conv, channels last": training([conv], x_last, grad_last),
             "two convs, channels last": training([conv, other], x_last, grad_last),

@@ -127,7 +127,7 @@ class LowRankAdaptiveConv2d(ConvLayer):
         around = self.windows(batch, padding)
         values = None
         if self._as_one(batch.device.type):
-            filtered = self._filter(batch, self._stacked(), around.kernel_pad)
+            filtered = self._filter(batch, torch.cat((self.gate_weight, self.weight)), around.kernel_pad)
         else:
             filtered = self._filter(batch, self._by_group(self.gate_weight).flatten(0, 2), around.generator_pad)
             values = self._filter(batch, self._by_group(self.weight).flatten(0, 2), around.kernel_pad)
@@ -136,20 +136,14 @@ class LowRankAdaptiveConv2d(ConvLayer):
     def _as_one(self, device: str) -> bool:
         """Whether one convolution with stacked weights computes both: where that fills what two leave half empty.
 
-        A GPU reads its input once instead of twice. Elsewhere, stacking may save nothing and costs copies; stacked
-        depthwise convolutions take twice the time of two.
+        A GPU reads its input once instead of twice. Elsewhere, stacking may save nothing and costs copies. In groups it
+        takes longer than two everywhere.
         """
-        if self.kernel_size != self.generator_size:
+        if self.kernel_size != self.generator_size or self.groups > 1:
             return False
         filters = [self.gate_bias.numel(), self.rank * self.out_channels]
         fewer_blocks = -(-sum(filters) // CHANNEL_BLOCK) < sum(-(-n // CHANNEL_BLOCK) for n in filters)
-        return device == "cuda" or (self.groups == 1 and fewer_blocks)
-
-    def _stacked(self) -> Tensor:
-        """The weights of gates and values: in each group, all its gates first."""
-        if self.groups == 1:  # in four dimensions, the memory format is kept
-            return torch.cat((self.gate_weight, self.weight))
-        return torch.cat([self._by_group(w).flatten(1, 2) for w in (self.gate_weight, self.weight)], 1).flatten(0, 1)
+        return device == "cuda" or fewer_blocks
 
     def _by_group(self, parameter: Tensor) -> Tensor:
         """(rank * C_out, ...) as (groups, rank, C_out // groups, ...)."""
