@@ -3,8 +3,6 @@
 For one input channel and one tap, the kernels of a tile of pixels are (pixels x window) · (window x outputs). A column
 of ones beside the window multiplies the generator's bias. In float32 this is TF32, used only where PyTorch lets its
 convolutions use that; half precision is read as it is. Sums over taps and channels are made in float32.
-
-An image's extent is no constant here, so that the layers of a network share what is compiled.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,assignment"
@@ -18,12 +16,12 @@ from lit_adaptconv.ops.gpu.pixels import place, under_tap
 from lit_adaptconv.ops.gpu.tanh import tanh
 
 
-@triton.jit(do_not_specialize=["extent"])
+@triton.jit
 def pack_kernel(
     weight,
     generator_bias,
     packed,
-    extent,
+    extent: tl.constexpr,
     sizes: tl.constexpr,
     taps: tl.constexpr,
     inner: tl.constexpr,
@@ -46,28 +44,7 @@ def pack_kernel(
 
 
 @triton.jit
-def _quotient(n, divisor):
-    """Divide numbers of 31 bits; a division would take ten times as long."""
-    product = tl.umulhi(n.to(tl.uint32), divisor.factor.to(tl.uint32))
-    return tl.where(divisor.value == 1, n, (product >> divisor.shift).to(tl.int32))
-
-
-@triton.jit
-def _place(p, extent, index: tl.constexpr):
-    """As `place`, for an extent that is no constant."""
-    if index == tl.int64:
-        image, y, x = place(p, extent.out_height, extent.out_width)
-    else:
-        above = _quotient(p, extent.by_width)
-        x = p - above * extent.out_width
-        image = _quotient(above, extent.by_height)
-        y = above - image * extent.out_height
-        image = image.to(tl.int64)
-    return image, y, x
-
-
-@triton.jit
-def _window_matrix(plane, y, x, valid, extent, sizes: tl.constexpr, strides, inner: tl.constexpr):
+def _window_matrix(plane, y, x, valid, extent: tl.constexpr, sizes: tl.constexpr, strides, inner: tl.constexpr):
     """(pixels, inner): what each output pixel sees, then a one, then zeros."""
     s = tl.arange(0, inner)[None, :]
     at_y = (y - sizes.window_y)[:, None] + s // sizes.window_width * sizes.dilation_y
@@ -79,7 +56,7 @@ def _window_matrix(plane, y, x, valid, extent, sizes: tl.constexpr, strides, inn
     return tl.where((s == sizes.seen) & valid[:, None], 1.0, pixels).to(pixels.dtype)
 
 
-@triton.jit(do_not_specialize=["pixels", "strides", "out_strides", "extent"])
+@triton.jit
 def forward_matrix_kernel(
     x,
     packed,
@@ -88,7 +65,7 @@ def forward_matrix_kernel(
     pixels,
     strides,
     out_strides,
-    extent,
+    extent: tl.constexpr,
     sizes: tl.constexpr,
     how: tl.constexpr,
     biased: tl.constexpr,
@@ -106,7 +83,7 @@ def forward_matrix_kernel(
     group = program // parts % extent.groups
     p = (program // (parts * extent.groups)).to(index) * block + tl.arange(0, block)
     valid = p < pixels
-    image, out_y, out_x = _place(p, extent, index)
+    image, out_y, out_x = place(p, extent.out_height, extent.out_width)
     y, x_at = out_y * extent.stride_y, out_x * extent.stride_x
     plane = x + image * strides.image + (group * extent.group_in).to(tl.int64) * strides.channel
     o = first + tl.arange(0, outputs)
@@ -132,9 +109,7 @@ def forward_matrix_kernel(
     )
 
 
-@triton.jit(
-    do_not_specialize=["step", "first_channel", "channels", "tiles_each", "pixels", "grad_strides", "strides", "extent"]
-)
+@triton.jit
 def backward_matrix_kernel(
     grad,
     x,
@@ -148,7 +123,7 @@ def backward_matrix_kernel(
     pixels,
     grad_strides,
     strides,
-    extent,
+    extent: tl.constexpr,
     sizes: tl.constexpr,
     how: tl.constexpr,
     index: tl.constexpr,
@@ -166,8 +141,8 @@ def backward_matrix_kernel(
     The kernels are generated once for both. Where the outputs and taps do not fit in registers at once, the pixels are
     gone through for some of them after the other, and their maps are added up.
     """
-    filters = (extent.groups * extent.group_out).to(tl.int64) * extent.group_in
-    each = filters * sizes.taps * (sizes.seen + 1) + extent.groups * extent.group_out
+    filters: tl.constexpr = extent.groups * extent.group_out * extent.group_in
+    each: tl.constexpr = filters * sizes.taps * (sizes.seen + 1) + extent.groups * extent.group_out
     tap_blocks: tl.constexpr = taps // taps_at_once
     program = tl.program_id(0)
     local = program % channels
@@ -176,14 +151,11 @@ def backward_matrix_kernel(
     group, within = channel // extent.group_in, channel % extent.group_in
     s = tl.arange(0, inner)
     matrices = packed + channel.to(tl.int64) * (taps * inner * outer)
-    row = parts + part * each
+    row = parts + part.to(tl.int64) * each
     tap_maps = maps + local.to(tl.int64) * pixels
     window_maps = tap_maps if sizes.same else tap_maps + sizes.taps * step
     for some in range(tl.cdiv(extent.group_out, outputs) * tap_blocks):
-        if tap_blocks == 1:  # the taps are constants then
-            first_output, first_tap = some * outputs, 0
-        else:
-            first_output, first_tap = some // tap_blocks * outputs, some % tap_blocks * taps_at_once
+        first_output, first_tap = some // tap_blocks * outputs, some % tap_blocks * taps_at_once
         o = first_output + tl.arange(0, outputs)
         kept = o < extent.group_out
         channel_out = (group * extent.group_out).to(tl.int64) + o
@@ -196,7 +168,7 @@ def backward_matrix_kernel(
         p = (part * tiles_each).to(index) * block + tl.arange(0, block)
         for _ in range(tiles_each):
             valid = p < pixels
-            image, out_y, out_x = _place(p, extent, index)
+            image, out_y, out_x = place(p, extent.out_height, extent.out_width)
             y, x_at = out_y * extent.stride_y, out_x * extent.stride_x
             plane = x + image * strides.image + channel.to(tl.int64) * strides.channel
             window = _window_matrix(plane, y, x_at, valid, extent, sizes, strides, inner)

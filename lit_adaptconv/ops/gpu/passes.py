@@ -124,7 +124,9 @@ def _plan_forward(
     after = (pixels, Strides(*strides), out_strides)
     if matrix:
         pack, form = _packing(extent, sizes, dtype, device)
-        launch = Launch(forward_matrix_kernel, grid, (*after, extent), {"sizes": sizes, **options, **form, **tile})
+        launch = Launch(
+            forward_matrix_kernel, grid, after, {"extent": extent, "sizes": sizes, **options, **form, **tile}
+        )
     else:
         constants = {"extent": extent, "sizes": sizes, **options, "real": types.options["real"], **tile}
         launch = Launch(forward_kernel, grid, after, constants)
@@ -271,8 +273,9 @@ def _matrix(
     launches = []
     for piece in pieces:
         step = piece.channels * piece.pixels
-        after = (step, piece.channel, piece.channels, each, piece.pixels, grad_strides, strides, extent)
+        after = (step, piece.channel, piece.channels, each, piece.pixels, grad_strides, strides)
         options = {
+            "extent": extent,
             "sizes": sizes,
             "how": types.how,
             "index": types.options["index"],
@@ -390,7 +393,7 @@ def _packing(
     """What lays the generators out as matrices, and the form of these."""
     form = tiles.matrices(extent, sizes)
     programs = extent.groups * extent.group_in * form["taps"]
-    launch = Launch(pack_kernel, programs, (extent,), {"sizes": sizes, **form})
+    launch = Launch(pack_kernel, programs, (), {"extent": extent, "sizes": sizes, **form})
 
     def pack(weight: Tensor, bias: Tensor) -> Tensor:
         packed = torch.empty(programs * form["inner"] * form["outer"], dtype=dtype, device=device)

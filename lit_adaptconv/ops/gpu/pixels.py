@@ -23,14 +23,14 @@ def place(p, height, width):
 
 
 @triton.jit
-def pixel(plane, y, x, valid, extent, strides, real: tl.constexpr):
-    """Pixels (y, x) of a plane; zero outside. `extent` may be a constant or not."""
+def pixel(plane, y, x, valid, extent: tl.constexpr, strides, real: tl.constexpr):
+    """Pixels (y, x) of a plane; zero outside."""
     inside = valid & (y >= 0) & (y < extent.height) & (x >= 0) & (x < extent.width)
     return tl.load(plane + (y * strides.row + x * strides.column), mask=inside, other=0.0).to(real)
 
 
 @triton.jit
-def under_tap(plane, y, x, t, valid, extent, sizes: tl.constexpr, strides, real: tl.constexpr):
+def under_tap(plane, y, x, t, valid, extent: tl.constexpr, sizes: tl.constexpr, strides, real: tl.constexpr):
     """Pixels under tap `t` of the kernels of output pixels at (y, x)."""
     at_y = y - sizes.kernel_y + t // sizes.kernel_width * sizes.dilation_y
     at_x = x - sizes.kernel_x + t % sizes.kernel_width * sizes.dilation_x

@@ -10,26 +10,11 @@ from lit_adaptconv.ops.geometry import Call
 FARTHEST = 2**31 - 2**16  # offsets in one plane up to here, and a tile more, fit in 32 bits
 
 
-class Divisor(NamedTuple):
-    """What divides numbers of 31 bits by one multiplication: by the output's height or width, where it is no constant.
-
-    With l = ⌈log₂ d⌉, n / d is the product of n and ⌊2³¹⁺ˡ / d⌋ + 1 without its last 31 + l bits (Granlund and
-    Montgomery, *Division by Invariant Integers using Multiplication*, 1994).
-    """
-
-    value: int
-    factor: int
-    shift: int  # beyond 32 bits
-
-    @classmethod
-    def of(cls, value: int) -> Divisor:
-        """Prepare it."""
-        length = (value - 1).bit_length()
-        return cls(value, 2 ** (31 + length) // value + 1, max(0, length - 1))
-
-
 class Extent(NamedTuple):
-    """How large images and channels are, and the step from one output pixel to the next."""
+    """How large images and channels are, and the step from one output pixel to the next.
+
+    Kernels are compiled for this and for `Sizes`, so that dividing by them costs little.
+    """
 
     height: int
     width: int
@@ -40,12 +25,10 @@ class Extent(NamedTuple):
     groups: int
     group_in: int
     group_out: int
-    by_height: Divisor
-    by_width: Divisor
 
 
 class Sizes(NamedTuple):
-    """Where kernel and window lie. Kernels are compiled for it, and most of them for the extent too."""
+    """Where kernel and window lie."""
 
     dilation_y: int
     dilation_x: int
@@ -91,8 +74,6 @@ def measure(shape: Sequence[int], weight_shape: Sequence[int], call: Call) -> tu
         call.groups,
         channels // call.groups,
         weight_shape[0] // channels,
-        Divisor.of(y.out),
-        Divisor.of(x.out),
     )
     sizes = Sizes(
         *call.dilation,
