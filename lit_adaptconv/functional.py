@@ -77,7 +77,7 @@ def adaptive_conv2d(
     device = input.device.type
     batch = input if input.dim() == 4 else input.unsqueeze(0)
     tensors: tuple[Tensor, Tensor, Tensor, Tensor | None] = (batch, generator_weight, generator_bias, bias)
-    autocast = _autocasts(device) and torch.is_autocast_enabled(device)
+    autocast = _autocasts(device)
     if autocast:
         tensors = schema.autocast(tensors, device)
     dtype = tensors[0].dtype
@@ -94,10 +94,10 @@ def adaptive_conv2d(
     return out if input.dim() == 4 else out.squeeze(0)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # TorchDynamo of torch 2.11 can't trace it
 def _autocasts(device: str) -> bool:
-    """Whether a device has autocast at all."""
-    return torch.amp.is_autocast_available(device)
+    """Whether autocast is on; TorchDynamo of torch 2.11 can't trace the question whether a device has it at all."""
+    known = torch.compiler.is_compiling() or torch.amp.is_autocast_available(device)
+    return device != "meta" and known and torch.is_autocast_enabled(device)
 
 
 def _check_shapes(
