@@ -80,6 +80,10 @@ class Training(LightningCLI):
                     raise
                 raise UserError(f"{self._first_steps.doing}: {cause_of(error)}") from error
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Training:
+        """A callback may copy the module, whose optimizers are made by this training: the copy's are too."""
+        return self
+
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the trainer, the model and its data."""
         parser.add_lightning_class_args(self.trainer_class, "trainer")
