@@ -22,15 +22,15 @@ class Launch:
         self._numbers, self._options = numbers, options
         constants = [name for name in kernel.arg_names if name in options]
         self._rest = (*numbers, *(options[name] for name in constants))
-        self._compiled: dict[tuple[int, ...], Any] = {}
+        self._launchers: dict[tuple[int, ...], Any] = {}
 
     def __call__(self, *tensors: Tensor) -> None:
         """Launch it."""
         key = (tensors[0].get_device(), *[t.data_ptr() % ALIGNED for t in tensors])
-        compiled = self._compiled.get(key)
-        if compiled is None:
-            # The interpreter, which compiles nothing, returns None.
-            self._compiled[key] = self._kernel[self._grid](*tensors, *self._numbers, **self._options)
+        launcher = self._launchers.get(key)
+        if launcher is not None:
+            launcher(*tensors, *self._rest, stream=driver.active.get_current_stream(key[0]))
             return
-        stream = driver.active.get_current_stream(key[0])
-        compiled[self._grid](*tensors, *self._rest, stream=stream)
+        compiled = self._kernel[self._grid](*tensors, *self._numbers, **self._options)
+        if compiled is not None:  # under the interpreter, which compiles nothing, it is
+            self._launchers[key] = compiled[self._grid]

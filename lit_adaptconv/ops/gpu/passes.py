@@ -7,6 +7,7 @@ than a small kernel takes the GPU.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -39,7 +40,7 @@ def forward(input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bia
         input.shape, input.stride(), generator_weight.shape, bias is not None, call, input.dtype, coarse(input.dtype),
         input.device,
     )  # fmt: skip
-    with torch.cuda.device_of(input):
+    with _device_of(input):
         return plan(
             input,
             generator_weight.contiguous(),
@@ -65,8 +66,15 @@ def backward(
         input.shape, input.stride(), generator_weight.shape, grad_output.stride(), call, input.dtype,
         coarse(input.dtype), input.device, needs_input, needs_weights,
     )  # fmt: skip
-    with torch.cuda.device_of(input):
+    with _device_of(input):
         return plan(grad_output, input, generator_weight.contiguous(), generator_bias.contiguous())
+
+
+def _device_of(tensor: Tensor) -> AbstractContextManager[object]:
+    """Make the tensor's GPU the current one, if it is another."""
+    index = tensor.get_device()
+    here = index < 0 or index == torch.cuda.current_device()
+    return nullcontext() if here else torch.cuda.device(index)
 
 
 def coarse(dtype: torch.dtype) -> bool:
