@@ -86,16 +86,16 @@ class Facts(Numbers):
                 rows.append((*cells, *[NONE] * 4))
             else:
                 c = self._comparison(arm, budget, self._metric, None)
-                rows.append((*cells, c.estimate_text, c.interval_text, c.p_text, c.claim))
-        heads = ("Arm", "parameters", "FLOPs", "test accuracy", "points", "95 % interval", "p", "claim")
+                rows.append((*cells, c.estimate_text, c.interval_text, c.p_text, c.answer))
+        heads = ("Arm", "parameters", "FLOPs", "test accuracy", "points", "95 % interval", "p", "answer")
         return _markdown(SummaryTable("", heads, tuple(rows)))
 
     def smallest(self, target: str) -> str:
-        """Arms as rows: the fewest parameters with which the mean test accuracy is at least the target."""
+        """Arms as rows: the fewest parameters with which the mean accuracy in validation is at least the target."""
         found = [s for s in self._verdict().smallest_budgets if s.target == float(target)]
         if not found:
             raise KeyError(f"{target} is no target of the sweep")
-        table = tables.smallest_budget_table(tuple(found), self._metric)
+        table = tables.smallest_budget_table(tuple(found), self._metric, 0.95)
         rows = tuple(row[1:] for row in table.rows)
         return _markdown(SummaryTable("", table.columns[1:], rows))
 

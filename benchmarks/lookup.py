@@ -50,7 +50,14 @@ class Lookup:
         primary = against or self._content.sweep.primary_arm
         if primary not in self._verdicts:
             content = self._content
-            self._verdicts[primary] = summarise(content.results, content.sweep.targets, primary, self._metric)
+            self._verdicts[primary] = summarise(
+                content.results,
+                content.sweep.targets,
+                primary,
+                self._metric,
+                curves=content.curves,
+                question=content.sweep.question,
+            )
         return self._verdicts[primary]
 
     def _accuracy(self, arm: str, budget: str) -> MetricSummary:
@@ -66,7 +73,7 @@ class Lookup:
     ) -> Comparison:
         wanted = (arm, budget, measure, target)
         found = self._verdict(against).comparisons
-        return next(c for c in found if (c.arm, str(c.budget), c.measure, c.target) == wanted)
+        return next(c for c in found if (c.arm, str(c.budget), c.measure, c.target) == wanted and c.over == 1)
 
     def _tested(self, arm: str, budget: str) -> np.ndarray:
         """By pair; NaN where there is none.

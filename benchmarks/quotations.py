@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.lookup import Lookup
+from lit_adaptconv.verdict.evidence import permuted
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import NONE, p_value
-from lit_adaptconv.verdict.statistics import mean_interval, sign_flip_test
 from lit_adaptconv.verdict.summaries import Comparison, Measure
 
 
@@ -52,22 +52,21 @@ class Numbers(Lookup):
         return _evidence(self._comparison(arm, budget, self._metric, None, against))
 
     def across(self, arm: str, budget: str, other: str, other_budget: str) -> str:
-        """Paired difference of test accuracy between two arms at two budgets, with interval, n and p."""
-        differences = self._tested(arm, budget) - self._tested(other, other_budget)
-        differences = differences[np.isfinite(differences)]
-        low, high = (float(end[0]) for end in mean_interval(differences[None]))
-        p = float(sign_flip_test(differences[None])[0])
+        """Difference of test accuracy between two arms at two budgets, with interval, n and p."""
+        samples = [x[np.isfinite(x)] for x in (self._tested(arm, budget), self._tested(other, other_budget))]
+        evidence = permuted(samples[0][None], samples[1][None])
+        low, high = (float(end[0]) for end in evidence.ends(np.array([0.025])))
+        p = float(evidence.p(np.zeros(1))[0])
         interval = f"{self._metric.difference(low)} to {self._metric.difference(high)}, " if np.isfinite(low) else ""
-        mean = self._metric.difference(float(differences.mean()))
-        return f"{mean}{self._metric.unit} ({interval}n = {len(differences)}, p = {p_value(p)})"
+        n = " and ".join(dict.fromkeys(str(len(x)) for x in samples))
+        mean = self._metric.difference(float(evidence.estimate[0]))
+        return f"{mean}{self._metric.unit} ({interval}n = {n}, p = {p_value(p)})"
 
 
 def _evidence(c: Comparison) -> str:
-    if c.estimate is None:
-        return NONE
-    if c.undecided:
-        return "none arrived"
+    if c.p is None:
+        return NONE if not c.n_cut else "none arrived"
     unit = c.measure.unit if isinstance(c.measure, Metric) else ""
-    known = f"{c.interval_text}, " if c.interval else ""
+    known = f"{c.interval_text}, " if c.interval_text != NONE else ""
     cut = f", {c.n_cut} cut off" if c.n_cut else ""
-    return f"{c.estimate_text}{unit} ({known}n = {c.n_pairs}{cut}, p = {c.p_text}; {c.claim})"
+    return f"{c.estimate_text}{unit} ({known}n = {c.n_text}{cut}, p = {c.p_text}; {c.answer})"

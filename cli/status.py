@@ -49,5 +49,5 @@ def status(*sweep: Path) -> int:
         else:
             state = "finished" if counts.count("done") == plan.expected else "not running"
             console.print(text(f"{plan.name}: {state}, {counts.count('done'):,} of {plan.expected:,} trials done"))
-            print_verdict(console, results, plan)
+            print_verdict(console, results, store.curves(), plan)
     return SOME_FAILED if failed else 0

@@ -18,7 +18,6 @@ from lit_adaptconv.sweep.plan import Plan
 from lit_adaptconv.sweep.progress import Listener
 from lit_adaptconv.sweep.reading import parse_plan, plan_parser
 from lit_adaptconv.sweep.run import SweepOutcome, default_folder, prepare, run_sweep
-from lit_adaptconv.sweep.store import Store
 
 from .display import live
 from .dry_run import print_dry_run
@@ -75,7 +74,7 @@ def sweep(args: list[str]) -> int:
             accept_old=options.accept_old,
             listener=Listener(show, say),
         )
-    print_verdict(console, outcome.results, outcome.sweep)
+    print_verdict(console, outcome.results, outcome.curves, outcome.sweep)
     if plan.wandb and not outcome.interrupted:
         _log_summary(plan, outcome, console)
     folder = os.path.relpath(outcome.folder)
@@ -130,7 +129,7 @@ def _log_summary(plan: Plan, outcome: SweepOutcome, console: Console) -> None:
 
     path, made, results = outcome.folder, outcome.sweep, outcome.results
     try:
-        content = content_of(path, made, False, results, Store(SweepFolder(path), made).curves())
+        content = content_of(path, made, False, results, outcome.curves)
         if content.verdict is None:
             return
         figures = {figure.name: figure.drawing.plotly() for figure in main_figures(content)}

@@ -15,9 +15,11 @@ from .fitted import fits, fitted, table_of, text
 MOST_FAILURES = 20
 
 
-def print_verdict(console: Console, results: pa.Table, sweep: Sweep) -> None:
+def print_verdict(console: Console, results: pa.Table, curves: pa.Table, sweep: Sweep) -> None:
     """Print what the trials showed, and which did not end well."""
-    verdict = verdict_of(results, sweep.targets, sweep.primary_arm, sweep.metric)
+    verdict = verdict_of(
+        results, sweep.targets, sweep.primary_arm, sweep.metric, curves=curves, question=sweep.question
+    )
     if verdict is None:
         console.print(text(f"No trial of {sweep.primary_arm} has begun: there is nothing to compare with."))
     else:

@@ -96,12 +96,13 @@ def test_the_mean_stands_within_its_interval(folder: Path) -> None:
     assert (low, high) == pytest.approx(expected, abs=0.3 * (expected[1] - expected[0]))
 
 
-def test_the_smallest_network_is_the_first_whose_mean_is_enough(tmp_path: Path) -> None:
+def test_the_smallest_network_is_the_first_whose_mean_in_validation_is_enough(tmp_path: Path) -> None:
     made_up_sweep(tmp_path, seeds=8, targets=(0.95, 0.9999), failures=False)
     facts = Facts(tmp_path)
-    means = facts._content.results.to_pandas().groupby(["arm", "parameters"])["test_metric"].mean()
+    means = facts._content.results.to_pandas().groupby(["arm", "parameters"])["val_metric"].mean()
     rows = [line.replace("\\", "").split(" | ") for line in facts.ask("smallest 0.95").splitlines()]
-    shown = {cells[0].lstrip("| "): cells[1] for cells in rows if len(cells) > 1}
+    place = next(cells.index("Network chosen") for cells in rows if "Network chosen" in cells)
+    shown = {cells[0].lstrip("| "): cells[place] for cells in rows if len(cells) > place}
     for arm in ("standard", "low_rank", "adaptive"):
         enough = [size for size, mean in means[arm].items() if mean >= 0.95]
         assert shown[arm] == (f"{min(enough):,}" if enough else "–")
@@ -133,17 +134,21 @@ def test_the_ratios_of_a_budget_are_those_of_its_measures(folder: Path) -> None:
         assert cells == [facts.ask(question) for question in asked]
 
 
-def test_a_ratio_names_the_pairs_that_are_cut_off(tmp_path: Path) -> None:
+def test_a_ratio_names_the_trials_that_are_cut_off(tmp_path: Path) -> None:
     made_up_sweep(tmp_path, seeds=8, targets=(0.8, 0.95), failures=False)
     facts = Facts(tmp_path)
-    frame = facts._content.results.to_pandas().set_index(["arm", "budget", "pair"])["steps_to_0.95"].sort_index()
+    comparisons = facts._verdict().comparisons
     seen = set()
     for budget in (300, 600, 1200):
-        late = int((frame["low_rank", budget].isna() | frame["standard", budget].isna()).sum())
+        (c,) = [
+            c
+            for c in comparisons
+            if (c.arm, c.budget, c.measure, c.target) == ("low_rank", budget, "steps", 0.95) and c.over == 1
+        ]
         answer = facts.ask(f"speed low_rank {budget} 0.95 steps")
-        assert answer == "none arrived" or f"n = 8{f', {late} cut off' if late else ''}, p" in answer
+        assert answer == "none arrived" or f"n = 8{f', {c.n_cut} cut off' if c.n_cut else ''}, p" in answer
         assert "cut off" not in facts.ask(f"speed low_rank {budget} 0.8 steps")
-        seen.add(late)
+        seen.add(c.n_cut)
     assert len(seen) > 1
 
 
@@ -202,7 +207,7 @@ def test_a_number_between_two_roundings_agrees_however_it_was_rounded(value: flo
         ("1,482 parameters", "1,483 parameters", False),
         ("-0.00 points", "+0.00 points", True),
         ("+0.01 points", "-0.01 points", False),
-        ("p = 0.05; better", "p = 0.05; no claim", False),
+        ("p = 0.05; better", "p = 0.05; undecided", False),
         ("1.0, 2.0", "1.0", False),
     ],
 )

@@ -77,7 +77,7 @@ class SweepContent:
 
     def observations(self) -> Observations:
         """The trials as arms × budgets × pairs."""
-        return observe(self.results, self.sweep.targets, self.sweep.primary_arm)
+        return observe(self.results, self.sweep.targets, self.sweep.primary_arm, self.curves, self.metric)
 
     @property
     def statuses(self) -> dict[str, int]:
@@ -162,7 +162,9 @@ def content_of(path: Path, sweep: Sweep, busy: bool, results: pa.Table, curves: 
         busy=busy,
         results=results,
         curves=curves,
-        verdict=verdict_of(results, sweep.targets, sweep.primary_arm, sweep.metric),
+        verdict=verdict_of(
+            results, sweep.targets, sweep.primary_arm, sweep.metric, curves=curves, question=sweep.question
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""The verdict in a line an arm: at how many budgets it is better, worse, or nothing can be claimed."""
+"""The verdict in a line an arm: what is claimed over all budgets together, and at how many budgets."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lit_adaptconv.verdict.metric import Metric
-from lit_adaptconv.verdict.summaries import Claim, Comparison
+from lit_adaptconv.verdict.summaries import Answer, Comparison
 from lit_adaptconv.verdict.verdict import Verdict
+
+ANSWERS: tuple[Answer, ...] = ("better", "worse", "equivalent", "undecided")
 
 
 @dataclass(frozen=True)
@@ -17,17 +19,17 @@ class Headline:
     Attributes:
         arm: The arm.
         primary: The arm that it is compared with.
-        parts: Claims and their words, first on speed.
+        parts: Answers and their words, first what the plan asks.
     """
 
     arm: str
     primary: str
-    parts: tuple[tuple[Claim, str], ...]
+    parts: tuple[tuple[Answer, str], ...]
 
     @property
     def text(self) -> str:
         """In words."""
-        return f"{self.arm} against {self.primary}: {', '.join(text for _, text in self.parts)}."
+        return f"{self.arm} against {self.primary}: {'; '.join(text for _, text in self.parts)}."
 
 
 def headlines(verdict: Verdict, target: float) -> tuple[Headline, ...]:
@@ -37,40 +39,56 @@ def headlines(verdict: Verdict, target: float) -> tuple[Headline, ...]:
         verdict: What the sweep shows.
         target: The target to speak of.
     """
-    metric = verdict.metric
     found = []
     for arm in dict.fromkeys(c.arm for c in verdict.comparisons):
         mine = [c for c in verdict.comparisons if c.arm == arm]
+        final = [c for c in mine if c.measure == verdict.metric]
         speed = [c for c in mine if c.measure == "steps" and c.target == target]
-        final = [c for c in mine if c.measure == metric]
-        goal = f"steps to {metric.goal(target)}"
-        parts = _parts(speed, {"better": f"fewer {goal}", "worse": f"more {goal}"}, goal)
-        parts += _parts(final, {"better": metric.better, "worse": metric.worse}, f"test {metric.name}")
-        found.append(Headline(arm, verdict.primary_arm, tuple(parts)))
+        asked = sorted((final, speed), key=lambda part: all(c.exploratory for c in part))
+        parts = tuple(part for one in asked if one for part in _parts(one, verdict.metric))
+        found.append(Headline(arm, verdict.primary_arm, parts))
     return tuple(found)
 
 
-def _parts(found: Sequence[Comparison], words: dict[Claim, str], on: str) -> list[tuple[Claim, str]]:
-    claims = [c.claim for c in found]
-    parts = [
-        (claim, f"{word} {_where(claims, claim)}{_estimates([c for c in found if c.claim == claim])}")
-        for claim, word in words.items()
-        if claim in claims
-    ]
-    return parts or [("no claim", f"no claim on {on}{_estimates(found)}")]
+def _parts(found: Sequence[Comparison], metric: Metric) -> list[tuple[Answer, str]]:
+    """The answer over all budgets or at the one, then at how many budgets there are which."""
+    first = found[0]
+    effect = "" if first.estimate_text == "–" else f", {first.estimate_text}{_unit(first)}"
+    where = "over all budgets together" if first.over > 1 else "at the one budget"
+    parts = [(first.answer, f"{_word(first, metric)} {where}{effect}{' (exploratory)' if first.exploratory else ''}")]
+    if len(found) == 1:
+        return parts
+    each = [c for c in found if c.over == 1]
+    if first.over == 1:
+        parts = []
+    for answer in ANSWERS:
+        some = [c for c in each if c.answer == answer]
+        if some and (answer != "undecided" or not parts):
+            mark = " (exploratory)" if some[0].exploratory and first.over == 1 else ""
+            parts.append(
+                (answer, f"{_word(some[0], metric)} at {len(some)} of {len(each)} budgets{_range(some)}{mark}")
+            )
+    return parts
 
 
-def _where(claims: Sequence[Claim], claim: Claim) -> str:
-    if len(claims) == 1:
-        return "at the one budget"
-    return f"at {claims.count(claim)} of {len(claims)} budgets"
+def _word(c: Comparison, metric: Metric) -> str:
+    on = f"test {metric.name}" if c.measure == metric else f"steps to {metric.goal(c.target or 0.0)}"
+    words = {"better": "fewer", "worse": "more"} if c.measure != metric else {}
+    if c.measure == metric and c.answer in ("better", "worse"):
+        return metric.better if c.answer == "better" else metric.worse
+    if c.answer in words:
+        return f"{words[c.answer]} {on}"
+    return f"equivalent {on}, within {c.margin_text}," if c.answer == "equivalent" else f"undecided on {on}"
 
 
-def _estimates(found: Sequence[Comparison]) -> str:
+def _unit(c: Comparison) -> str:
+    return c.measure.unit if isinstance(c.measure, Metric) else ""
+
+
+def _range(found: Sequence[Comparison]) -> str:
     """The estimates, from the smallest to the largest."""
     known = sorted(c.estimate for c in found if c.estimate is not None)
     if not known:
         return ""
-    measure = found[0].measure
     shown = " to ".join(dict.fromkeys(map(found[0].shown, (known[0], known[-1]))))
-    return f" ({shown}{measure.unit})" if isinstance(measure, Metric) else f" (×\u00a0{shown})"
+    return f" ({shown}{_unit(found[0])})" if isinstance(found[0].measure, Metric) else f" (×\u00a0{shown})"

@@ -86,11 +86,12 @@ def _cards(metric: Metric) -> dict[str, str]:
         "curves": f"Validation {metric.name} while training: median over the seeds, band from first to third quartile.",
         "survival": "Higher and further left is better. A stroke marks trials whose training ended short of the "
         "target.",
-        "ratio": "Left of 1 an arm needs less than the primary arm. Filled: a claim. Hollow: none; point at it to see "
-        "why.",
-        "difference": f"{side} of 0 an arm is {metric.better} than the primary arm. Filled: a claim. Hollow: none.",
-        "smallest": f"Of the budgets tried, the fewest parameters with which the mean test {metric.name} is {reaches} "
-        "the target.",
+        "ratio": "Left of 1 an arm needs less than the primary arm. Filled: better, worse or equivalent. Hollow: "
+        "undecided; point at it to see why. An interval that goes on has no end there.",
+        "difference": f"{side} of 0 an arm is {metric.better} than the primary arm. Filled: better, worse or "
+        "equivalent. Hollow: undecided.",
+        "smallest": f"The fewest parameters with which the mean {metric.name} in validation is {reaches} the target, "
+        "read between the budgets, with its interval for new seeds.",
     }
 
 
@@ -104,7 +105,7 @@ def _verdict(verdict: Verdict) -> str:
     for target in verdict.targets:
         lines = []
         for headline in headlines(verdict, target):
-            claims = ", ".join(f"<span class={c.split()[-1]}>{html.escape(text)}</span>" for c, text in headline.parts)
+            claims = "; ".join(f"<span class={answer}>{html.escape(text)}</span>" for answer, text in headline.parts)
             against = f"<b>{html.escape(headline.arm)}</b> against {html.escape(headline.primary)}"
             lines.append(f"<p class=headline>{against}: {claims}.</p>")
         full = verdict.sentences_on(target)

@@ -9,9 +9,12 @@ from lit_adaptconv.report.content import SweepContent
 from lit_adaptconv.report.drawing import GRID, INK, Drawing
 from lit_adaptconv.report.style import ArmStyle, plain
 from lit_adaptconv.verdict.metric import Metric
-from lit_adaptconv.verdict.summaries import Comparison, Measure
+from lit_adaptconv.verdict.sentences import further_text
+from lit_adaptconv.verdict.summaries import Bounds, Comparison, Measure
 
 ROW_PIXELS = 26
+TOGETHER = "together"
+"""Row of the comparisons over all budgets."""
 MOST_IN_LEGEND = 7
 """Arms that a legend explains; the rows of more, or of a single budget, bear the arms' names."""
 
@@ -27,10 +30,10 @@ def ratio_figure(content: SweepContent, target: float, measure: Measure) -> Draw
         measure: What the time is counted in.
     """
     found = [c for c in _comparisons(content) if (c.measure, c.target) == (measure, target)]
-    found = [c for c in found if c.estimate and not c.undecided]
+    found = [c for c in found if c.bounds is not None]
     if not found:
         return None
-    ends = [v for c in found for v in (c.estimate or 1.0, *(c.interval or ()))]
+    ends = [v for c in found for v in (c.estimate, *(c.bounds or ())) if v is not None]
     primary = plain(content.sweep.primary_arm)
     name = MEASURE_NAMES[measure] if measure == "flops" else MEASURE_NAMES[measure].lower()
     x = ratio_axis(f"{MEASURE_NAMES[measure]} ÷ {primary}’s (log scale)", min(ends), max(ends))
@@ -44,7 +47,7 @@ def difference_figure(content: SweepContent) -> Drawing | None:
     found = [c for c in _comparisons(content) if c.measure == metric and c.estimate is not None]
     if not found:
         return None
-    reach = max(1.15 * abs(metric.scale * v) for c in found for v in (c.estimate or 0.0, *(c.interval or ()))) or 1.0
+    reach = max(1.15 * abs(metric.scale * v) for c in found for v in (c.estimate, *(c.bounds or ())) if v) or 1.0
     primary, name = plain(content.sweep.primary_arm), plain(metric.name)
     text = f"Percentage points above {primary}" if metric.percent else f"Test {name} minus {primary}’s"
     x = {"title": {"text": text}, "range": [-reach, reach], "nticks": 7}
@@ -54,7 +57,7 @@ def difference_figure(content: SweepContent) -> Drawing | None:
 
 def _comparisons(content: SweepContent) -> list[Comparison]:
     shown = set(content.shown_budgets)
-    return [c for c in content.verdict.comparisons if c.budget in shown] if content.verdict else []
+    return [c for c in content.verdict.comparisons if c.over > 1 or c.budget in shown] if content.verdict else []
 
 
 def _forest(
@@ -65,11 +68,12 @@ def _forest(
     null: float,
     sides: tuple[str, str],
 ) -> Drawing:
-    budgets = [b for b in content.shown_budgets if any(c.budget == b for c in found)]
+    budgets: list[int | str | None] = [TOGETHER] if any(c.over > 1 for c in found) else []
+    budgets += [b for b in content.shown_budgets if any(c.budget == b and c.over == 1 for c in found)]
     styles = [s for s in content.arms.values() if any(c.arm == s.name for c in found)]
     rows = len(budgets) * len(styles)
     shifts = {style.name: 0.7 * ((k + 0.5) / len(styles) - 0.5) for k, style in enumerate(styles)}
-    names = ["usual width" if b is None else f"{b:,}" for b in budgets]
+    names = ["usual width" if b is None else f"{b:,}" if isinstance(b, int) else b for b in budgets]
     alone = "Arm" if None in budgets else f"Arm, at {names[0]} parameters"
     by_name = len(budgets) == 1 or len(styles) > MOST_IN_LEGEND
     ticks: dict[float, str] = dict(enumerate(names))
@@ -91,7 +95,7 @@ def _forest(
         made.note(text, x=place, y=1.0, xanchor=anchor, yref="paper", yanchor="bottom", size=11)
     for style in styles:
         mine = [c for c in found if c.arm == style.name]
-        made.data.append(_points(style, mine, [budgets.index(c.budget) + shifts[style.name] for c in mine]))
+        made.data.append(_points(style, mine, [budgets.index(_row(c)) + shifts[style.name] for c in mine]))
     margin = made.layout["margin"]
     margin["t"] = 96
     made.layout["legend"]["y"] = 1 + 20 / (height - margin["t"] - margin["b"])  # pixels: between title and notes
@@ -102,26 +106,43 @@ def _forest(
 def _points(style: ArmStyle, found: list[Comparison], heights: list[float]) -> dict[str, Any]:
     measure = found[0].measure
     scale = measure.scale if isinstance(measure, Metric) else 1.0
-    values = [scale * (c.estimate or 0.0) for c in found]
-    high = [scale * c.interval.high - v if c.interval else 0.0 for c, v in zip(found, values, strict=True)]
-    low = [v - scale * c.interval.low if c.interval else 0.0 for c, v in zip(found, values, strict=True)]
+    ends = [_ends(c) for c in found]
+    values = [scale * value for _, value, _ in ends]
+    high = [scale * (end - value) for _, value, end in ends]
+    low = [scale * (value - end) for end, value, _ in ends]
     errors = {"type": "data", "symmetric": False, "array": high, "arrayminus": low, "width": 0, "thickness": 2}
     return style.trace(
         x=values,
         y=heights,
         error_x={**errors, "color": style.colour},
         mode="markers",
-        marker=style.marks([c.claim != "no claim" for c in found]),
+        marker=style.marks([c.answer != "undecided" for c in found]),
         text=[_hover(c) for c in found],
         hovertemplate="%{fullData.name}<br>%{text}<extra></extra>",
     )
 
 
+def _row(c: Comparison) -> int | str | None:
+    return TOGETHER if c.over > 1 else c.budget
+
+
+def _ends(c: Comparison) -> tuple[float, float, float]:
+    """Lower end, estimate and upper end; an end that is not known is beyond the figure, a bound its own estimate."""
+    bounds = c.bounds or Bounds(c.estimate, c.estimate)
+    known = [v for v in (c.estimate, *bounds) if v is not None]
+    value = known[0] if known else 0.0
+    far = 1.0 if isinstance(c.measure, Metric) else 1e3
+    low = bounds.low if bounds.low is not None else (value - far if far == 1.0 else value / far)
+    high = bounds.high if bounds.high is not None else (value + far if far == 1.0 else value * far)
+    return low, value, high
+
+
 def _hover(c: Comparison) -> str:
     unit = c.measure.unit if isinstance(c.measure, Metric) else ""
-    interval = f", interval {c.interval_text}" if c.interval else ", no interval"
-    p = "" if c.p_holm is None else f", p = {c.p_text} (Holm)"
-    cut = f", {c.n_cut} cut off" if c.n_cut else ""
-    reason = plain(c.reason, 200)
+    interval = "" if c.estimate is None else f", interval {c.interval_text}" if c.bounds else ", no interval"
+    p = "" if c.p_adjusted is None else f", p = {c.p_text}"
+    cut = f", {c.n_cut} of the trials cut off" if c.n_cut else ""
+    reason = plain(f"{c.reason}{further_text(c)}", 240)
     why = f"<br>{reason}" if reason else ""
-    return f"<b>{c.estimate_text}{unit}</b>{interval}<br>n = {c.n_pairs} pairs{cut}{p}<br><b>{c.claim}</b>{why}"
+    n = f"n = {c.n_text}{f' at {c.over} budgets' if c.over > 1 else ''}"
+    return f"<b>{c.estimate_text}{unit}</b>{interval}<br>{n}{cut}{p}<br><b>{c.answer_text}</b>{why}"

@@ -8,13 +8,14 @@ from lit_adaptconv.report.drawing import GRID, Drawing
 from lit_adaptconv.report.style import plain
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import ratio
+from lit_adaptconv.verdict.sentences import between
 from lit_adaptconv.verdict.summaries import SmallestBudget
 
 NOT_REACHED = "not reached"
 
 
 def smallest_figure(content: SweepContent) -> Drawing | None:
-    """Fewest parameters with which the mean in the test reaches each target, a marker an arm.
+    """Fewest parameters with which the mean in validation reaches each target, with its interval, a marker an arm.
 
     An arm that gets there at no budget stands in a column of its own.
 
@@ -35,7 +36,7 @@ def smallest_figure(content: SweepContent) -> Drawing | None:
     x["range"] = [low, high + 0.24 * (high - low)]
     targets = verdict.targets
     y = {
-        "title": {"text": f"Target test {plain(metric.name)}"},
+        "title": {"text": f"Target in validation, {plain(metric.name)}"},
         "tickvals": list(range(len(targets))),
         "ticktext": [metric.goal(t) for t in targets],
         "range": [-0.5, len(targets) - 0.5],
@@ -51,8 +52,9 @@ def smallest_figure(content: SweepContent) -> Drawing | None:
         shift = 0.6 * (0.5 - (k + 0.5) / len(styles))
         made.data.append(
             style.trace(
-                x=[s.at.parameters if s.at else column for s in mine],
+                x=[s.parameters or (s.at.parameters if s.at else None) or column for s in mine],
                 y=[targets.index(s.target) + shift for s in mine],
+                error_x=_interval(mine, style.colour),
                 mode="markers",
                 marker=style.marks([s.at is not None for s in mine]),
                 text=[_hover(s, metric) for s in mine],
@@ -62,9 +64,20 @@ def smallest_figure(content: SweepContent) -> Drawing | None:
     return made
 
 
+def _interval(mine: list[SmallestBudget], colour: str) -> dict[str, object]:
+    """Error bars; none where an end is not known."""
+    above = [(s.interval.high or s.parameters) - s.parameters if s.parameters else 0.0 for s in mine]
+    below = [s.parameters - (s.interval.low or s.parameters) if s.parameters else 0.0 for s in mine]
+    lines = {"width": 0, "thickness": 2, "color": colour}
+    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, **lines}
+
+
 def _hover(s: SmallestBudget, metric: Metric) -> str:
     if s.at is None:
         return "<b>at no budget that was tried</b>"
+    needed = "" if s.parameters is None else f"{s.parameters:,.0f} parameters needed"
+    if s.parameters is not None and (s.interval.low or s.interval.high):
+        needed += f", interval {between(s.interval, lambda end: f'{end:,.0f}')}"
     times = "" if s.ratio is None else f"<br>× {ratio(s.ratio)} the primary arm's"
-    mean = f"<br>mean test {plain(metric.name)} {metric.shown(s.mean)}"
-    return f"<b>{s.at.parameters:,} parameters</b>{mean}{times}"
+    chosen = f"{s.at.parameters:,} parameters chosen, mean test {plain(metric.name)} {metric.shown(s.mean)}"
+    return "<br>".join(line for line in (f"<b>{needed}</b>" if needed else "", f"{chosen}{times}") if line)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from lit_adaptconv.errors import UserError
@@ -15,6 +15,7 @@ from lit_adaptconv.records import record
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.verdict.metric import ACCURACY, Metric
+from lit_adaptconv.verdict.question import Question
 
 TRIALS = "trials"
 LOCK = ".lock"
@@ -39,6 +40,7 @@ class Sweep:
         tuning: Number of tuning trials.
         model: Class of the LightningModule.
         metric: What the networks are judged by.
+        question: What the plan asks.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Sweep:
     tuning: int = 0
     model: str = "ImageClassifier"
     metric: Metric = ACCURACY
+    question: Question = field(default_factory=Question)
 
     @property
     def network(self) -> str:

@@ -31,7 +31,8 @@ class SweepTables:
         curves: A row an evaluation, the columns of `curves.parquet`.
         summary: A row an arm and budget: size, trials, mean, standard deviation and interval of the test metric.
         speed: A row an arm, budget, target and measure: how many trials reached it, and the median with its interval.
-        comparisons: A row an arm, budget and measure: estimate, interval, p and claim beside the primary arm.
+        comparisons: A row an arm, budget and measure: estimate, interval, p and answer beside the primary arm; `over`
+            more than one budget where they are taken together.
         sentences: The verdict in words. These four are empty while no trial of the primary arm has begun.
     """
 
@@ -105,7 +106,7 @@ def _tables(folder: Path) -> SweepTables:
         results, curves = store.results(), store.curves()
     else:  # kept without the folders of its trials
         results, curves = read_results(folder), read_curves(folder)
-    verdict = verdict_of(results, made.targets, made.primary_arm, made.metric)
+    verdict = verdict_of(results, made.targets, made.primary_arm, made.metric, curves=curves, question=made.question)
     return SweepTables(
         folder=place.path,
         results=results.to_pandas(),
@@ -122,6 +123,6 @@ def _frame(rows: Sequence[Any]) -> pd.DataFrame:
     flat = []
     for row in rows:
         cells = asdict(row)
-        low, high = cells.pop("interval", None) or (None, None)
+        low, high = cells.pop("interval", None) or cells.pop("bounds", None) or (None, None)
         flat.append({**cells.pop("at", {}), **cells, "low": low, "high": high})
     return pd.DataFrame(flat)

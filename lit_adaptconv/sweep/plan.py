@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.models.network import ConvertOptions
 from lit_adaptconv.verdict.metric import Metric
+from lit_adaptconv.verdict.question import Question
 
 ClassConfig = Mapping[str, Any]
 """A class and its arguments as a config file writes them: `{"class_path": ..., "init_args": {...}}`."""
@@ -121,6 +122,8 @@ class Plan:
         mode: "max" if more of it is better, "min" if less is.
         test_metric: Its name in the test; None puts `test` in the place of `val`.
         primary_arm: The arm that the others are compared with; by default the first.
+        question: What is asked: `{measure: accuracy}`, the metric in the test, or `{measure: steps, target: 0.98}`.
+            Its answers are claims, over all arms and budgets; everything else that the verdict says is exploratory.
         evaluate_every: Epochs between two evaluations; below 1 a fraction, from 1 on a whole number.
         trainer: Settings of Lightning's trainer, such as `max_epochs`.
         label_smoothing: Share of the target probability that is spread over all classes.
@@ -151,6 +154,7 @@ class Plan:
     mode: Literal["max", "min"] = "max"
     test_metric: str | None = None
     primary_arm: str | None = None
+    question: Question = field(default_factory=Question)
     evaluate_every: float = 1.0
     trainer: dict[str, Any] = field(default_factory=dict)
     label_smoothing: float = 0.0
@@ -187,6 +191,7 @@ class Plan:
         self._check_targets()
         if self.first_seed + self.seeds > LARGEST_SEED:
             raise UserError(f"first_seed and the seeds after it must be below {LARGEST_SEED}, got {self.first_seed}")
+        self.question.check(self.metric, self.targets)
         for name, value, least in (("seeds", self.seeds, 1), ("first_seed", self.first_seed, 0)):
             if value < least:
                 raise UserError(f"{name} must be at least {least}, got {value}")

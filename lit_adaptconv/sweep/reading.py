@@ -23,6 +23,7 @@ from lit_adaptconv.train.class_defaults import parse_args
 from lit_adaptconv.train.classifier import SchedulerCallable
 from lit_adaptconv.train.parser import OneLineParser, known_classes
 from lit_adaptconv.train.training import TRAINER_DEFAULTS
+from lit_adaptconv.verdict.question import Question
 
 DEFAULTS: dict[str, Any] = {
     "data": {"class_path": "lit_adaptconv.data.Digits"},
@@ -70,6 +71,7 @@ def parse_plan(parser: OneLineParser, args: Sequence[str]) -> tuple[Plan, dict[s
     content = _plain(given)
     del content["config"]
     options = {name: content.pop(name) for name in [*content] if name not in Plan.__dataclass_fields__}
+    content["question"] = Question(**content["question"])
     arms = {name: Arm(**arm) for name, arm in content["arms"].items()}
     if content["model"] is not None:
         _leave_out_the_classifiers(content)

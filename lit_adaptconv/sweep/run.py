@@ -55,12 +55,14 @@ class SweepOutcome:
         folder: Its folder.
         sweep: What it consists of.
         results: The table of `results.parquet`.
+        curves: The table of `curves.parquet`.
         interrupted: Whether the user stopped it.
     """
 
     folder: Path
     sweep: Sweep
     results: pa.Table
+    curves: pa.Table
     interrupted: bool
 
     @property
@@ -186,7 +188,7 @@ class _Run:
             driver.run(*self._work(store))
         finally:
             engine.close()
-        return SweepOutcome(self._folder.path, store.sweep, store.results(), self._interruption.asked)
+        return SweepOutcome(self._folder.path, store.sweep, store.results(), store.curves(), self._interruption.asked)
 
     def _look_for_wandb(self) -> None:
         """Let the trials be logged offline at once where the server of Weights & Biases does not answer."""
@@ -223,6 +225,7 @@ class _Run:
             tuning=plan.tuning.trials * cells if plan.tuning else 0,
             model="ImageClassifier" if plan.model is None else class_name(plan.model),
             metric=plan.metric,
+            question=plan.question,
         )
         if before is not None:
             self._compare(before, sweep)

@@ -112,6 +112,10 @@ class Metric:
         """A difference with its sign, in percentage points of a share: +0.52."""
         return f"{100 * difference:+.2f}" if self.percent else f"{'-' if difference < 0 else '+'}{self.gap(difference)}"
 
+    def margin(self, margin: float) -> str:
+        """A margin with its unit, without a sign: 0.2 points, or 0.05."""
+        return f"{100 * margin:.10g}{self.unit}" if self.percent else f"{margin:.10g}"
+
     def goal(self, target: float) -> str:
         """A target: 98 %, or 0.05."""
         return percentage(target) if self.percent else f"{target:.10g}"

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.verdict.metric import ACCURACY, Metric
+from lit_adaptconv.verdict.speed import Times
 from lit_adaptconv.verdict.statistics import Array, Mask
 from lit_adaptconv.verdict.summaries import Cell, Measure, to_target
 
@@ -20,7 +22,30 @@ ENDS: dict[Measure, str] = {
     "flops": "training_flops",
     "seconds": "training_seconds",
 }
-"""Column that holds how long a trial was followed, in each measure."""
+"""Column that holds how long a trial was trained, in each measure."""
+EVALUATED: dict[Measure, str] = {"steps": "step", "epochs": "epoch", "flops": "flops", "seconds": "seconds"}
+"""Column of an evaluation that holds the same."""
+
+
+SINGLE_STEP: Measure = "steps"
+"""What all times are compared in; the others are it times the cost of a step."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """When the trials' learning curves came to a target to stay, or twice running; arrays with an element a row.
+
+    Attributes:
+        known: Whether the trial has a curve.
+        ends: Its last evaluation, in each measure.
+        reached: The evaluation that reached each target, in each measure; NaN where none did.
+        before: Steps at the evaluation before it.
+    """
+
+    known: Mask
+    ends: dict[Measure, Array]
+    reached: dict[float, dict[Measure, Array]]
+    before: dict[float, Array]
 
 
 @dataclass(frozen=True)
@@ -32,12 +57,18 @@ class Observations:
         arms: Names, the primary arm first.
         budgets: Ascending, None last.
         rows: Row of the table that holds each trial, shape `(arms, budgets, pairs)`; -1 where there is no trial.
+        curves: What the learning curves say; None where they are not at hand, and then a target is reached when it is
+            reached first.
     """
 
     table: pa.Table
     arms: tuple[str, ...]
     budgets: tuple[int | None, ...]
     rows: npt.NDArray[np.intp]
+    curves: Curves | None = None
+
+    def _placed(self, values: Array) -> Array:
+        return np.append(values, np.nan)[self.rows]
 
     def column(self, name: str) -> Array:
         """A column of numbers, shape `(arms, budgets, pairs)`; NaN where there is none, or none that is finite."""
@@ -53,12 +84,30 @@ class Observations:
         """The test metric of the finished trials, NaN for the others, shape `(arms, budgets, pairs)`."""
         return np.where(self.status("done"), self.column("test_metric"), np.nan)
 
-    def reached(self, target: float) -> Mask:
-        """Which trials reached a target; one that diverged has no network to show for it and did not."""
+    def reached_once(self, target: float) -> Mask:
+        """Which trials had an evaluation that reached a target, whatever came after it."""
         return np.isfinite(self.column(to_target("steps", target))) & ~self.status("diverged")
 
+    def reached(self, target: float) -> Mask:
+        """Which trials reached a target to stay or twice running; one that diverged has no network to show for it."""
+        return np.isfinite(self._time(target, "steps")) & ~self.status("diverged")
+
+    def _time(self, target: float, measure: Measure) -> Array:
+        first = self.column(to_target(measure, target))
+        if self.curves is None:
+            return first
+        known = self._placed(self.curves.known.astype(np.float64)) == 1
+        return np.where(known, self._placed(self.curves.reached[target][measure]), first)
+
+    def _end(self, measure: Measure) -> Array:
+        trained = self.column(ENDS[measure])
+        if self.curves is None:
+            return trained
+        last = self._placed(self.curves.ends[measure])
+        return np.where(np.isfinite(last), last, trained)
+
     def follow_up(self, target: float, measure: Measure) -> tuple[Array, Array]:
-        """When each trial reached a target, and how long it was followed.
+        """When each trial reached a target, and how long it was followed: until its last evaluation.
 
         Args:
             target: The target.
@@ -69,12 +118,30 @@ class Observations:
             that diverged; both NaN where there is no trial or it did not record them, shape `(arms, budgets, pairs)`.
         """
         reached = self.reached(target)
-        time, end = self.column(to_target(measure, target)), self.column(ENDS[measure])
+        time, end = self._time(target, measure), self._end(measure)
         end = np.where(self.status("diverged"), np.inf, end)
         end = np.where(reached, np.fmax(time, end), end)
         time = np.where(reached, time, np.inf)
         known = (time > 0) & (end > 0)  # of a trial that failed before its first step nothing is known
         return np.where(known, time, np.nan), np.where(known, end, np.nan)
+
+    def times(self, target: float) -> Times:
+        """Steps to a target, of every arm and budget, each of shape `(arms, budgets, pairs)`."""
+        time, end = self.follow_up(target, SINGLE_STEP)
+        before = np.zeros(time.shape)
+        if self.curves is not None:
+            before = np.nan_to_num(self._placed(self.curves.before[target]))
+        longest = np.where(np.isfinite(end), end, 0.0).max(-1, keepdims=True)
+        diverged = np.isinf(end) & (longest > 0)
+        end = np.where(diverged, longest, end)
+        exact = self.curves is None
+        return Times(time, np.where(np.isfinite(time), time if exact else before, 0.0), end)
+
+    def step_costs(self, measure: Measure) -> Array:
+        """Logarithm of what a step costs, of every trial, shape `(arms, budgets, pairs)`; NaN where it is not known."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            cost = np.log(self._end(measure) / self._end(SINGLE_STEP))
+        return np.where(np.isfinite(cost), cost, np.nan)
 
     def observed(self, target: float, measure: Measure) -> Array:
         """When each trial reached a target or, where it did not, until when it was followed.
@@ -106,13 +173,22 @@ class Observations:
         ]
 
 
-def observe(results: pa.Table, targets: Sequence[float], primary_arm: str) -> Observations:
+def observe(
+    results: pa.Table,
+    targets: Sequence[float],
+    primary_arm: str,
+    curves: pa.Table | None = None,
+    metric: Metric = ACCURACY,
+) -> Observations:
     """Arrange a results table by arm, budget and pair.
 
     Args:
         results: A row a trial.
         targets: The targets whose columns are needed.
         primary_arm: The arm that comes first.
+        curves: A row an evaluation, the columns of `curves.parquet`; without them a target is reached when it is
+            reached first.
+        metric: What the networks are judged by.
 
     Raises:
         UserError: A column is missing, the table holds several sweeps, the primary arm has no trial, or two trials of
@@ -145,7 +221,45 @@ def observe(results: pa.Table, targets: Sequence[float], primary_arm: str) -> Ob
     rows[arm, budget, column] = np.arange(len(names))
     if (rows >= 0).sum() < len(names):
         raise UserError("two trials of an arm have the same pair at the same budget: each trial belongs in one row")
-    return Observations(results, arms, budgets, rows)
+    seen = None if curves is None or "trial" not in results.column_names else _curves(results, curves, targets, metric)
+    return Observations(results, arms, budgets, rows, seen)
+
+
+def _curves(results: pa.Table, curves: pa.Table, targets: Sequence[float], metric: Metric) -> Curves:
+    place = {trial: row for row, trial in enumerate(results["trial"].to_pylist())}
+    row = np.array([place.get(trial, -1) for trial in curves["trial"].to_pylist()], np.intp)
+    measured: dict[Measure, Array] = {m: _numbers(curves, name) for m, name in EVALUATED.items()}
+    value = _numbers(curves, "val_metric")
+    order = np.lexsort((measured["steps"], row))
+    order = order[(row[order] >= 0)]
+    row, value = row[order], value[order]
+    measured = {m: x[order] for m, x in measured.items()}
+    last = np.append(row[1:] != row[:-1], True) if len(row) else np.zeros(0, np.bool_)
+    follows = np.append(False, row[1:] == row[:-1]) if len(row) else np.zeros(0, np.bool_)
+    before = np.where(follows, np.append(0.0, measured["steps"][:-1])[: len(row)], 0.0)
+    rows = results.num_rows
+
+    def filled(at: npt.NDArray[np.intp], values: Array) -> Array:
+        found = np.full(rows, np.nan)
+        found[row[at][::-1]] = values[at][::-1]  # of several the first
+        return found
+
+    ends = np.flatnonzero(last)
+    known = np.zeros(rows, np.bool_)
+    known[row] = True
+    reached: dict[float, dict[Measure, Array]] = {}
+    earlier: dict[float, Array] = {}
+    for target in targets:
+        enough = metric.sign * (value - target) >= 0
+        stays = np.flatnonzero(enough & (last | np.append(enough[1:], True)[: len(row)]))
+        reached[target] = {m: filled(stays, x) for m, x in measured.items()}
+        earlier[target] = filled(stays, before)
+    return Curves(
+        known,
+        {m: filled(ends, x) for m, x in measured.items()},
+        reached,
+        earlier,
+    )
 
 
 def _numbers(table: pa.Table, name: str) -> Array:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lit_adaptconv.verdict.metric import Metric
-from lit_adaptconv.verdict.numbers import percentage, ratio
-from lit_adaptconv.verdict.summaries import Comparison, SmallestBudget
+from lit_adaptconv.verdict.numbers import NONE, count, percentage, ratio
+from lit_adaptconv.verdict.summaries import Bounds, Comparison, SmallestBudget
 
 
 def sentences(
@@ -15,7 +17,7 @@ def sentences(
     confidence: float,
     metric: Metric,
 ) -> tuple[str, ...]:
-    """One sentence an arm and budget on steps to the main target and the metric, then one an arm on its size.
+    """Say what is claimed on steps to the main target and on the metric, then what each arm needs in size.
 
     Args:
         comparisons: All comparisons.
@@ -24,70 +26,89 @@ def sentences(
         main_target: The target to speak of.
         confidence: Level of the intervals.
         metric: What the networks are judged by.
+
+    Returns:
+        One an arm over all its budgets, where there are several, then one a budget of it; last one an arm on its size.
     """
-    speed = [c for c in comparisons if c.measure == "steps" and c.target == main_target]
-    final = {(c.arm, c.budget): c for c in comparisons if c.measure == metric}
-    spoken = [_comparison(c, final[c.arm, c.budget], confidence, metric) for c in speed]
-    if not speed:
-        spoken.append(f"No claim: {primary_arm} is the only arm, so there is nothing to compare it with.")
+    spoken = []
+    pairs: dict[tuple[str, bool, int | None], list[Comparison]] = {}
+    for c in comparisons:
+        if c.measure == metric or (c.measure == "steps" and c.target == main_target):
+            pairs.setdefault((c.arm, c.over > 1, c.budget), []).append(c)
+    for found in pairs.values():
+        found.sort(key=lambda c: c.measure == metric)
+        spoken.append(_comparison(found, confidence, metric))
+    if not spoken:
+        spoken.append(f"Undecided: {primary_arm} is the only arm, so there is nothing to compare it with.")
     primary = next((s for s in smallest if s.arm == primary_arm and s.target == main_target), None)
     for s in smallest:
         if primary and s.arm != primary_arm and s.target == main_target:
-            spoken.append(_smallest(s, primary, metric))
+            spoken.append(_smallest(s, primary, metric, confidence))
     return tuple(spoken)
 
 
-def _at(budget: int | None) -> str:
-    return "Without a budget" if budget is None else f"At {budget:,} parameters"
+def _comparison(found: list[Comparison], confidence: float, metric: Metric) -> str:
+    c = found[0]
+    where = "Over its budgets together" if c.over > 1 else "Without a budget"
+    where = f"At {c.budget:,} parameters" if c.budget is not None else where
+    parts = [_said(c, confidence, metric) for c in found]
+    if len(found) == 2 and all(c.p is None for c in found) and found[0].reason == found[1].reason:
+        parts = [f"undecided: {c.reason}"]
+    return f"{where}, {c.arm} against {c.primary}: {'; '.join(parts)}."
 
 
-def _evidence(c: Comparison, confidence: float) -> str:
-    interval = f"{percentage(confidence)} interval {c.interval_text}, " if c.interval else ""
-    cut = f", {c.n_cut} of them cut off where training ended, which pulls the ratio towards 1" if c.n_cut else ""
-    p = f", p = {c.p_text}" if c.p_holm is not None else ""
-    return f"{interval}n = {c.n_pairs} pair{'s' if c.n_pairs != 1 else ''}{cut}{p}"
-
-
-def _comparison(steps: Comparison, final: Comparison, confidence: float, metric: Metric) -> str:
-    subject = f"{steps.arm}: " if steps.claim == "no claim" else ""
-    evidence = f"{_speed(steps, confidence, metric)}; {_final(final, confidence, metric)}"
-    if steps.estimate is None and steps.reason == final.reason:
-        evidence = f"no claim: {steps.reason}"
-    return f"{_at(steps.budget)}, {subject}{evidence}."
-
-
-def _speed(c: Comparison, confidence: float, metric: Metric) -> str:
-    target = metric.goal(c.target or 0.0)
-    if c.estimate is None or (c.claim == "no claim" and c.ties == c.n_pairs):
-        return f"no claim on steps to {target}: {c.reason}"
-    times = f"{ratio(c.estimate)} times the steps of {c.primary}"
-    if c.claim == "no claim":
-        return f"no claim on steps to {target}: {c.reason} ({times}, {_evidence(c, confidence)})"
-    return f"{c.arm} reaches {target} in {times} ({_evidence(c, confidence)})"
-
-
-def _final(c: Comparison, confidence: float, metric: Metric) -> str:
-    if c.estimate is None:
-        return f"no claim on test {metric.name}: {c.reason}"
-    unit = " percentage points" if metric.percent else ""
-    if c.claim == "no claim":
-        difference = f"{metric.difference(c.estimate)}{unit}"
-        return f"no claim on test {metric.name}: {c.reason} ({difference}, {_evidence(c, confidence)})"
-    direction = "above" if c.estimate > 0 else "below"
-    difference = f"{metric.gap(c.estimate)}{unit} {direction} {c.primary}'s"
-    return f"{c.arm}'s test {metric.name} is {difference} ({_evidence(c, confidence)})"
-
-
-def _smallest(s: SmallestBudget, primary: SmallestBudget, metric: Metric) -> str:
-    goal = f"a mean test {metric.name} of {metric.goal(s.target)}"
-    if s.ratio is None or s.at is None or primary.at is None:
-        return f"No claim on the parameters that {s.arm} needs for {goal}: {s.reason}."
-    times = ratio(max(s.ratio, 1 / s.ratio))
-    if times == "1.00":
-        times = "as many" if s.ratio == 1 else "about as many"
+def _said(c: Comparison, confidence: float, metric: Metric) -> str:
+    """One comparison: "fewer steps to 98 %, × 0.85 (95 % interval …)", or "undecided on …"."""
+    if isinstance(c.measure, Metric):
+        subject = f"test {c.measure.name}"
+        words = {"better": f"better {subject}", "worse": f"worse {subject}"}
+        effect = f"{c.estimate_text}{c.measure.unit}"
     else:
-        times += " times as many" if s.ratio > 1 else " times fewer"
+        subject = f"steps to {metric.goal(c.target or 0.0)}"
+        words = {"better": f"fewer {subject}", "worse": f"more {subject}"}
+        effect = c.estimate_text
+    words["equivalent"] = f"equivalent {subject}, within {c.margin_text}"
+    words["undecided"] = f"undecided on {subject}"
+    if c.p is None:
+        return f"{words[c.answer]}: {c.reason}"
+    detail = f"{effect} ({evidence_text(c, confidence)})"
+    if c.answer == "undecided":
+        return f"{words[c.answer]}: {c.reason}, {detail}{further_text(c)}"
+    return f"{words[c.answer]}, {detail}"
+
+
+def evidence_text(c: Comparison, confidence: float) -> str:
+    """Interval, number of trials and p, in brackets after an estimate."""
+    parts = [] if c.estimate is None or c.bounds is None else [f"{percentage(confidence)} interval {c.interval_text}"]
+    parts.append(f"n = {c.n_text}{f' at {c.over} budgets' if c.over > 1 else ''}")
+    if c.n_cut:
+        parts.append(f"{c.n_cut} of the trials cut off")
+    if c.p_adjusted is not None:
+        parts.append(f"p = {c.p_text}")
+    if c.exploratory:
+        parts.append("exploratory")
+    return ", ".join(parts)
+
+
+def further_text(c: Comparison) -> str:
+    """What a new plan would take; empty where that is not known."""
+    return f"; a new plan with {c.seeds:,} seeds would find {c.margin_text}, 4 times of 5" if c.seeds else ""
+
+
+def _smallest(s: SmallestBudget, primary: SmallestBudget, metric: Metric, confidence: float) -> str:
+    goal = f"a mean {metric.name} of {metric.goal(s.target)}"
+    if s.ratio is None or s.parameters is None or primary.parameters is None:
+        return f"Undecided on the parameters that {s.arm} needs for {goal}: {s.reason}."
+    share = f"× {ratio(s.ratio)}"
+    interval = between(s.ratio_interval, ratio)
     return (
-        f"Of the budgets tried, {s.arm} needs {s.at.parameters:,} parameters for {goal}, "
-        f"{primary.arm} {primary.at.parameters:,}: {times}."
+        f"For {goal} in validation, {s.arm} needs {count(round(s.parameters))} parameters, "
+        f"{primary.arm} {count(round(primary.parameters))}: {share} ({percentage(confidence)} interval {interval}, "
+        "exploratory)."
     )
+
+
+def between(bounds: Bounds, shown: Callable[[float], str]) -> str:
+    """An interval of which an end may not be known."""
+    low, high = (NONE if end is None else shown(end) for end in bounds)
+    return f"{low} to {high}"

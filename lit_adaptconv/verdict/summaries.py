@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from lit_adaptconv.verdict.metric import Metric
-from lit_adaptconv.verdict.numbers import NONE, count, p_value, ratio
+from lit_adaptconv.verdict.numbers import NONE, count, p_value, percentage, ratio
 
 Measure = Literal["steps", "epochs", "flops", "seconds"]
 MEASURES: tuple[Measure, ...] = ("steps", "epochs", "flops", "seconds")
 """What the time to a target is counted in."""
-Claim = Literal["better", "worse", "no claim"]
+Answer = Literal["better", "worse", "equivalent", "undecided"]
+"""What is claimed of an arm against the primary arm; "undecided" claims nothing."""
+Method = Literal["permutation", "pairs", "model", "shares", "budgets", "none"]
+"""Where the evidence comes from: see `docs/fair_comparison.md`."""
 
 
 def to_target(measure: Measure, target: float) -> str:
@@ -20,10 +23,17 @@ def to_target(measure: Measure, target: float) -> str:
 
 
 class Interval(NamedTuple):
-    """A confidence interval."""
+    """A confidence interval of a mean."""
 
     low: float
     high: float
+
+
+class Bounds(NamedTuple):
+    """A confidence interval of an effect; an end that is not known is None."""
+
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -60,15 +70,17 @@ class SpeedSummary:
         at: The arm and the budget.
         target: The target.
         measure: What the time is counted in.
-        n_reached: Trials that reached the target.
+        n_reached: Trials that reached the target to stay, or twice running.
+        n_once: Trials of which an evaluation reached it, whatever came after.
         median: Kaplan–Meier median of the time to the target, or None where fewer than half reached it.
-        interval: Interval of the median; its upper end is None where too few reached the target to know one.
+        interval: Interval of the median between two of the times; an end is None where there are too few to know one.
     """
 
     at: Cell
     target: float
     measure: Measure
     n_reached: int
+    n_once: int
     median: float | None
     interval: tuple[float | None, float | None]
 
@@ -94,42 +106,62 @@ class MetricSummary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """An arm against the primary arm, at one budget, on one measure.
+    """An arm against the primary arm, at one budget or over several together, on one measure.
 
     Attributes:
         arm: Name of the arm.
         primary: Name of the arm that it is compared with.
-        budget: The budget, or None.
+        budget: The budget; None without one, and over several.
+        over: Number of budgets that the comparison is over.
         measure: A measure of speed, or the metric, for its values in the test.
         target: The target, or None for the metric.
-        n_pairs: Pairs in which both trials can be compared.
-        n_cut: Of these, pairs of which a time is cut off where the shorter of its trials ended.
-        estimate: Geometric mean of arm's time / primary's time (below 1: the arm needs less), or mean difference of
-            the metric, arm − primary; None without pairs.
-        interval: Interval of the estimate, or None where there is none.
-        p: Two-sided p of the sign-flip test, or None without pairs.
-        p_holm: The same after Holm's correction over the budgets, or None without pairs.
-        wins: Pairs that the arm wins.
+        exploratory: Whether the plan did not ask this.
+        method: Where the evidence comes from.
+        n: Trials of the arm that are compared.
+        n_primary: Trials of the primary arm.
+        n_cut: Of these trials, those that did not reach the target.
+        estimate: Ratio of the arm's time to the primary's (below 1: the arm needs less), or difference of the metric,
+            arm − primary; None where it is not known, and where only a bound is.
+        bounds: Interval of the effect; None where nothing is known.
+        p: Two-sided p of no effect, or None.
+        p_adjusted: The same, corrected for the family; at most 1 − confidence exactly where `bounds` excludes no
+            effect.
+        p_equivalent: Corrected p of two one-sided tests, of an effect beyond the margin; None without a margin.
+        family: Comparisons that are corrected for.
+        margin: Largest effect that is as good as none: a difference, or a share of the time.
+        wins: Pairs of trials that the arm wins.
         ties: Pairs that are tied.
-        claim: "better" or "worse" is the arm; or "no claim".
-        reason: Why there is no claim; empty where there is one.
+        n_pairs: Pairs of trials of one seed.
+        answer: What is claimed.
+        reason: Why it is undecided; of a claim, what else there is to know, or empty.
+        seeds: Seeds of a new plan that would find an effect as large as the margin 4 times of 5; None where it is
+            decided or not known.
     """
 
     arm: str
     primary: str
     budget: int | None
+    over: int
     measure: Measure | Metric
     target: float | None
-    n_pairs: int
+    exploratory: bool
+    method: Method
+    n: int
+    n_primary: int
     n_cut: int
     estimate: float | None
-    interval: Interval | None
+    bounds: Bounds | None
     p: float | None
-    p_holm: float | None
+    p_adjusted: float | None
+    p_equivalent: float | None
+    family: int
+    margin: float | None
     wins: int
     ties: int
-    claim: Claim
+    n_pairs: int
+    answer: Answer
     reason: str
+    seeds: int | None
 
     def shown(self, effect: float) -> str:
         """A ratio, or a difference with its sign, as text."""
@@ -137,42 +169,69 @@ class Comparison:
 
     @property
     def estimate_text(self) -> str:
-        """The estimate; "–" if it is not known."""
-        if self.estimate is None:
-            return NONE
-        return ("" if isinstance(self.measure, Metric) else "× ") + self.shown(self.estimate)
+        """The estimate, or the bound; "–" if nothing is known."""
+        sign = "" if isinstance(self.measure, Metric) else "× "
+        if self.estimate is not None:
+            return sign + self.shown(self.estimate)
+        if self.bounds is not None and self.bounds.low is not None:
+            return f"at least {sign}{self.shown(self.bounds.low)}"
+        if self.bounds is not None and self.bounds.high is not None:
+            return f"at most {sign}{self.shown(self.bounds.high)}"
+        return NONE
 
     @property
     def interval_text(self) -> str:
-        """The interval; "–" if there is none."""
-        return f"{self.shown(self.interval.low)} to {self.shown(self.interval.high)}" if self.interval else NONE
+        """The interval; "–" if there is none, or the estimate is a bound."""
+        if self.estimate is None or self.bounds is None:
+            return NONE
+        low, high = (NONE if end is None else self.shown(end) for end in self.bounds)
+        return f"{low} to {high}"
 
     @property
     def p_text(self) -> str:
         """The corrected p; "–" if there is none."""
-        return NONE if self.p_holm is None else p_value(self.p_holm)
+        return NONE if self.p_adjusted is None else p_value(self.p_adjusted)
+
+    @property
+    def n_text(self) -> str:
+        """Trials of the two arms: one number where they are as many."""
+        return f"{self.n}" if self.n == self.n_primary else f"{self.n} and {self.n_primary}"
+
+    @property
+    def margin_text(self) -> str:
+        """The margin, with its unit."""
+        if self.margin is None:
+            return NONE
+        if isinstance(self.measure, Metric):
+            return f"{self.measure.margin(self.margin)}"
+        return percentage(self.margin)
+
+    @property
+    def answer_text(self) -> str:
+        """The answer, with what else belongs to it: "equivalent within 0.2 points", "worse (exploratory)"."""
+        within = f" within {self.margin_text}" if self.answer == "equivalent" else ""
+        return f"{self.answer}{within}{' (exploratory)' if self.exploratory and self.answer != 'undecided' else ''}"
 
     @property
     def probability(self) -> float | None:
-        """Share of the pairs that the arm wins, ties counted as half: P(arm beats primary)."""
+        """Share of the pairs of one seed that the arm wins, ties counted as half: P(arm beats primary)."""
         return (self.wins + self.ties / 2) / self.n_pairs if self.n_pairs else None
-
-    @property
-    def undecided(self) -> bool:
-        """Whether there are pairs, but in none of them it is known which trial reached the target first."""
-        return 0 < self.n_pairs == self.n_cut == self.ties
 
 
 @dataclass(frozen=True)
 class SmallestBudget:
-    """The smallest network of an arm whose mean in the test reaches a target.
+    """The fewest parameters with which an arm reaches a target.
 
     Attributes:
         arm: Name of the arm.
         target: The target.
-        at: The arm at that budget, or None where no budget of the sweep is enough.
+        at: The smallest network whose mean in validation reaches the target, or None where none does.
         mean: Its mean of the test metric, or None.
-        ratio: Parameters of it / parameters of the primary arm's (below 1: the arm needs fewer), or None.
+        parameters: Where the curve of the means in validation over the parameters passes the target, or None.
+        interval: Interval of that, from resampled seeds; an end is None where the curve passes the target beyond the
+            networks that were tried.
+        ratio: That / the primary arm's (below 1: the arm needs fewer), or None.
+        ratio_interval: Interval of the ratio, likewise.
         reason: Why there is no ratio; empty where there is one, or for the primary arm itself.
     """
 
@@ -180,7 +239,10 @@ class SmallestBudget:
     target: float
     at: Cell | None
     mean: float | None
+    parameters: float | None
+    interval: Bounds
     ratio: float | None
+    ratio_interval: Bounds
     reason: str
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import NONE, count, p_value, percentage, ratio
+from lit_adaptconv.verdict.sentences import between, further_text
 from lit_adaptconv.verdict.summaries import (
     MEASURES,
     Cell,
@@ -22,19 +23,28 @@ _CELL = ("Arm", "Budget", "Parameters", "FLOPs", "Trials", "Unfinished")
 def verdict_table(
     comparisons: tuple[Comparison, ...], main_target: float, confidence: float, metric: Metric
 ) -> SummaryTable:
-    """Steps to the main target and the metric in the test, an arm and budget a row."""
-    columns = ["Budget", "Arm", "Pairs"]
+    """Steps to the main target and the metric in the test; an arm over its budgets together, and at each, a row."""
+    columns = ["Budget", "Arm", "Seeds"]
     for name in (f"Steps to {metric.goal(main_target)}", f"Test {metric.name},{metric.unit or ' difference'}"):
-        columns += [name, f"{percentage(confidence)} interval", "p", "P(beats primary)", "Claim"]
-    speed = [c for c in comparisons if c.measure == "steps" and c.target == main_target]
-    final = {(c.arm, c.budget): c for c in comparisons if c.measure == metric}
-    rows = []
-    for s in speed:
-        f = final[s.arm, s.budget]
-        cells = [text for c in (s, f) for text in (c.estimate_text, *_evidence(c), c.claim)]
-        rows.append((count(s.budget), s.arm, str(max(s.n_pairs, f.n_pairs)), *cells))
-    title = f"Against {speed[0].primary}" if speed else "Nothing to compare: one arm"
-    return SummaryTable(title, tuple(columns), tuple(rows))
+        columns += [name, f"{percentage(confidence)} interval", "p", "P(beats primary)", "Answer"]
+    rows: dict[tuple[str, bool, int | None], dict[bool, Comparison]] = {}
+    for c in comparisons:
+        if c.measure == metric or (c.measure == "steps" and c.target == main_target):
+            rows.setdefault((c.arm, c.over > 1, c.budget), {})[c.measure == metric] = c
+    shown = []
+    for (arm, _, budget), found in rows.items():
+        cells = []
+        for final in (False, True):
+            one = found.get(final)
+            cells += [NONE] * 5 if one is None else [one.estimate_text, *_evidence(one), one.answer_text]
+        over, n = (max(getattr(c, name) for c in found.values()) for name in ("over", "n"))
+        shown.append((_where(over, budget), arm, str(n), *cells))
+    title = f"Against {comparisons[0].primary}" if shown else "Nothing to compare: one arm"
+    return SummaryTable(title, tuple(columns), tuple(shown))
+
+
+def _where(over: int, budget: int | None) -> str:
+    return "together" if over > 1 else count(budget)
 
 
 def metric_table(finished: tuple[MetricSummary, ...], confidence: float, metric: Metric) -> SummaryTable:
@@ -49,42 +59,50 @@ def metric_table(finished: tuple[MetricSummary, ...], confidence: float, metric:
 
 def convergence_table(convergence: tuple[SpeedSummary, ...], confidence: float, metric: Metric) -> SummaryTable:
     """Share that reached each target, and Kaplan–Meier medians; an arm, budget and target a row."""
-    columns = (*_CELL, "Target", "Reached", *(f"Median {_NAMES[m]} ({percentage(confidence)})" for m in MEASURES))
+    medians = (f"Median {_NAMES[m]} ({percentage(confidence)})" for m in MEASURES)
+    columns = (*_CELL, "Target", "Reached", "Reached once", *medians)
     by_row: dict[tuple[Cell, float], dict[Measure, SpeedSummary]] = {}
     for s in convergence:
         by_row.setdefault((s.at, s.target), {})[s.measure] = s
-    rows = [
-        (*at.texts, metric.goal(target), f"{each['steps'].n_reached}/{at.n}", *(median_text(each[m]) for m in MEASURES))
-        for (at, target), each in by_row.items()
-    ]
+    rows = []
+    for (at, target), each in by_row.items():
+        shares = (f"{n}/{at.n}" for n in (each["steps"].n_reached, each["steps"].n_once))
+        rows.append((*at.texts, metric.goal(target), *shares, *(median_text(each[m]) for m in MEASURES)))
     return SummaryTable("Convergence", columns, tuple(rows))
 
 
 def comparison_table(comparisons: tuple[Comparison, ...], confidence: float, metric: Metric) -> SummaryTable:
-    """Every comparison, with the reason where there is no claim."""
-    columns = ("Budget", "Arm", "Against", "Measure", "Target", "Pairs", "Cut off", "Estimate")
-    evidence = (f"{percentage(confidence)} interval", "p", "p (Holm)", "P(beats primary)", "Claim", "Reason")
+    """Every comparison, with the reason where it is undecided."""
+    columns = ("Budget", "Arm", "Against", "Measure", "Target", "Seeds", "Cut off", "Method", "Estimate")
+    evidence = (f"{percentage(confidence)} interval", "p", "p (family)", "p (equivalent)", "P(beats primary)")
     rows = []
     for c in comparisons:
         if isinstance(c.measure, Metric) or c.target is None:
-            measured = (f"test {metric.name}", NONE, str(c.n_pairs), NONE)
+            measured = (f"test {metric.name}", NONE, c.n_text, NONE)
         else:
-            measured = (_NAMES[c.measure], metric.goal(c.target), str(c.n_pairs), str(c.n_cut))
-        interval, p_holm, probability = _evidence(c)
-        p = NONE if c.p is None else p_value(c.p)
-        head = (count(c.budget), c.arm, c.primary, *measured, c.estimate_text)
-        rows.append((*head, interval, p, p_holm, probability, c.claim, c.reason or NONE))
-    return SummaryTable("All comparisons", columns + evidence, tuple(rows))
+            measured = (_NAMES[c.measure], metric.goal(c.target), c.n_text, str(c.n_cut))
+        interval, adjusted, probability = _evidence(c)
+        p, equal = (NONE if x is None else p_value(x) for x in (c.p, c.p_equivalent))
+        reason = f"{c.reason}{further_text(c)}" or NONE
+        head = (_where(c.over, c.budget), c.arm, c.primary, *measured, c.method, c.estimate_text)
+        rows.append((*head, interval, p, adjusted, equal, probability, c.answer_text, reason))
+    return SummaryTable("All comparisons", (*columns, *evidence, "Answer", "Reason"), tuple(rows))
 
 
-def smallest_budget_table(smallest: tuple[SmallestBudget, ...], metric: Metric) -> SummaryTable:
-    """The fewest parameters with which each arm's mean in the test reaches each target."""
-    columns = ("Target", "Arm", "Parameters", f"Mean test {metric.name}", "Parameters / primary's", "Note")
+def smallest_budget_table(smallest: tuple[SmallestBudget, ...], metric: Metric, confidence: float) -> SummaryTable:
+    """The fewest parameters with which each arm reaches each target, and the network that was chosen."""
+    interval = f"{percentage(confidence)} interval"
+    sizes = ("Parameters needed", interval, "÷ primary's", interval)
+    columns = ("Target", "Arm", *sizes, "Network chosen", f"Its test {metric.name}", "Note")
     rows = []
     for s in smallest:
-        share = NONE if s.ratio is None else ratio(s.ratio)
-        parameters = count(s.at.parameters if s.at else None)
-        rows.append((metric.goal(s.target), s.arm, parameters, metric.shown(s.mean), share, s.reason or NONE))
+        needed = NONE if s.parameters is None else count(round(s.parameters))
+        share = NONE if s.ratio is None else f"× {ratio(s.ratio)}"
+        ends = (between(s.interval, lambda end: count(round(end))), between(s.ratio_interval, ratio))
+        chosen = count(s.at.parameters if s.at else None)
+        known = (ends[0] if s.parameters is not None else NONE, ends[1] if s.ratio is not None else NONE)
+        cells = (needed, known[0], share, known[1], chosen, metric.shown(s.mean), s.reason or NONE)
+        rows.append((metric.goal(s.target), s.arm, *cells))
     return SummaryTable(f"Smallest network that is {metric.enough}", columns, tuple(rows))
 
 

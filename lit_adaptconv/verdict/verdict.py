@@ -13,9 +13,10 @@ from lit_adaptconv.verdict import tables
 from lit_adaptconv.verdict.comparison import compare
 from lit_adaptconv.verdict.metric import ACCURACY, Metric
 from lit_adaptconv.verdict.observations import Observations, observe
+from lit_adaptconv.verdict.question import Question
 from lit_adaptconv.verdict.sentences import sentences
 from lit_adaptconv.verdict.smallest import smallest_budgets
-from lit_adaptconv.verdict.statistics import kaplan_meier_median, mean_interval, spread
+from lit_adaptconv.verdict.statistics import kaplan_meier_median, spread, student_interval
 from lit_adaptconv.verdict.summaries import (
     MEASURES,
     Cell,
@@ -40,8 +41,10 @@ class Verdict:
         confidence: Level of the intervals.
         convergence: One an arm × budget × target × measure.
         finished: One an arm × budget.
-        comparisons: One an arm other than the primary × budget × (the metric, and target × measure).
+        comparisons: One an arm other than the primary × (the metric, and target × measure) × budget, and before those
+            of the metric and steps the one over all budgets together.
         smallest_budgets: One an arm × target.
+        question: What the plan asks; all other comparisons are exploratory.
     """
 
     metric: Metric
@@ -53,10 +56,11 @@ class Verdict:
     finished: tuple[MetricSummary, ...]
     comparisons: tuple[Comparison, ...]
     smallest_budgets: tuple[SmallestBudget, ...]
+    question: Question
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """One an arm other than the primary × budget, then one an arm on its smallest budget."""
+        """One an arm other than the primary over all budgets, one a budget, then one an arm on its smallest network."""
         return self.sentences_on(self.main_target)
 
     def sentences_on(self, target: float) -> tuple[str, ...]:
@@ -72,7 +76,7 @@ class Verdict:
             tables.metric_table(self.finished, self.confidence, self.metric),
             tables.convergence_table(self.convergence, self.confidence, self.metric),
             tables.comparison_table(self.comparisons, self.confidence, self.metric),
-            tables.smallest_budget_table(self.smallest_budgets, self.metric),
+            tables.smallest_budget_table(self.smallest_budgets, self.metric, self.confidence),
         ]
 
 
@@ -83,8 +87,11 @@ def summarise(
     metric: Metric = ACCURACY,
     confidence: float = 0.95,
     main_target: float | None = None,
+    *,
+    curves: pa.Table | None = None,
+    question: Question | None = None,
 ) -> Verdict:
-    """Summarise the finished trials of a sweep; degenerate results give "no claim" and say why.
+    """Summarise the finished trials of a sweep; degenerate results are "undecided" and say why.
 
     Args:
         results: A row a trial, with the columns of `results.parquet`.
@@ -94,6 +101,9 @@ def summarise(
         confidence: Level of the intervals, between 0.5 and 1; a claim needs p ≤ 1 − confidence.
         main_target: The target that the sentences speak of. By default the hardest that at least half of all trials
             reached, arms and budgets together, so that the choice favours no arm; the easiest where there is none.
+        curves: A row an evaluation, the columns of `curves.parquet`; without them a target counts as reached when it is
+            reached first.
+        question: What the plan asks; by default the metric in the test.
 
     Raises:
         UserError: A column or the primary arm is missing, a row is there twice, the table holds several sweeps, there
@@ -106,7 +116,11 @@ def summarise(
         raise UserError(f"confidence must be at least 0.5 and below 1, such as 0.95; got {confidence:g}")
     if main_target is not None and main_target not in ordered:
         raise UserError(f"main_target {main_target:g} is none of the targets {', '.join(f'{t:g}' for t in ordered)}")
-    observations = observe(results, ordered, primary_arm)
+    question = question or Question()
+    question.check(metric, ordered)
+    if main_target is None:
+        main_target = question.target
+    observations = observe(results, ordered, primary_arm, curves, metric)
     cells = observations.cells()
     finished = _finished(observations, cells, confidence)
     main = _common_target(observations, ordered) if main_target is None else float(main_target)
@@ -118,16 +132,25 @@ def summarise(
         confidence=confidence,
         convergence=_convergence(observations, cells, ordered, confidence),
         finished=finished,
-        comparisons=compare(observations, ordered, metric, confidence),
-        smallest_budgets=smallest_budgets(finished, ordered, primary_arm, metric),
+        comparisons=compare(observations, ordered, metric, confidence, question),
+        smallest_budgets=smallest_budgets(observations, finished, ordered, metric, confidence),
+        question=question,
     )
 
 
 def verdict_of(
-    results: pa.Table, targets: Sequence[float], primary_arm: str, metric: Metric = ACCURACY
+    results: pa.Table,
+    targets: Sequence[float],
+    primary_arm: str,
+    metric: Metric = ACCURACY,
+    *,
+    curves: pa.Table | None = None,
+    question: Question | None = None,
 ) -> Verdict | None:
-    """What the trials so far show; None while the arm to compare with has no trial."""
-    return summarise(results, targets, primary_arm, metric) if primary_arm in results["arm"].to_pylist() else None
+    """What the trials so far show, see `summarise`; None while the arm to compare with has no trial."""
+    if primary_arm not in results["arm"].to_pylist():
+        return None
+    return summarise(results, targets, primary_arm, metric, curves=curves, question=question)
 
 
 def _common_target(observations: Observations, targets: tuple[float, ...]) -> float:
@@ -142,7 +165,7 @@ def _finished(
     values = observations.final().reshape(-1, observations.rows.shape[-1])
     n = np.isfinite(values).sum(1)
     mean = np.where(np.isfinite(values), values, 0.0).sum(1) / np.maximum(n, 1)
-    low, high = mean_interval(values, confidence)
+    low, high = student_interval(values, confidence)
     sd = spread(values)
     return tuple(
         MetricSummary(
@@ -164,7 +187,7 @@ def _convergence(
         (a, b): [] for a, row in enumerate(cells) for b, at in enumerate(row) if at is not None
     }
     for target in targets:
-        reached = observations.reached(target)
+        reached, once = observations.reached(target), observations.reached_once(target)
         for measure in MEASURES:
             observed = observations.observed(target, measure)
             shape = observed.shape
@@ -174,8 +197,8 @@ def _convergence(
                 at = cells[a][b]
                 assert at is not None
                 interval = (_finite(low[a, b]), _finite(high[a, b]))
-                n_reached = int(reached[a, b].sum())
-                summaries.append(SpeedSummary(at, target, measure, n_reached, _finite(median[a, b]), interval))
+                counts = (int(reached[a, b].sum()), int(once[a, b].sum()))
+                summaries.append(SpeedSummary(at, target, measure, *counts, _finite(median[a, b]), interval))
     return tuple(summary for summaries in found.values() for summary in summaries)
 
 

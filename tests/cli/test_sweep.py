@@ -179,7 +179,7 @@ def test_running_it_again_runs_nothing_and_says_the_same(
     assert trials(finished.folder) == before
     assert finished.results().equals(table)
     out = capsys.readouterr().out
-    assert "no claim" in out
+    assert "undecided" in out
     assert f"adaptconv report {os.path.relpath(finished.folder)}" in out.splitlines()[-1]
 
 

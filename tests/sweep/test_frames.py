@@ -48,10 +48,10 @@ def test_the_summary_is_that_of_the_rows(folder: Path) -> None:
         assert row.mean == pytest.approx(means[row.arm, row.budget])
         assert row.low < row.mean < row.high
     assert set(tables.comparisons["arm"]) == set(tables.results["arm"]) - {"standard"}
-    assert set(tables.comparisons["claim"]) <= {"better", "worse", "no claim"}
+    assert set(tables.comparisons["answer"]) <= {"better", "worse", "equivalent", "undecided"}
     steps = tables.speed[(tables.speed["measure"] == "steps") & (tables.speed["target"] == 0.8)]
     assert np.isfinite(steps["median"]).all()
-    assert any("percentage points" in sentence for sentence in tables.sentences)
+    assert any(" points (95 % interval " in sentence for sentence in tables.sentences)
 
 
 @pytest.mark.slow
