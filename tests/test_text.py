@@ -135,7 +135,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_verdict_on_the_screen_shows_every_name(hostile: Path) -> None:
     console = printed(400)
     content = read_content(hostile)
-    print_verdict(console, content.results, content.sweep)
+    print_verdict(console, content.results, content.curves, content.sweep)
     shown = output(console)
     assert seen(shown)
     for name in NAMES:

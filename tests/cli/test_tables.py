@@ -87,7 +87,7 @@ def test_the_verdict_on_a_screen_speaks_of_the_metric(tmp_path: Path, width: int
     made_up_sweep(tmp_path, metric=Metric("val/rmse", "min", "test/rmse"), failures=False)
     content = read_content(tmp_path)
     console = Console(file=io.StringIO(), width=width)
-    print_verdict(console, content.results, content.sweep)
+    print_verdict(console, content.results, content.curves, content.sweep)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     assert "accura" not in text
     assert "Test rmse" in text
