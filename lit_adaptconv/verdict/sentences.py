@@ -49,7 +49,7 @@ def sentences(
 
 def _comparison(found: list[Comparison], confidence: float, metric: Metric) -> str:
     c = found[0]
-    where = "Over its budgets together" if c.over > 1 else "Without a budget"
+    where = "Over all budgets together" if c.over > 1 else "Without a budget"
     where = f"At {c.budget:,} parameters" if c.budget is not None else where
     parts = [_said(c, confidence, metric) for c in found]
     if len(found) == 2 and all(c.p is None for c in found) and found[0].reason == found[1].reason:
@@ -61,7 +61,7 @@ def _said(c: Comparison, confidence: float, metric: Metric) -> str:
     """One comparison: "fewer steps to 98 %, × 0.85 (95 % interval …)", or "undecided on …"."""
     if isinstance(c.measure, Metric):
         subject = f"test {c.measure.name}"
-        words = {"better": f"better {subject}", "worse": f"worse {subject}"}
+        words = {"better": metric.better, "worse": metric.worse}
         effect = f"{c.estimate_text}{c.measure.unit}"
     else:
         subject = f"steps to {metric.goal(c.target or 0.0)}"

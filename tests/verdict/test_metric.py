@@ -126,7 +126,7 @@ def test_less_of_an_error_is_better_in_every_word() -> None:
     assert (claimed.answer, claimed.wins) == ("better", len(rows))
     assert claimed.estimate is not None
     assert claimed.estimate < 0
-    assert f"better test rmse, {RMSE.difference(claimed.estimate)} (95 % interval -0.1" in verdict.sentences[0]
+    assert f"better in rmse, {RMSE.difference(claimed.estimate)} (95 % interval -0.1" in verdict.sentences[0]
     titles = [table.title for table in verdict.tables()]
     assert titles == [
         "Against arm 0",

@@ -113,7 +113,7 @@ def test_a_difference_in_accuracy_has_its_own_claim() -> None:
     assert c.estimate == pytest.approx(0.01, abs=0.001)
     sentence = verdict(rows).sentences[0]
     assert "adaptive against standard: undecided on steps to 98 %: 10 pairs, all tied" in sentence
-    assert f"better test accuracy, {100 * c.estimate:+.2f} points (95 % interval " in sentence
+    assert f"more accurate, {100 * c.estimate:+.2f} points (95 % interval " in sentence
 
 
 def test_flops_can_speak_against_an_arm_that_needs_fewer_steps() -> None:
@@ -185,7 +185,7 @@ def test_the_budgets_are_corrected_together_and_count_together_first() -> None:
     assert over.p_adjusted == pytest.approx((over.p or 0) / 0.9)
     assert result.comparisons[0].over == 3
     assert result.sentences[0].startswith(
-        "Over its budgets together, adaptive against standard: fewer steps to 98 %, ×"
+        "Over all budgets together, adaptive against standard: fewer steps to 98 %, ×"
     )
     assert len([s for s in result.sentences if s.startswith("At ")]) == 3
 
