@@ -310,7 +310,7 @@ class Together(Evidence):
 
         ends = np.stack([self._root(balance, strict) for strict in (False, True)])  # it may be zero for a while
         with np.errstate(invalid="ignore"):
-            return np.where(ends[0] == ends[1], ends[0], ends.mean(0))
+            return np.asarray(np.where(ends[0] == ends[1], ends[0], ends.mean(0)))
 
     def above(self, effect: Array) -> Array:
         """See `Evidence`."""

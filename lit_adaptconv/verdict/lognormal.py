@@ -52,10 +52,13 @@ class Lognormal(Evidence):
 
     @cached_property
     def _scale(self) -> Array:
-        """A standard error of the logarithm of the ratio, near enough to place the nodes."""
+        """A standard error of the logarithm of the ratio, changed a little so that no effect is at a node."""
         reached = np.isfinite(self.high)
         first, second = (np.maximum((reached & of).sum(1), 1) for of in (self.first, ~self.first))
-        return np.asarray(np.sqrt(1 / first + 1 / second) / self._fit[0][:, 0])
+        error = np.sqrt(1 / first + 1 / second) / self._fit[0][:, 0]
+        away = -self.estimate / error
+        node = NODES[np.abs(away[:, None] - NODES).argmin(1)]
+        return np.where(node == 0, error, -self.estimate / np.where(node == 0, 1.0, node))
 
     @cached_property
     def _freedom(self) -> Array:

@@ -76,7 +76,7 @@ def test_a_p_of_random_permutations_is_near_the_exact_one(n: int) -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(2, 9), st.integers(2, 9), st.sampled_from([None, 0.5, 2.0]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_p_and_an_interval_never_contradict_each_other(seed: int, n: int, m: int, grid: float | None) -> None:
     x, y = samples(seed, n, m, grid)
     random = np.random.default_rng(seed)

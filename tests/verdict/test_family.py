@@ -22,7 +22,7 @@ def judged(differences: np.ndarray, alpha: float = 0.05, margin: float = 1e-9, t
 
 
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_the_budgets_are_corrected_by_holms_method_and_agree_with_their_intervals(
     seed: int, arms: int, budgets: int
 ) -> None:
