@@ -22,9 +22,10 @@ exact ones of a permutation test on a coarse grid, and those of few times, hold 
 from __future__ import annotations
 
 import argparse
+import math
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from scipy import special
@@ -39,6 +40,7 @@ POINTS, POINTS_SD = 0.5, 0.33
 RATIO, LOG_SD, CORRELATION = 0.85, 0.12, 0.2
 NOISES = ("normal", "skewed", "heavy-tailed", "one bad seed in ten")
 _WIDE = 5_000
+_AT_ONCE = 500  # the permutations of more would not fit into the memory
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,10 @@ def simulate(case: Case, sweeps: int, seed: int = 0) -> Rates:
         seed: Seed of the random numbers.
     """
     random = np.random.default_rng([seed, zlib.crc32(repr(case).encode())])
-    shape = (sweeps, case.budgets, case.n)
-    if case.measure == "accuracy":
-        return _accuracy(case, random, shape)
-    return _steps(case, random, shape)
+    one = _accuracy if case.measure == "accuracy" else _steps
+    sizes = [min(_AT_ONCE, sweeps - start) for start in range(0, sweeps, _AT_ONCE)]
+    found = [astuple(one(case, random, (size, case.budgets, case.n))) for size in sizes]
+    return Rates(*np.average(found, axis=0, weights=sizes).tolist())
 
 
 def _noise(case: Case, random: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -178,6 +180,8 @@ def _rates(
 
 def _claimed(p: Array, effect: bool) -> float:
     """Share of sweeps with a claim after Holm's correction, or of the comparisons where there is an effect."""
+    if np.isnan(p).all():
+        return math.nan
     p = np.nan_to_num(p, nan=1.0)
     order = np.sort(p, 1) * (p.shape[1] - np.arange(p.shape[1]))
     claimed = np.maximum.accumulate(order, 1) <= ALPHA + 1e-12
