@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import math
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,9 +14,9 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
-from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from lit_adaptconv.errors import UserError
+from lit_adaptconv.errors import UserError, cause_of
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.plan import ArmBudget, Search, Tuning
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
@@ -23,6 +24,9 @@ from lit_adaptconv.train.result import RunResult
 
 OWNER = "sweep"
 """Attribute of an Optuna trial: the sweep that runs it, where several machines share a storage."""
+
+OF_THE_MACHINE = ("is full", "disk I/O", "is locked", "readonly", "unable to open")
+"""What SQLite says of a file that may be whole."""
 
 BLIND = 10
 """So many trials of a search take values that do not depend on results."""
@@ -66,17 +70,18 @@ class Tuner:
         own = folder.path / "optuna.db"
         self._storage = tuning.storage or f"sqlite:///{own}"
         try:
+            if tuning.storage is None:
+                _check(own)
             self._studies = self._open(any_code)
-        except DatabaseError as error:
-            if tuning.storage is not None or isinstance(error, OperationalError):  # a full disk, a lock
-                raise UserError(self._cannot(error)) from error
+        except Exception as error:  # bytes that are no storage can raise anything
+            said = self._cannot(error)
+            if tuning.storage is not None or any(word in said for word in OF_THE_MACHINE):
+                raise UserError(said) from error
             aside = _free_name(own)
             own.rename(aside)
             say(f"{own} is damaged; it is kept as {aside.name}, and what its trials found is taken from their folders")
             with self._told():
                 self._studies = self._open(any_code)
-        except SQLAlchemyError as error:
-            raise UserError(self._cannot(error)) from error
         self._running: dict[str, tuple[ArmBudget, int]] = {}
 
     def _open(self, any_code: bool) -> dict[ArmBudget, optuna.Study]:
@@ -91,8 +96,8 @@ class Tuner:
         return studies
 
     def _cannot(self, error: Exception) -> str:
-        said = str(getattr(error, "orig", None) or error)
-        return f"the tuning's storage {self._storage} can't be used: {' '.join(said.split())[:300]}"
+        said = cause_of(error)[:300]
+        return f"the tuning's storage {self._storage} can't be used: {said}"
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -176,6 +181,19 @@ class Tuner:
             direction="maximize" if self._sign > 0 else "minimize",
             load_if_exists=True,
         )
+
+
+def _check(storage: Path) -> None:
+    """Check that the file of a storage, if there is one, is whole.
+
+    Raises:
+        sqlite3.Error: It is not, or can't be read.
+    """
+    if storage.is_file():
+        with contextlib.closing(sqlite3.connect(storage)) as connection:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)
 
 
 def _free_name(path: Path) -> Path:
