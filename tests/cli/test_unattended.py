@@ -187,7 +187,8 @@ def test_a_run_that_is_trained_is_not_continued_by_another(folder: Path, capsys:
         capsys.readouterr()
         assert main(["fit", *again]) == 1
         said = capsys.readouterr().err
-        assert said == "adaptconv: error: another process is training in runs/a/1: wait until it has ended\n"
+        assert said.startswith("adaptconv: error: another process is training in ")
+        assert said.endswith("runs/a/1: wait until it has ended\n")
     assert {file: file.read_bytes() for file in before} == before
     assert main(["test", "--ckpt_path", "last", "--trainer.enable_progress_bar", "false"]) == 0  # who reads may
     os.kill(holder, signal.SIGKILL)
