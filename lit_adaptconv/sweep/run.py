@@ -10,6 +10,7 @@ from typing import Literal
 
 import lightning.pytorch as pl
 import pyarrow as pa
+import wandb
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
@@ -194,7 +195,12 @@ class _Run:
         """Let the trials be logged offline at once where the server of Weights & Biases does not answer."""
         offline = self._folder.path / OFFLINE
         offline.unlink(missing_ok=True)
-        if self._plan.wandb and (reason := unreachable()) is not None:
+        if not self._plan.wandb:
+            return
+        reason = unreachable()
+        if wandb.run is None:
+            wandb.teardown()  # its service would be that of the workers, too, who could not end what has failed
+        if reason is not None:
             offline.touch()
             self._listener.say(f"{reason or 'Weights & Biases can’t be reached'}: the trials are logged offline.")
 

@@ -149,7 +149,8 @@ def _ask(server: str) -> str | None:
 
 
 def _server() -> str:
-    return str(wandb.setup(settings=wandb.Settings(silent=True)).settings.base_url)
+    given = os.environ.get("WANDB_BASE_URL")  # wandb reads it once a process
+    return given or str(wandb.setup(settings=wandb.Settings(silent=True)).settings.base_url)
 
 
 def _mode() -> str:

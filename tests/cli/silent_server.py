@@ -18,7 +18,7 @@ def misbehaving_server(how: str) -> Iterator[tuple[str, list[bytes]]]:
     held: list[socket.socket] = []
 
     def serve(connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), connection:
             while data := connection.recv(65536):
                 requests.append(data[:40])
                 if how == "nothing":

@@ -78,9 +78,8 @@ def end() -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stays", [False, True], ids=["once", "for good"])
 def test_wherever_the_disk_fails_a_training_ends_in_a_line_and_the_next_ends_as_the_undisturbed_one(
-    folder: Path, stays: bool, unchecked: None, capsys: pytest.CaptureFixture[str]
+    folder: Path, unchecked: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "whole").mkdir()
     os.chdir(folder / "whole")
@@ -90,11 +89,11 @@ def test_wherever_the_disk_fails_a_training_ends_in_a_line_and_the_next_ends_as_
     assert disk.done > 30
     capsys.readouterr()
     for fails_at in range(1, disk.done + 1):
-        place = folder / f"{stays}-{fails_at}"
+        place = folder / str(fails_at)
         place.mkdir()
         os.chdir(place)
-        number = ERRORS[fails_at % len(ERRORS)]
-        with Disk(fails_at, stays, number).installed():
+        number = ERRORS[fails_at % 2]
+        with Disk(fails_at, stays=fails_at % 4 > 1, number=number).installed():
             status = main(["fit", *SHORT])
         error = capsys.readouterr().err
         assert "Traceback" not in error
@@ -111,7 +110,6 @@ OTHERS = {
     "predict": ["predict", "--trainer.enable_progress_bar", "false", "--output", "new/p.csv"],
     "parquet": ["predict", "--trainer.enable_progress_bar", "false", "--output", "new/p.parquet"],
     "export": ["export", "--seconds", "0.01", "--test_images", "4", "--output", "new/network.onnx"],
-    "profile": ["profile", "--output", "new/profile.json"],
 }
 
 
