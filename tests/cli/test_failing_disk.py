@@ -88,7 +88,7 @@ def test_wherever_the_disk_fails_a_training_ends_in_a_line_and_the_next_ends_as_
     expected = left()
     assert disk.done > 30
     capsys.readouterr()
-    for fails_at in range(1, disk.done + 1):
+    for fails_at in range(1, disk.done + 1, disk.done // 12 | 1):  # an odd step meets both errors, gone again or not
         place = folder / str(fails_at)
         place.mkdir()
         os.chdir(place)
