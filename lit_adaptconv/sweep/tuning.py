@@ -14,7 +14,6 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from lit_adaptconv.errors import UserError, cause_of
 from lit_adaptconv.sweep.folder import SweepFolder
@@ -103,8 +102,10 @@ class Tuner:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except (SQLAlchemyError, StorageInternalError) as error:
-            raise UserError(self._cannot(error)) from error
+        except Exception as error:
+            if isinstance(error, StorageInternalError) or type(error).__module__.startswith("sqlalchemy."):
+                raise UserError(self._cannot(error)) from error
+            raise
 
     def start(self) -> list[Trial]:
         """The first trials of every search, and the comparison where the search is finished."""

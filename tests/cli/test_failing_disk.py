@@ -25,7 +25,10 @@ RUN = Path("runs/a/1")
 
 
 class Disk:
-    """Counts what is done to files – made, written, brought to disk, renamed – and fails at the n-th, or from it on."""
+    """Counts what is done to files – made, written to at first and in the middle, brought to disk, renamed.
+
+    It fails at the n-th, or from it on.
+    """
 
     def __init__(self, fails_at: int | None = None, stays: bool = False, number: int = errno.ENOSPC) -> None:
         self.done = 0
@@ -41,8 +44,12 @@ class Disk:
         disk, opened = self, Path.open
 
         class Writer(io.BufferedWriter):
+            writes = 0
+
             def write(self, data: Any, /) -> int:
-                disk.step()
+                self.writes += 1
+                if self.writes in (1, 9):  # PyTorch writes a checkpoint in a hundred pieces
+                    disk.step()
                 return super().write(data)
 
         def open_(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
