@@ -131,7 +131,8 @@ def test_a_reader_that_has_seen_enough_is_no_error(folder: Path, args: str) -> N
     assert process.stderr is not None
     assert process.stdout.readline()
     process.stdout.close()
-    assert process.stderr.read() == ""
+    with process.stderr:
+        assert process.stderr.read() == ""
     assert process.wait() == 0
 
 
