@@ -35,6 +35,7 @@ TRAINING = {
 
 COMMANDS = {
     "bench": ("adaptconv_cli.bench:bench", "Time layers, and measure their memory, beside nn.Conv2d."),
+    "choose": ("adaptconv_cli.choose:choose", "Say which network of a sweep to take within a limit of size."),
     "compare": ("adaptconv_cli.compare:compare", "Print the results of several runs in one table."),
     "configs": ("adaptconv_cli.configs:configs", "List the configurations that come with the package, or print one."),
     "export": ("adaptconv_cli.export:export", "Write a trained network to a file that runs without this package."),

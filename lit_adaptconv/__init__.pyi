@@ -18,6 +18,7 @@ from .layers.separable import SeparableConv2d as SeparableConv2d
 from .measure.count import count_parameters as count_parameters
 from .models.budget import fit_budget as fit_budget
 from .models.conversion import convert as convert
+from .sweep.choosing import choose as choose
 from .sweep.frames import compare as compare
 from .sweep.frames import sweep as sweep
 from .train.classifier import ImageClassifier as ImageClassifier

@@ -56,7 +56,7 @@ def test_every_exported_name_is_there_and_explained(room: str, name: str) -> Non
 
 def test_the_public_face_is_what_is_promised() -> None:
     promised = """adaptive_conv2d AdaptiveConv2d LowRankAdaptiveConv2d convert ConvertConvolutions ConvergenceCallback
-        ImageClassifier data models kinds register_kind count_parameters fit_budget load_run sweep compare"""
+        ImageClassifier data models kinds register_kind count_parameters fit_budget load_run sweep compare choose"""
     assert set(promised.split()) <= set(la.__all__)
     assert la.__version__ == importlib.metadata.version("lit-adaptconv")
 

@@ -1,3 +1,4 @@
+from .choosing import choose as choose
 from .frames import SweepTables as SweepTables
 from .frames import compare as compare
 from .plan import Arm as Arm

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+import pyarrow as pa
 
-from lit_adaptconv.sweep.folder import SweepFolder
+from lit_adaptconv.sweep.folder import Sweep, SweepFolder
 from lit_adaptconv.sweep.plan import Plan
 from lit_adaptconv.sweep.reading import read_plan
 from lit_adaptconv.sweep.run import default_folder, run_sweep
@@ -82,9 +83,13 @@ def compare(source: Source) -> SweepTables:
     Raises:
         UserError: There is no such sweep.
     """
+    return _tables(folder_of(source))
+
+
+def folder_of(source: Source) -> Path:
+    """The folder of a sweep: the given one, or that of a plan."""
     folder = _folder(source)
-    folder = default_folder(_plan(source)) if folder is None else folder
-    return _tables(folder)
+    return default_folder(_plan(source)) if folder is None else folder
 
 
 def _folder(source: Source) -> Path | None:
@@ -98,17 +103,25 @@ def _plan(source: Source) -> Plan:
     return read_plan(source if isinstance(source, (Mapping, Plan)) else find_config(os.fspath(source)))
 
 
-def _tables(folder: Path) -> SweepTables:
+def read_sweep(folder: Path) -> tuple[Sweep, pa.Table, pa.Table]:
+    """The facts of a sweep, its results so far and its curves.
+
+    Raises:
+        UserError: The folder is not that of a sweep, or a file of it can't be read.
+    """
     place = SweepFolder(folder)
     made = place.read()
     if place.ids():
         store = Store(place, made)
-        results, curves = store.results(), store.curves()
-    else:  # kept without the folders of its trials
-        results, curves = read_results(folder), read_curves(folder)
+        return made, store.results(), store.curves()
+    return made, read_results(folder), read_curves(folder)  # kept without the folders of its trials
+
+
+def _tables(folder: Path) -> SweepTables:
+    made, results, curves = read_sweep(folder)
     verdict = verdict_of(results, made.targets, made.primary_arm, made.metric, curves=curves, question=made.question)
     return SweepTables(
-        folder=place.path,
+        folder=folder.absolute(),
         results=results.to_pandas(),
         curves=curves.to_pandas(),
         summary=_frame(verdict.finished if verdict else ()),

@@ -97,7 +97,7 @@ def against_best(
     gap = means[:, None] - means[None, :]
     others = ~np.eye(count, dtype=np.bool_)
     high = np.maximum(0.0, np.where(others, gap + reach, np.inf).min(1))
-    candidates = high > 0
+    candidates = (high > 0) | (means == means.max())  # without spread, two may be the best
     low = np.empty(count)
     for i in range(count):
         rivals = others[i] & candidates

@@ -95,4 +95,4 @@ def test_options_are_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_without_a_command_it_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
-    assert "no command given; commands: fit, validate, test, predict, bench, compare" in capsys.readouterr().err
+    assert "no command given; commands: fit, validate, test, predict, bench, choose, compare" in capsys.readouterr().err

@@ -47,6 +47,12 @@ def test_degenerate_plans_have_an_answer() -> None:
     assert (low.tolist(), high.tolist()) == ([0], [0])
 
 
+def test_of_two_equal_networks_without_spread_both_are_the_best_and_others_lose_to_them() -> None:
+    low, high = against_best(np.array([0.9, 0.9, 0.8]), np.zeros(3), np.full(3, 5))
+    assert low == pytest.approx([0, 0, -0.1])
+    assert high == pytest.approx([0, 0, 0])
+
+
 def test_intervals_against_the_best_hold_all_true_differences_together() -> None:
     random = np.random.default_rng(0)
     true = np.array([0.990, 0.989, 0.980, 0.985])

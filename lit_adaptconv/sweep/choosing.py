@@ -1,0 +1,52 @@
+"""Which network to take, from what sweeps have shown."""
+
+from __future__ import annotations
+
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.sweep.frames import Source, folder_of, read_sweep
+from lit_adaptconv.verdict import choice
+from lit_adaptconv.verdict.choice import Choice
+
+
+def choose(
+    *sources: Source,
+    at_most: int | None = None,
+    flops: int | None = None,
+    margin: float | None = None,
+) -> Choice:
+    """Say which network of a sweep to take, and which others are not ruled out beside it.
+
+    Args:
+        sources: Folders of sweeps, finished or not, or their plans. Of several sweeps, each on other data, there is a
+            choice for each, and one of an arm for all together.
+        at_most: Most trainable parameters that the network may have.
+        flops: Most FLOPs of a forward pass of one sample that it may take.
+        margin: Difference of the test metric that is as good as none: percentage points of a share such as accuracy,
+            else in the metric's own unit. By default the margin of the first sweep's question.
+
+    Returns:
+        A `Choice`: its `sentences` say what to take, its `table` has the networks that are not ruled out.
+
+    Raises:
+        UserError: A source is no sweep, has no trial or no network within the limits, or too few of its seeds trained;
+            or the sweeps are judged by different metrics.
+    """
+    if not sources:
+        raise UserError("name at least one sweep, such as runs/digits")
+    found = []
+    metrics = []
+    margins = []
+    for source in sources:
+        made, results, _ = read_sweep(folder_of(source))
+        found.append((made.name, made.data, choice.networks_of(results, made.metric)))
+        metrics.append(made.metric)
+        margins.append(made.question.metric_margin(made.metric))
+    metric = metrics[0]
+    for other in metrics[1:]:
+        if (other.name, other.mode) != (metric.name, metric.mode):
+            raise UserError(
+                f"the sweeps are judged by {metric.name} ({metric.mode}) and {other.name} ({other.mode}): "
+                "choose from sweeps of one metric"
+            )
+    given = margins[0] if margin is None else margin / metric.scale
+    return choice.choose(found, metric, at_most=at_most, flops=flops, margin=given)
