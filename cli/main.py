@@ -41,6 +41,7 @@ COMMANDS = {
     "export": ("adaptconv_cli.export:export", "Write a trained network to a file that runs without this package."),
     "kernels": ("adaptconv_cli.kernels:kernels", "Draw the kernels that an adaptive layer makes for an image."),
     "kinds": ("adaptconv_cli.kinds:kinds", "List the conv kinds, what each computes and what it costs."),
+    "plan": ("adaptconv_cli.plan:plan", "Tell how many seeds a plan takes to find an effect, and what they cost."),
     "profile": ("adaptconv_cli.profile:profile", "Tell what a network costs, layer by layer: FLOPs, memory and time."),
     "report": ("adaptconv_cli.report:report", "Write what sweeps have shown as a page, a summary, pictures and CSV."),
     "status": ("adaptconv_cli.status:status", "Show how far sweeps are, and what they have shown."),

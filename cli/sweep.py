@@ -24,6 +24,7 @@ from .dry_run import print_dry_run
 from .extras import missing_extra
 from .fitted import text
 from .main import INTERRUPTED
+from .prospect import print_prospect
 from .verdict import print_verdict
 
 SOME_FAILED = 3
@@ -41,6 +42,7 @@ class SweepOptions:
         dry_run: Whether only to print the trials, their exact sizes, and the estimated time.
         accept_old: Whether trials that other code of the package finished are taken as they are.
         export_wandb: File to write the plan to, as a Weights & Biases sweep, instead of running it.
+        like: Folder of an earlier sweep, whose spread tells what the plan can find.
     """
 
     output: Path | None = None
@@ -50,6 +52,7 @@ class SweepOptions:
     dry_run: bool = False
     accept_old: bool = False
     export_wandb: Path | None = None
+    like: Path | None = None
 
 
 def sweep(args: list[str]) -> int:
@@ -64,6 +67,7 @@ def sweep(args: list[str]) -> int:
         return _export(plan, options.export_wandb, console)
     if options.dry_run:
         return _dry_run(plan, options, console)
+    print_prospect(console, plan, options.like)
     with live(console) as (show, say):
         outcome = run_sweep(
             plan,
@@ -92,8 +96,9 @@ def parse(args: list[str]) -> tuple[Plan, SweepOptions]:
     parser.add_argument("--dry-run", action="store_true", help="Print the trials, their sizes and the estimated time.")
     parser.add_argument("--accept-old", action="store_true", help="Keep trials that other code of the package ran.")
     parser.add_argument("--export-wandb", type=str | None, help="Write the plan as a Weights & Biases sweep.")
+    parser.add_argument("--like", type=str | None, help="Earlier sweep whose spread tells what the plan can find.")
     plan, given = parse_plan(parser, args)
-    paths = {name: Path(given[name]) for name in ("output", "export_wandb") if given[name] is not None}
+    paths = {name: Path(given[name]) for name in ("output", "export_wandb", "like") if given[name] is not None}
     return plan, SweepOptions(**{**given, **paths})
 
 
@@ -108,6 +113,8 @@ def _dry_run(plan: Plan, options: SweepOptions, console: Console) -> int:
         slots = local_slots(options.workers, plan.cpus, None)
     expected = estimate(prepared, folder.path, slots.threads)
     print_dry_run(console, prepared.maker, folder.done(trials), expected, slots.number)
+    console.print()
+    print_prospect(console, plan, options.like)
     return 0
 
 

@@ -147,7 +147,7 @@ class Plan:
     name: str
     arms: dict[str, Arm]
     budgets: list[int] = field(default_factory=list)
-    seeds: int = 5
+    seeds: int = 10
     first_seed: int = 0
     targets: list[float] = field(default_factory=lambda: list(TARGETS))
     monitor: str = "val/accuracy"

@@ -123,7 +123,7 @@ def summarise(
     observations = observe(results, ordered, primary_arm, curves, metric)
     cells = observations.cells()
     finished = _finished(observations, cells, confidence)
-    main = _common_target(observations, ordered) if main_target is None else float(main_target)
+    main = common_target(observations, ordered) if main_target is None else float(main_target)
     return Verdict(
         metric=metric,
         primary_arm=primary_arm,
@@ -153,7 +153,8 @@ def verdict_of(
     return summarise(results, targets, primary_arm, metric, curves=curves, question=question)
 
 
-def _common_target(observations: Observations, targets: tuple[float, ...]) -> float:
+def common_target(observations: Observations, targets: tuple[float, ...]) -> float:
+    """The hardest target that at least half of all trials reached; the easiest where there is none."""
     trials = int((observations.rows >= 0).sum())
     common = [t for t in targets if 2 * int(observations.reached(t).sum()) >= trials]
     return common[-1] if common else targets[0]

@@ -16,6 +16,7 @@ from lit_adaptconv.sweep.reading import build_data, plan_text, read_plan
 from lit_adaptconv.sweep.run import default_folder
 from lit_adaptconv.sweep.settings import arm_settings
 from lit_adaptconv.sweep.sizing import networks
+from lit_adaptconv.verdict.prospect import prospect
 
 MINIMAL = {"name": "mine", "arms": {"standard": {"kind": "standard"}}}
 
@@ -29,7 +30,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_minimal_plan_is_completed_with_defaults(file: Path) -> None:
     read, options = parse(["--config", str(file)])
-    assert (read.name, read.seeds, read.budgets, read.reference) == ("mine", 5, [], "standard")
+    assert (read.name, read.seeds, read.budgets, read.reference) == ("mine", 10, [], "standard")
     assert read.data["class_path"] == "lit_adaptconv.data.Digits"
     assert read.data["init_args"]["batch_size"] == 128
     assert options.engine == "local"
@@ -140,6 +141,21 @@ def test_every_sweep_config_that_ships_is_a_plan() -> None:
     assert {file.stem for file in files} >= {"digits", "mnist_lenet", "mnist_small", "cifar10_resnet", "own_images"}
     for file in files:
         assert len(read_plan(file).arms) > 1
+
+
+@pytest.mark.parametrize("file", sorted(Path("configs/sweeps").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_sweep_config_that_ships_can_claim_and_compares_each_arm(file: Path) -> None:
+    shipped = read_plan(file)
+    budgets: dict[str, list[int | None]] = {arm: [] for arm in shipped.arms}
+    for at in shipped.arm_budgets:
+        budgets[at.arm].append(at.budget)
+    steps = shipped.question.measure == "steps"
+    found = prospect(budgets, shipped.reference, shipped.seeds, steps)
+    assert found.alone == ()
+    if file.stem.endswith("_pilot"):
+        assert not found.can_claim  # one seed each, to choose what a sweep then compares
+    else:
+        assert all(c.can_claim for c in found.comparisons)
 
 
 def test_an_arm_may_have_a_network_of_another_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,18 @@ def test_the_detectable_effect_has_just_the_wanted_power(n: int) -> None:
     assert power(detectable_effect(0.3, n), 0.3, n) == pytest.approx(0.8, abs=1e-6)
 
 
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("n", [2, 4, 7, 10, 30])
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 9, 0.001])
+def test_power_rises_with_the_effect_and_is_always_a_share(n: int, alpha: float, paired: bool) -> None:
+    found = [power(effect, 0.01, n, alpha, paired) for effect in np.linspace(0, 0.5, 400)]
+    assert np.isfinite(found).all()
+    assert (np.diff(found) >= -1e-5).all()
+    assert found[0] == pytest.approx(alpha, abs=1e-6)
+    assert max(found) <= 1 + 1e-12
+    assert 0 < detectable_effect(0.01, n, alpha, paired) < math.inf
+
+
 def test_degenerate_plans_have_an_answer() -> None:
     assert detectable_effect(0.3, 1) == math.inf
     assert detectable_effect(0.0, 5) == 0
