@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
 
+REDRAW_SECONDS = 0.1
+
 
 class ProgressBar(RichProgressBar):
-    """Lightning's rich progress bar, redrawn every ten batches and gone when it is done."""
+    """Lightning's rich progress bar, redrawn ten times a second at most and gone when it is done."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=10, leave=False)
+        self._drawn = 0.0
+
+    def refresh(self) -> None:
+        """Draw it, unless that was just done: Lightning asks after every batch."""
+        if (now := time.monotonic()) - self._drawn >= REDRAW_SECONDS:
+            super().refresh()
+            self._drawn = now
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Return the metrics to show, without the loggers' version."""

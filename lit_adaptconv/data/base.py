@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 
 from lit_adaptconv.data.loader import BatchLoader
 from lit_adaptconv.data.order import BatchOrder
@@ -146,6 +147,12 @@ class ImageData(LightningDataModule, ABC):
     def predict_dataloader(self) -> BatchLoader:
         """Batches of the test images, in the order of `predict_names`."""
         return self._loader(self._test)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave the loaders' batches as they are: they were made there."""
+        if isinstance(batch, tuple) and all(isinstance(part, Tensor) and part.device == device for part in batch):
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     @property
     def resolved_seed(self) -> int:

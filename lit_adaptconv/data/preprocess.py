@@ -31,7 +31,8 @@ def shift_and_flip(
         down, right = torch.randint(0, 2 * shift + 1, (2, batch, 1), generator=generator)
         rows, columns = rows + down, columns + right
         images = F.pad(images, (shift, shift, shift, shift))
-    rows, columns = rows.to(images.device), columns.to(images.device)
+    # Not waited for: what comes from ordinary memory is copied aside before the call returns.
+    rows, columns = (offsets.to(images.device, non_blocking=True) for offsets in (rows, columns))
     source = (rows[:, :, None] * (width + 2 * shift) + columns[:, None, :]).view(batch, 1, height * width)
     return images.flatten(2).gather(2, source.expand(-1, channels, -1)).view(batch, channels, height, width)
 

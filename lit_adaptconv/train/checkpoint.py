@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,7 +46,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return checkpoint
 
 
-class BestCheckpoint(ModelCheckpoint):
+class _Checkpoint(ModelCheckpoint):
+    """A checkpoint callback that works its key out once: Lightning asks for it several times a step."""
+
+    @cached_property
+    def state_key(self) -> str:  # type: ignore[override]
+        """The key under which checkpoints hold its state."""
+        return super().state_key
+
+
+class BestCheckpoint(_Checkpoint):
     """Keeps the network of the best evaluation as `best.ckpt`, also where that was within an epoch.
 
     Args:
@@ -72,7 +82,7 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
 
-class LastCheckpoint(ModelCheckpoint):
+class LastCheckpoint(_Checkpoint):
     """Keeps the state to continue from as `last.ckpt`, at the end of every epoch.
 
     `save_last` of the other would write it only with a new best.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -29,6 +31,21 @@ from lit_adaptconv.train.schedules import OneCycle
 
 SchedulerCallable = Callable[[Optimizer], LRScheduler]
 Batch = tuple[Tensor, Tensor]
+
+
+@dataclass
+class _Trained:
+    """Batches that the training accuracy does not know yet, counted on the device with few operations a step."""
+
+    correct: Tensor | None = None
+    samples: int = 0
+    batches: int = 0
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        correct = (logits.argmax(1) == labels).sum()
+        self.correct = correct if self.correct is None else self.correct + correct
+        self.samples += len(labels)
+        self.batches += 1
 
 
 class ImageClassifier(pl.LightningModule):
@@ -99,6 +116,7 @@ class ImageClassifier(pl.LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self._last_loss: Tensor | None = None
+        self._trained = _Trained()
         self._scheduled: tuple[float, float | None] | None = None
         self.label_smoothing = label_smoothing
         self.train_accuracy, self.val_accuracy, self.test_accuracy = (
@@ -133,10 +151,12 @@ class ImageClassifier(pl.LightningModule):
         images, labels = batch
         logits = self._logits(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        self.train_accuracy.update(logits.detach(), labels)
+        self._trained.add(logits.detach(), labels)
         if self._logs_this_step():
-            self._check_finite("training loss", loss)
-            self.log("train/loss", loss, prog_bar=True, sync_dist=True)
+            shown = self._check_finite("training loss", loss)
+            # Not by prog_bar: Lightning would then fetch the number from the device at every step.
+            self.trainer.progress_bar_metrics["train/loss"] = shown
+            self.log("train/loss", loss, sync_dist=True)
         self._last_loss = loss.detach()
         return loss
 
@@ -154,11 +174,31 @@ class ImageClassifier(pl.LightningModule):
         mode = "training" if self.training else "evaluation"
         raise UserError(f"{type(self.network).__name__} must give logits of shape {wanted} in {mode}, got {got}")
 
-    def _check_finite(self, name: str, loss: Tensor) -> None:
-        """Raise in every process if the loss of any is not finite: one that goes on alone would wait for the others."""
-        loss = self.trainer.strategy.reduce(loss.detach(), reduce_op="mean")
-        if not torch.isfinite(loss):
-            raise DivergedError(f"the {name} is {loss.item()} at step {self.global_step}: try a lower learning rate")
+    def _check_finite(self, name: str, loss: Tensor) -> float:
+        """Raise in every process if the loss of any is not finite: one that goes on alone would wait for the others.
+
+        It waits for the device.
+
+        Returns:
+            The mean of all processes.
+        """
+        value = float(self.trainer.strategy.reduce(loss.detach(), reduce_op="mean"))
+        if not math.isfinite(value):
+            raise DivergedError(f"the {name} is {value} at step {self.global_step}: try a lower learning rate")
+        return value
+
+    def _count_trained(self) -> None:
+        """Add the batches since the last call to the training accuracy, which need not be told of each."""
+        trained, new = self.train_accuracy, self._trained
+        if new.correct is None:
+            return
+        wrong = new.samples - new.correct
+        counts = {"tp": new.correct, "fp": wrong, "fn": wrong, "tn": (self.num_classes - 1) * new.samples - wrong}
+        for name, count in counts.items():
+            setattr(trained, name, getattr(trained, name) + count)
+        trained._update_count += new.batches
+        trained._computed = None
+        self._trained = _Trained()
 
     def on_train_start(self) -> None:
         """Check that the learning-rate schedule, which may come from a checkpoint, is long enough.
@@ -225,8 +265,11 @@ class ImageClassifier(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the training accuracy since the last evaluation beside the validation accuracy."""
+        if self.trainer.sanity_checking:
+            return
+        self._count_trained()
         trained = self.train_accuracy
-        if not self.trainer.sanity_checking and trained.update_count:
+        if trained.update_count:
             self.log("train/accuracy", trained.compute())
             trained.reset()
 
@@ -274,6 +317,7 @@ class ImageClassifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the running training accuracy, and the shape of the images."""
+        self._count_trained()
         checkpoint["training_accuracy"] = dict(self.train_accuracy.metric_state)
         checkpoint["training_accuracy_updates"] = self.train_accuracy.update_count
         checkpoint["image_shape"] = list(self.image_shape)

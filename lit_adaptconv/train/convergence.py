@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import lightning.pytorch as pl
+import torch
 from torch import Tensor
 
 from lit_adaptconv.errors import UserError
@@ -95,7 +96,10 @@ class ConvergenceCallback(pl.Callback):
         if self._started is None:
             self._started = time.perf_counter()
 
-    def _stop_clock(self) -> None:
+    def _stop_clock(self, device: torch.device) -> None:
+        """Stop it when the device has done what it was told, which on a GPU is later than that it was told."""
+        if self._started is not None and device.type != "cpu":
+            torch.accelerator.synchronize(device)
         self.seconds, self._started = self._seconds_so_far(), None
 
     def _seconds_so_far(self) -> float:
@@ -121,7 +125,7 @@ class ConvergenceCallback(pl.Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock: evaluation is not training."""
-        self._stop_clock()
+        self._stop_clock(pl_module.device)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the evaluation, and log the targets that it reached.
@@ -166,7 +170,7 @@ class ConvergenceCallback(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock: what follows is checkpointing."""
-        self._stop_clock()
+        self._stop_clock(pl_module.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the curve and the counters, for a checkpoint."""

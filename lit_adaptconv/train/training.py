@@ -33,6 +33,7 @@ from lit_adaptconv.train.model_and_data import (
     has_loader,
     named_model,
 )
+from lit_adaptconv.train.no_profiler import NoProfiler
 from lit_adaptconv.train.parser import OneLineParser, options_of
 from lit_adaptconv.train.predictions import check_output, stack_predictions, write_predictions
 from lit_adaptconv.train.recorder import RunRecorder
@@ -212,6 +213,8 @@ class Training(LightningCLI):
         else:
             kwargs["logger"] = False
         callbacks.append(self._first_steps)
+        if trainer.get("profiler") is None:
+            kwargs["profiler"] = NoProfiler()
         plugins = [*_list(trainer.get("plugins")), AtomicCheckpointIO()]
         with told_in_one_line("building the trainer"):
             return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)

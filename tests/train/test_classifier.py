@@ -10,12 +10,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch.optim.lr_scheduler import OneCycleLR, StepLR
+from torch.utils._python_dispatch import TorchDispatchMode
+from torchmetrics.classification import MulticlassAccuracy
 from training import digits, same_state, trainer
 
 from lit_adaptconv.errors import DivergedError, UserError
 from lit_adaptconv.layers.kinds import kinds
 from lit_adaptconv.models.backbones import ConvNet, LeNet5
 from lit_adaptconv.train.classifier import ImageClassifier
+from lit_adaptconv.train.convergence import ConvergenceCallback
 from lit_adaptconv.train.schedules import OneCycle
 
 SMALL: dict[str, Any] = {"image_size": (12, 12), "backbone": LeNet5}
@@ -280,3 +283,54 @@ def test_a_longer_training_cannot_continue_a_schedule_that_has_ended(tmp_path: P
     run.save_checkpoint(tmp_path / "a.ckpt")
     with pytest.raises(UserError, match="schedule ends after 10 steps, but the training takes 20"):
         trainer(max_epochs=2).fit(ImageClassifier(**SMALL), digits(), ckpt_path=tmp_path / "a.ckpt", weights_only=True)
+
+
+class Fetched(TorchDispatchMode):
+    """Counts the numbers that are fetched from tensors, for which a GPU is waited for."""
+
+    number = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.number += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("every", [3, 1000])
+def test_only_steps_that_are_logged_wait_for_the_device(every: int) -> None:
+    seen: list[tuple[bool, int]] = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+            logged = trainer.global_step % every == 0 or trainer.is_last_batch
+            before = sum(number for _, number in seen)
+            seen.append((logged, fetched.number - before))
+
+        def on_train_epoch_start(self, *args: Any) -> None:
+            fetched.number = sum(number for _, number in seen)
+
+    pl.seed_everything(0)
+    model = ImageClassifier(**SMALL, optimizer=partial(torch.optim.SGD, lr=0.01))
+    run = trainer(max_epochs=2, callbacks=[Watch(), ConvergenceCallback()], log_every_n_steps=every)
+    with Fetched() as fetched:
+        run.fit(model, digits(shift=1))
+    assert {number for logged, number in seen if not logged} == {0}
+    assert all(number > 0 for logged, number in seen if logged)
+    assert run.progress_bar_metrics["train/loss"] == pytest.approx(float(run.callback_metrics["train/loss"]))
+
+
+@pytest.mark.parametrize("classes", [2, 7])
+def test_the_training_accuracy_counts_as_its_metric_does(classes: int) -> None:
+    model = ImageClassifier(num_classes=classes)
+    metric = MulticlassAccuracy(classes, average="micro", validate_args=False)
+    for size in (5, 1, 8):
+        logits, labels = torch.randn(size, classes).round(), torch.randint(classes, (size,))
+        logits[0, 0] = torch.nan
+        metric.update(logits, labels)
+        model._trained.add(logits, labels)
+        if size == 1:
+            model._count_trained()
+    model._count_trained()
+    model._count_trained()
+    assert same_state(dict(model.train_accuracy.metric_state), dict(metric.metric_state))
+    assert model.train_accuracy.update_count == metric.update_count
+    assert model.train_accuracy.compute() == metric.compute()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -228,3 +229,25 @@ def test_the_time_that_is_running_is_saved_too() -> None:
     assert seconds == sorted(seconds)
     assert seconds[0] >= 0.02
     assert callback.seconds >= seconds[-1] >= 5 * 0.02
+
+
+@pytest.mark.parametrize("hook", ["on_validation_start", "on_train_epoch_end"])
+def test_the_clock_stops_when_the_device_has_done_its_work(hook: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, waited = [100.0], list[torch.device]()
+
+    def work(device: torch.device) -> None:
+        waited.append(device)
+        now[0] += 5.0
+
+    monkeypatch.setattr("lit_adaptconv.train.convergence.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("torch.accelerator.synchronize", work)
+    for device, seconds in ((torch.device("cpu"), 1.0), (torch.device("cuda", 1), 6.0)):
+        callback = ConvergenceCallback()
+        module: Any = SimpleNamespace(device=device)
+        run: Any = None
+        callback.on_train_epoch_start(run, module)
+        now[0] += 1.0
+        getattr(callback, hook)(run, module)
+        getattr(callback, hook)(run, module)  # it stands still: nothing to wait for
+        assert callback.seconds == seconds
+    assert waited == [torch.device("cuda", 1)]
