@@ -13,6 +13,7 @@ EXTRAS = {
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
     "ray": "ray",
+    "submitit": "slurm",
 }
 
 

@@ -6,18 +6,18 @@ import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.sweep.engines.local import local_slots
+from lit_adaptconv.sweep.engines.slurm import SlurmOptions
 from lit_adaptconv.sweep.estimate import estimate
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.plan import Plan
 from lit_adaptconv.sweep.progress import Listener
 from lit_adaptconv.sweep.reading import parse_plan, plan_parser
-from lit_adaptconv.sweep.run import SweepOutcome, default_folder, prepare, run_sweep
+from lit_adaptconv.sweep.run import EngineName, SweepOutcome, default_folder, prepare, run_sweep, slots_here
 
 from .display import live
 from .dry_run import print_dry_run
@@ -36,9 +36,12 @@ class SweepOptions:
 
     Args:
         output: Folder of the sweep; by default `runs/<name>`.
-        engine: "local" runs trials on this machine, "ray" on a cluster.
-        workers: Number of trials at the same time; by default one for each core, GPU share or cluster slot.
+        engine: "local" runs trials on this machine, "ray" and "slurm" on a cluster.
+        workers: Number of trials at the same time; by default one for each GPU, or else for each core or cluster slot.
+        workers_per_gpu: Number of trials that share a GPU; by default each has its own.
         ray_address: Address of a running cluster; by default one is started here.
+        partition: Partition of SLURM; by default the cluster's own.
+        time_limit: Longest time of a trial on SLURM, in minutes.
         dry_run: Whether only to print the trials, their exact sizes, and the estimated time.
         accept_old: Whether trials that other code of the package finished are taken as they are.
         export_wandb: File to write the plan to, as a Weights & Biases sweep, instead of running it.
@@ -46,9 +49,12 @@ class SweepOptions:
     """
 
     output: Path | None = None
-    engine: Literal["local", "ray"] = "local"
+    engine: EngineName = "local"
     workers: int | None = None
+    workers_per_gpu: int | None = None
     ray_address: str | None = None
+    partition: str | None = None
+    time_limit: int = 60
     dry_run: bool = False
     accept_old: bool = False
     export_wandb: Path | None = None
@@ -74,7 +80,9 @@ def sweep(args: list[str]) -> int:
             options.output,
             engine=options.engine,
             workers=options.workers,
+            workers_per_gpu=options.workers_per_gpu,
             ray_address=options.ray_address,
+            slurm=SlurmOptions(options.partition, options.time_limit),
             accept_old=options.accept_old,
             listener=Listener(show, say),
         )
@@ -90,8 +98,11 @@ def parse(args: list[str]) -> tuple[Plan, SweepOptions]:
     """Read the plan and the options of `adaptconv sweep`."""
     parser = plan_parser()
     parser.add_argument("--output", type=str | None, help="Folder of the sweep; by default runs/<name>.")
-    parser.add_argument("--engine", type=Literal["local", "ray"], default="local")
+    parser.add_argument("--engine", type=EngineName, default="local", help="This machine, or a cluster.")
     parser.add_argument("--workers", type=int | None, help="Number of trials at the same time.")
+    parser.add_argument("--workers-per-gpu", type=int | None, help="Number of trials that share a GPU.")
+    parser.add_argument("--partition", type=str | None, help="Partition of SLURM.")
+    parser.add_argument("--time-limit", type=int, default=60, help="Minutes of a trial on SLURM, at the most.")
     parser.add_argument("--ray-address", type=str | None, help="Address of a running cluster; else one is started.")
     parser.add_argument("--dry-run", action="store_true", help="Print the trials, their sizes and the estimated time.")
     parser.add_argument("--accept-old", action="store_true", help="Keep trials that other code of the package ran.")
@@ -107,7 +118,7 @@ def _dry_run(plan: Plan, options: SweepOptions, console: Console) -> int:
     folder = SweepFolder(options.output or default_folder(plan))
     trials = list(prepared.maker.all())
     try:
-        slots = local_slots(options.workers, plan.cpus, plan.gpus)
+        slots = slots_here(plan, options.workers, options.workers_per_gpu)
     except UserError as error:  # planned here, to run elsewhere
         _say(console, f"On this machine it can't run: {error}")
         slots = local_slots(options.workers, plan.cpus, None)

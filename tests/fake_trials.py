@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -28,9 +30,14 @@ def act(folder: Path) -> None:
     if todo == "raise":
         raise ValueError("as it was told")
     if todo == "wait":
-        (folder / "waiting").touch()
+        (folder / "waiting").write_text(str(os.getpid()))
         while True:
             time.sleep(0.05)
+    if todo == "gpus":
+        (folder / "gpus").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+    if todo == "start":
+        with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as child:
+            (folder / "started").write_text(f"{os.getpid()} {child.pid}")
     if todo == "resume":
         (folder / "resumed").write_text((folder / "checkpoints" / "last.ckpt").read_text())
     (folder / "note").write_text(f"{os.getpid()} {torch.get_num_threads()} {os.environ.get('OMP_NUM_THREADS')}")

@@ -61,14 +61,14 @@ def test_what_the_code_imports_is_declared_once_in_the_base_or_in_an_extra() -> 
                 imported.add((node.module or "").partition(".")[0])
     imported -= {*sys.stdlib_module_names, "lit_adaptconv", "adaptconv_cli"}
     base = requirements(PROJECT["dependencies"])
-    extras = {e: requirements(PROJECT["optional-dependencies"][e]) for e in ("sweep", "report", "onnx", "ray")}
+    extras = {e: requirements(PROJECT["optional-dependencies"][e]) for e in ("sweep", "report", "onnx", "ray", "slurm")}
     declared = [*base, *(name for names in extras.values() for name in names if name != "lit-adaptconv")]
     assert len(declared) == len(set(declared))
     packages = {NAMES.get(name, name) for name in (BROUGHT_BY.get(name, name) for name in imported)}
     assert packages | {"onnxscript"} == set(declared)  # PyTorch imports that one
     assert {package: extra for extra, names in extras.items() for package in names} == {
         **EXTRAS,
-        "lit-adaptconv": "ray",
+        "lit-adaptconv": "slurm",
     }
 
 

@@ -25,8 +25,8 @@ class _Callable(types.ModuleType):
             source: A plan: its file, the name of a packaged one such as "sweeps/digits", its content, or a `Plan`. Or
                 the folder of a sweep, which is continued.
             output: Folder of the sweep; by default the given one, or `runs/<name>`.
-            engine: "local" runs trials on this machine, "ray" on a cluster.
-            workers: Number of trials at the same time; by default one for each core.
+            engine: "local" runs trials on this machine, "ray" and "slurm" on a cluster.
+            workers: Number of trials at the same time; by default one for each GPU, or else for each core.
 
         Returns:
             A `lit_adaptconv.sweep.SweepTables`.

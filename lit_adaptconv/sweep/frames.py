@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -14,7 +14,7 @@ import pyarrow as pa
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
 from lit_adaptconv.sweep.plan import Plan
 from lit_adaptconv.sweep.reading import read_plan
-from lit_adaptconv.sweep.run import default_folder, run_sweep
+from lit_adaptconv.sweep.run import EngineName, default_folder, run_sweep
 from lit_adaptconv.sweep.store import Store, read_curves, read_results
 from lit_adaptconv.train.configs import find_config
 from lit_adaptconv.verdict.verdict import verdict_of
@@ -50,7 +50,7 @@ def sweep(
     source: Source,
     output: str | os.PathLike[str] | None = None,
     *,
-    engine: Literal["local", "ray"] = "local",
+    engine: EngineName = "local",
     workers: int | None = None,
 ) -> SweepTables:
     """Run a sweep to its end, or continue it.
@@ -62,8 +62,8 @@ def sweep(
         source: A plan: its file, the name of a packaged one such as "sweeps/digits", its content, or a `Plan`. Or the
             folder of a sweep, which is continued.
         output: Folder of the sweep; by default the given one, or `runs/<name>`.
-        engine: "local" runs trials on this machine, "ray" on a cluster.
-        workers: Number of trials at the same time; by default one for each core.
+        engine: "local" runs trials on this machine, "ray" and "slurm" on a cluster.
+        workers: Number of trials at the same time; by default one for each GPU, or else for each core.
 
     Raises:
         UserError: The plan is not valid, or its data are not there. A trial that fails is told in `results`.

@@ -132,7 +132,7 @@ class Plan:
         project: Weights & Biases project.
         tags: Weights & Biases tags.
         cpus: CPU threads of a trial; by default the machine's cores divided by the number of workers.
-        gpus: GPUs of a trial, perhaps a fraction; by default trials see all GPUs that there are.
+        gpus: GPUs of a trial, perhaps a fraction; by default one, or as many as `trainer.devices` says.
         retries: How often a trial is started again after the system killed its process.
         data: The data module, as `adaptconv fit` takes it.
         model: The LightningModule; None is `ImageClassifier` with `backbone`, `optimizer`, `scheduler` and

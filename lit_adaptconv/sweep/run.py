@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +16,11 @@ import wandb
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
+from lit_adaptconv.sweep.devices import gpus_of_trial, visible_gpus
 from lit_adaptconv.sweep.driver import Driver, Follow
 from lit_adaptconv.sweep.engines import Engine
-from lit_adaptconv.sweep.engines.local import LocalEngine, local_slots
+from lit_adaptconv.sweep.engines.local import LocalEngine, Slots, local_slots
+from lit_adaptconv.sweep.engines.slurm import SlurmEngine, SlurmOptions
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
 from lit_adaptconv.sweep.identity import code_version, data_fingerprint
 from lit_adaptconv.sweep.interrupt import Interruption
@@ -31,6 +35,8 @@ from lit_adaptconv.sweep.trial import Trial, TrialMaker
 from lit_adaptconv.train.beginning import check_trainer
 from lit_adaptconv.train.runs import is_plain
 from lit_adaptconv.train.tracking import unreachable
+
+EngineName = Literal["local", "ray", "slurm"]
 
 
 @dataclass(frozen=True)
@@ -105,13 +111,25 @@ def default_folder(plan: Plan) -> Path:
     return Path("runs") / plan.name
 
 
+def slots_here(plan: Plan, workers: int | None = None, workers_per_gpu: int | None = None) -> Slots:
+    """Divide this machine among the trials of a plan.
+
+    Raises:
+        UserError: The settings contradict each other or what is there.
+    """
+    visible = visible_gpus()
+    return local_slots(workers, plan.cpus, gpus_of_trial(plan, workers_per_gpu, len(visible)), visible)
+
+
 def run_sweep(
     plan: Plan,
     output: Path | None = None,
     *,
-    engine: Literal["local", "ray"] = "local",
+    engine: EngineName = "local",
     workers: int | None = None,
+    workers_per_gpu: int | None = None,
     ray_address: str | None = None,
+    slurm: SlurmOptions | None = None,
     accept_old: bool = False,
     listener: Listener | None = None,
 ) -> SweepOutcome:
@@ -122,9 +140,11 @@ def run_sweep(
     Args:
         plan: The plan.
         output: Folder of the sweep; by default `runs/<name>`.
-        engine: "local" runs trials on this machine, "ray" on a cluster.
-        workers: Number of trials at the same time; by default one for each core, GPU share or cluster slot.
+        engine: "local" runs trials on this machine, "ray" and "slurm" on a cluster.
+        workers: Number of trials at the same time; by default one for each GPU, or else for each core or cluster slot.
+        workers_per_gpu: Number of trials that share a GPU; by default each has its own.
         ray_address: Address of a running cluster; by default one is started here.
+        slurm: What a job of SLURM asks for; the plan's `cpus` and GPUs come before.
         accept_old: Whether trials that other code of the package finished are taken as they are.
         listener: Is told how it comes along; by default nobody is.
 
@@ -135,14 +155,20 @@ def run_sweep(
     prepared = prepare(plan)
     folder = SweepFolder(output or default_folder(plan))
 
-    slots = local_slots(workers, plan.cpus, plan.gpus) if engine == "local" else None
-    if slots is None:
-        from lit_adaptconv.sweep.engines.ray import RayEngine
+    slots = slots_here(plan, workers, workers_per_gpu) if engine == "local" else None
 
     def make_engine() -> Engine:
         if slots is not None:
             return LocalEngine(run_trial, slots)
-        return RayEngine(run_trial, folder.path, ray_address, workers, plan.cpus, plan.gpus)
+        if engine == "slurm":
+            asked = slurm or SlurmOptions()
+            gpus = gpus_of_trial(plan, workers_per_gpu, asked.gpus) or 0
+            asked = replace(asked, cpus=plan.cpus or asked.cpus, gpus=math.ceil(gpus))
+            return SlurmEngine(run_trial, folder.path.absolute(), asked, workers)
+        from lit_adaptconv.sweep.engines.ray import RayEngine
+
+        share = partial(gpus_of_trial, plan, workers_per_gpu)
+        return RayEngine(run_trial, folder.path, ray_address, workers, plan.cpus, share)
 
     with folder.locked(), Interruption() as interruption:
         return _Run(prepared, folder, accept_old, listener or Listener(), interruption).run(make_engine)

@@ -7,16 +7,15 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
-import torch
-
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.sweep.devices import VISIBLE, visible_gpus
 from lit_adaptconv.sweep.engines.base import Job, Outcome, RunTrial
-from lit_adaptconv.sweep.engines.worker import initialise, run_job
+from lit_adaptconv.sweep.engines.worker import end_group, initialise, run_job
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -36,13 +35,16 @@ class Slots:
     devices: tuple[str, ...] = ()
 
 
-def local_slots(workers: int | None, cpus: int | None, gpus: float | None) -> Slots:
+def local_slots(
+    workers: int | None, cpus: int | None, gpus: float | None, visible: Sequence[str] | None = None
+) -> Slots:
     """Divide this machine's cores and GPUs.
 
     Args:
         workers: Trials at the same time; None: as many as there is room for.
         cpus: Threads of a trial; None: the cores divided by the number of workers.
         gpus: GPUs of a trial, perhaps a fraction; None: each sees all of them.
+        visible: The GPUs that there are; None: those that this process sees.
 
     Raises:
         UserError: Fewer than one worker, or more GPUs than there are.
@@ -53,12 +55,13 @@ def local_slots(workers: int | None, cpus: int | None, gpus: float | None) -> Sl
     room = max(1, cores // (cpus or 1))
     devices: tuple[str, ...] = ()
     if gpus:
-        present = torch.cuda.device_count()
+        names = visible_gpus() if visible is None else visible
         whole = max(1, round(gpus))
-        if whole > present:
-            raise UserError(f"gpus: a trial asks for {gpus:g}, this machine has {present}")
-        devices = tuple(",".join(map(str, range(i, i + whole))) for i in range(0, present - whole + 1, whole))
-        room = min(room, len(devices) if gpus >= 1 else int(present / gpus))
+        if whole > len(names):
+            raise UserError(f"gpus: a trial asks for {gpus:g}, this machine has {len(names)}")
+        devices = tuple(",".join(names[i : i + whole]) for i in range(0, len(names) - whole + 1, whole))
+        on_gpus = len(devices) if gpus >= 1 else round(len(names) * (1 / gpus))
+        room = on_gpus if cpus is None else min(room, on_gpus)
     elif gpus == 0:
         devices = ("",)
     number = workers or room
@@ -79,9 +82,7 @@ class LocalEngine:
         self.slots = slots.number
         self._run_trial = run_trial
         self._workers = [
-            _Worker(
-                slots.threads, {"CUDA_VISIBLE_DEVICES": slots.devices[i % len(slots.devices)]} if slots.devices else {}
-            )
+            _Worker(slots.threads, {VISIBLE: slots.devices[i % len(slots.devices)]} if slots.devices else {})
             for i in range(slots.number)
         ]
         self._interrupting = False
@@ -149,6 +150,7 @@ class _Worker:
         try:
             return job, future.result()
         except (BrokenProcessPool, concurrent.futures.CancelledError):
+            self._end()  # what it had started
             self._forget()
             return job, Outcome("lost", "killed by the system (out of memory?)")
 
@@ -159,8 +161,12 @@ class _Worker:
 
     def close(self) -> None:
         if self._pool is not None:
-            self.signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+            self._end()
         self._forget()
+
+    def _end(self) -> None:
+        if self._pid is not None and self._pid.done() and self._pid.exception() is None:
+            end_group(self._pid.result())
 
     def _forget(self) -> None:
         if self._pool is not None:

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,7 +42,8 @@ class RayEngine:
         address: Address of the cluster; None starts one.
         workers: Trials at the same time; None: as many as the cluster has room for, also when it grows.
         cpus: CPU threads of a trial.
-        gpus: GPUs of a trial; None: it sees all of its machine, unless the cluster was started to hide them.
+        gpus: GPUs of a trial, of the number that the cluster has; None: it sees all of its machine, unless the
+            cluster was started to hide them.
 
     Raises:
         UserError: Ray is not installed, or there is no cluster at the address.
@@ -54,7 +56,7 @@ class RayEngine:
         address: str | None = None,
         workers: int | None = None,
         cpus: int | None = None,
-        gpus: float | None = None,
+        gpus: Callable[[int], float | None] = lambda present: None,
     ) -> None:
         # Read when Ray is imported: a task that asks for no GPU sees all of them, as with the local engine.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -72,7 +74,7 @@ class RayEngine:
             raise UserError(f"no Ray cluster answers at {address}: {error}") from None
         self._workers = workers
         self._cpus = cpus or 1
-        self._gpus = gpus or 0.0
+        self._gpus = gpus(int(ray.cluster_resources().get("GPU", 0))) or 0.0
         self._started_here = address is None
         # A machine that reads this file's content sees the sweep's folder itself, not one of the same name.
         self._token = uuid4().hex

@@ -131,6 +131,15 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
+def end_group(pid: int) -> None:
+    """Kill a worker, and the processes that it has started for a trial."""
+    number = getattr(signal, "SIGKILL", signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number) if hasattr(os, "killpg") else os.kill(pid, number)
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # it may not lead its group yet
+        os.kill(pid, number)
+
+
 def initialise(threads: int) -> None:
     """Prepare a worker process: its threads, its signals, and that it ends with the process that started it."""
     import multiprocessing
@@ -144,7 +153,7 @@ def initialise(threads: int) -> None:
 
     def end_with_parent() -> None:
         wait([parent.sentinel])
-        os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+        end_group(os.getpid())
 
     threading.Thread(target=end_with_parent, daemon=True).start()
     import torch
