@@ -18,10 +18,10 @@ class ProgressBar(RichProgressBar):
         super().__init__(refresh_rate=10, leave=False)
         self._drawn = 0.0
 
-    def refresh(self) -> None:
+    def refresh(self, hard: bool = False) -> None:
         """Draw it, unless that was just done: Lightning asks after every batch."""
-        if (now := time.monotonic()) - self._drawn >= REDRAW_SECONDS:
-            super().refresh()
+        if (now := time.monotonic()) - self._drawn >= REDRAW_SECONDS or hard:
+            super().refresh(hard)
             self._drawn = now
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:

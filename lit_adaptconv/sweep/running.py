@@ -1,7 +1,7 @@
 """One trial of a sweep: an ordinary `adaptconv fit` with the config in the trial's folder.
 
 It runs in the worker itself, which is warm. Where several devices train one trial, it runs in a process of its own:
-Lightning starts the others by calling the command of that process again.
+Lightning starts the others by running the command of that process again.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ import yaml
 
 from lit_adaptconv.errors import DivergedError, UserError
 from lit_adaptconv.sweep.devices import processes
+from lit_adaptconv.sweep.engines.worker import LOG, last_line
 from lit_adaptconv.train.quiet import quieten
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.runs import CHECKPOINTS, CONFIG
 from lit_adaptconv.train.tracking import give_up, has_given_up
 from lit_adaptconv.train.training import Training
 
+DIVERGED = 4
+"""Exit status of the process of a trial whose loss was not finite."""
 OFFLINE = ".offline"
 """File in a sweep's folder: its trials do not try to reach Weights & Biases."""
 
@@ -43,9 +46,9 @@ def run_trial(folder: Path) -> None:
     config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     try:
         if processes(config["trainer"], torch.cuda.device_count()) > 1:
-            _run_command(folder, last)
+            _run_command(folder)
         else:
-            Training({"subcommand": "fit", "fit": {**config, "ckpt_path": str(last)}})
+            _train(folder)
         for checkpoint in last.parent.glob("*.ckpt"):
             if checkpoint != last or not config["run"]["test"]:  # what was tested is the finished model
                 checkpoint.unlink()
@@ -57,19 +60,18 @@ def run_trial(folder: Path) -> None:
                 offline.touch()
 
 
-def _run_command(folder: Path, last: Path) -> None:
-    """Run the trial as a command, and raise what it would have raised here.
+def _run_command(folder: Path) -> None:
+    """Train in a process of its own, and raise what would have been raised here.
 
     Raises:
-        DivergedError: Its loss was not finite.
+        DivergedError: The loss was not finite.
         KeyboardInterrupt: It was interrupted.
         SystemExit: It ended with an error, which is the last line of its log.
     """
-    arguments = ["fit", "--config", str(folder / CONFIG), "--ckpt_path", str(last)]
     found_where = os.pathsep.join(filter(None, sys.path))  # a class of the user's own, perhaps beside a script
     offline = {"WANDB_MODE": "offline"} if has_given_up() else {}
     command = subprocess.Popen(
-        [sys.executable, "-m", "adaptconv_cli.main", *arguments],
+        [sys.executable, "-m", "lit_adaptconv.sweep.running", str(folder)],
         env={**os.environ, "PYTHONPATH": found_where, **offline},
     )
     try:
@@ -78,12 +80,33 @@ def _run_command(folder: Path, last: Path) -> None:
         command.send_signal(signal.SIGINT)  # it writes what it has
         command.wait()
         raise
-    if status == 0:
-        return
-    with contextlib.suppress(UserError):  # it ended before it wrote a result
+    result = None
+    with contextlib.suppress(UserError):  # a training that has not begun has none
         result = RunResult.read(folder / "result.json")
-        if result.status == "diverged":
-            raise DivergedError((result.reason or "").removeprefix("DivergedError: "))
-        if result.status == "interrupted":
-            raise KeyboardInterrupt
-    sys.exit(status)
+    if status == DIVERGED:
+        raise DivergedError(last_line(folder / LOG))
+    if status != 0 and result is not None and result.status == "interrupted":
+        raise KeyboardInterrupt
+    if status != 0:
+        sys.exit(status)
+
+
+def _train(folder: Path) -> None:
+    """Train and test, in this process."""
+    config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    Training({"subcommand": "fit", "fit": {**config, "ckpt_path": str(folder / CHECKPOINTS["last"])}})
+
+
+def main() -> None:
+    """Run the trial in the folder that the command line names."""
+    quieten()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a worker that ignores it has passed that on
+    try:
+        _train(Path(sys.argv[1]))
+    except DivergedError as error:
+        print(error, file=sys.stderr)
+        sys.exit(DIVERGED)
+
+
+if __name__ == "__main__":
+    main()
