@@ -37,11 +37,10 @@ import torch
 from torch import Tensor, nn
 
 from lit_adaptconv.layers import AdaptiveConv2d, LowRankAdaptiveConv2d
+from lit_adaptconv.measure.limit import Speeds, large_copy, matrix_product, pass_bytes
 from lit_adaptconv.measure.timing import Spread, Task, in_turns
 from lit_adaptconv.ops.choice import VARIABLE
 
-COPY = 2**30  # bytes
-MATRIX = 8192  # rows and columns
 PROFILED = 5  # steps
 
 
@@ -65,8 +64,8 @@ class Shape:
 
     def bytes(self, dtype: torch.dtype) -> int:
         """Of a training step: images read and written, both forward and backward."""
-        images = 3 * self.in_channels + 2 * self.out_channels
-        return images * self.batch * self.image**2 * dtype.itemsize
+        pixels = self.batch * self.image**2 * dtype.itemsize
+        return pass_bytes(pixels * self.in_channels, pixels * self.out_channels)[1]
 
 
 SHAPES = {
@@ -257,17 +256,13 @@ def plain(step: Callable[[], None]) -> Callable[[], None]:
 
 def limits() -> dict[str, float]:
     """The GPU's speed: bytes of a copy, read and written, and FLOPs of a product in float32, a second."""
-    source = torch.randn(COPY // 4, device="cuda")
-    target = torch.empty_like(source)
-    a = torch.randn(MATRIX, MATRIX, device="cuda")
-    half = a.bfloat16()
     old = torch.backends.cuda.matmul.fp32_precision
     torch.backends.cuda.matmul.fp32_precision = "ieee"
-    calls = [lambda: target.copy_(source), lambda: a @ a, lambda: half @ half]
-    copy, product, half_product = (times.spread.median for times in in_turns([Task(call) for call in calls], 3))
+    products = [matrix_product("cuda", dtype) for dtype in (torch.float32, torch.bfloat16)]
+    copy, product, half_product = in_turns([Task(call) for call in (large_copy("cuda"), *products)], 3)
     torch.backends.cuda.matmul.fp32_precision = old
-    flops = 2 * MATRIX**3
-    return {"bytes": 2 * COPY / copy, "FLOPs": flops / product, "bfloat16 FLOPs": flops / half_product}
+    speeds, half = (Speeds.measured(times, copy, "cuda") for times in (product, half_product))
+    return {"bytes": speeds.bytes, "FLOPs": speeds.flops, "bfloat16 FLOPs": half.flops}
 
 
 def table(rows: list[Row]) -> str:

@@ -6,20 +6,24 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lit_adaptconv.measure.benchmark import MATRIX, Benchmark, MatrixSpeed, MeasuredLayer, StepParts
+from lit_adaptconv.measure.benchmark import Benchmark, Limit, MeasuredLayer, StepParts
 from lit_adaptconv.measure.candidate import Shape
+from lit_adaptconv.measure.count import TRAINING_FACTOR
+from lit_adaptconv.measure.limit import copy_bytes, matrix_size
 from lit_adaptconv.measure.timing import Spread, Times
 
 
 def print_benchmark(console: Console, found: Benchmark) -> None:
     """Print what was measured, where, and what the columns mean."""
+    device = found.shape.device
     machine, versions = found.machine, found.machine.versions
     load = "" if machine.load is None else f", load {machine.load:.2f} before"
     console.print(_describe(found.shape), highlight=False)
     console.print(f"{machine.device}, {machine.cores} cores{load}; {machine.system}", highlight=False)
     names = ("lit-adaptconv", "python", "torch", "numba", "numpy")
     console.print(", ".join(f"{name} {versions[name]}" for name in names if name in versions), highlight=False)
-    tables = [_costs(found), *(_times(found, index, limit) for index, limit in enumerate(found.limits))]
+    tables = [_costs(found), *(_times(found, index) for index in range(len(found.limits)))]
+    tables += [_speeds(found, index, limit) for index, limit in enumerate(found.limits)]
     for split in found.splits:
         limit = next(limit for limit in found.limits if limit.threads == split.threads)
         tables.append(_parts(split, limit))
@@ -30,8 +34,11 @@ def print_benchmark(console: Console, found: Benchmark) -> None:
     console.print(
         f"Training: forward and backward. Times are medians of n = {found.rounds} rounds, all taken in turns, with the "
         "ratio to nn.Conv2d's in the same round and its quartiles. Peak: the most that a training step holds, with the "
-        f"layer, its input and all gradients{_how_peak(found)}. Limit: the step's multiply-adds (three times "
-        f"forward's) at the speed of a {MATRIX}×{MATRIX} matrix product.",
+        f"layer, its input and all gradients{_how_peak(found)}. MiB of a pass: what it reads and writes at the least, "
+        "input, output and their gradients. Share: of the limit, the larger of the times that these bytes take at the "
+        f"speed of a copy of {copy_bytes(device) >> 20} MiB, and the pass's FLOPs (training: three times forward's) at "
+        f"that of a {matrix_size(device)}×{matrix_size(device)} matrix product. First: the first training step, in "
+        "which what no cache on disk holds is compiled.",
         highlight=False,
     )
 
@@ -84,8 +91,8 @@ def _costs(found: Benchmark) -> Table:
     return table
 
 
-def _times(found: Benchmark, index: int, limit: MatrixSpeed) -> Table:
-    number = limit.threads
+def _times(found: Benchmark, index: int) -> Table:
+    number = found.limits[index].threads
     several = index > 0
     table = _table(
         "Layer",
@@ -93,9 +100,8 @@ def _times(found: Benchmark, index: int, limit: MatrixSpeed) -> Table:
         "ratio",
         "Training,\nms",
         "ratio",
-        "×\nlimit",
         *((f"{found.limits[0].threads}→{number}\nthreads",) if several else ()),
-        title=f"{_threads(number)}, {limit.flops_per_second / 1e9:.0f} GFLOP/s in a matrix product",
+        title=_threads(number),
     )
     base = found.layers[0].timed[index]
     for layer in found.layers:
@@ -106,9 +112,30 @@ def _times(found: Benchmark, index: int, limit: MatrixSpeed) -> Table:
             _ratio(timed.forward.over(base.forward)),
             _milliseconds(timed.training),
             _ratio(timed.training.over(base.training)),
-            f"{timed.training.spread.median / limit.training_seconds(layer):.1f}" if layer.flops else "–",
             *((_speedup(layer, index),) if several else ()),
         )
+    return table
+
+
+def _speeds(found: Benchmark, index: int, limit: Limit) -> Table:
+    speeds = limit.speeds
+    unit, name = (1e12, "TFLOP/s") if speeds.flops >= 1e12 else (1e9, "GFLOP/s")
+    table = _table(
+        *("Layer", "Pass", "ms", "MiB", name, "share", "first, s"),
+        title=f"{_threads(limit.threads)}; limit: {speeds.flops / unit:.3g} {name}, {speeds.bytes / 1e9:.3g} GB/s",
+    )
+    for layer in found.layers:
+        timed = layer.timed[index]
+        shares = limit.forward_share(layer, timed), limit.training_share(layer, timed)
+        first = f"{layer.first_step:.2f}"
+        passes = (
+            (layer.candidate.name, "forward", timed.forward, layer.forward_bytes, layer.flops, shares[0], ""),
+            ("", "training", timed.training, layer.training_bytes, TRAINING_FACTOR * layer.flops, shares[1], first),
+        )
+        for of, what, times, bytes, flops, share, seconds in passes:
+            speed = f"{flops / times.spread.median / unit:.3g}" if flops else "–"
+            mib = f"{bytes / 2**20:.2f}"
+            table.add_row(of, what, _milliseconds(times), mib, speed, f"{100 * share:.3g} %", seconds)
     return table
 
 
@@ -116,12 +143,12 @@ def _speedup(layer: MeasuredLayer, index: int) -> str:
     return f"×{layer.timed[0].training.over(layer.timed[index].training).median:.2f}"
 
 
-def _parts(split: StepParts, limit: MatrixSpeed) -> Table:
+def _parts(split: StepParts, limit: Limit) -> Table:
     title = f"{split.candidate.name}, {_threads(split.threads)}"
     table = _table("Part of a training step", "ms", "share", "at the limit, ms", title=title)
     total = sum(part.seconds for part in split.parts)
     for part in split.parts:
-        least = 2 * part.multiply_adds / limit.flops_per_second
+        least = 2 * part.multiply_adds / limit.speeds.flops
         table.add_row(
             part.name,
             f"{1e3 * part.seconds:.2f}",

@@ -1,24 +1,21 @@
-"""Measure candidates beside `nn.Conv2d`, and the arithmetic limit beside both."""
+"""Measure candidates beside `nn.Conv2d`, and the limits of the machine beside both."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
-import torch
-
-from lit_adaptconv.measure.candidate import DTYPES, STANDARD, Candidate, Shape, Step
+from lit_adaptconv.measure.candidate import DTYPES, STANDARD, Candidate, Shape, Step, wait_for
 from lit_adaptconv.measure.count import TRAINING_FACTOR, count_parameters, forward_flops
 from lit_adaptconv.measure.environment import Machine
+from lit_adaptconv.measure.limit import Speeds, large_copy, matrix_product, pass_bytes
 from lit_adaptconv.measure.memory import KeptBytes, kept_for_backward, peak_of_steps
 from lit_adaptconv.measure.parts import VARIANTS, Part, can_be_split, split
 from lit_adaptconv.measure.timing import Task, Times, in_turns
 
-SCHEMA_VERSION = 1
-MATRIX = 1024
-"""Rows and columns of the matrices whose product gives the machine's speed."""
-MATRIX_FLOPS = 2 * MATRIX**3
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -46,6 +43,9 @@ class MeasuredLayer:
         flops: FLOPs of the forward pass of the batch, a multiply-add counting two.
         kept: Bytes kept for backward.
         peak: Peak memory of a training step in bytes, or None where it cannot be measured.
+        forward_bytes: Bytes that the forward pass of the batch reads and writes at the least.
+        training_bytes: Bytes that a training step reads and writes at the least.
+        first_step: Seconds of the first training step, in which what is not on disk is compiled.
         timed: Times, one for each number of threads.
     """
 
@@ -54,24 +54,41 @@ class MeasuredLayer:
     flops: int
     kept: KeptBytes
     peak: int | None
+    forward_bytes: int
+    training_bytes: int
+    first_step: float
     timed: tuple[LayerTimes, ...]
 
 
 @dataclass(frozen=True)
-class MatrixSpeed:
-    """How fast a large matrix product is on some number of threads."""
+class Limit:
+    """What the machine can do at most, on some number of threads.
+
+    Attributes:
+        threads: CPU threads.
+        product: Times of a large matrix product, in the type of the layers.
+        copy: Times of a large copy within the device's memory.
+        device: The device.
+    """
 
     threads: int
     product: Times
+    copy: Times
+    device: str = "cpu"
 
     @property
-    def flops_per_second(self) -> float:
-        """Its speed, from the median time."""
-        return MATRIX_FLOPS / self.product.spread.median
+    def speeds(self) -> Speeds:
+        """FLOPs and bytes a second, from the median times."""
+        return Speeds.measured(self.product, self.copy, self.device)
 
-    def training_seconds(self, layer: MeasuredLayer) -> float:
-        """Time that the three products of a training step would take at this speed."""
-        return TRAINING_FACTOR * layer.flops / self.flops_per_second
+    def forward_share(self, layer: MeasuredLayer, timed: LayerTimes) -> float:
+        """The least time of a forward pass, over the one that it takes."""
+        return self.speeds.least_seconds(layer.flops, layer.forward_bytes) / timed.forward.spread.median
+
+    def training_share(self, layer: MeasuredLayer, timed: LayerTimes) -> float:
+        """The least time of a training step, over the one that it takes."""
+        least = self.speeds.least_seconds(TRAINING_FACTOR * layer.flops, layer.training_bytes)
+        return least / timed.training.spread.median
 
 
 @dataclass(frozen=True)
@@ -90,7 +107,7 @@ class Benchmark:
     shape: Shape
     rounds: int
     machine: Machine
-    limits: tuple[MatrixSpeed, ...]
+    limits: tuple[Limit, ...]
     layers: tuple[MeasuredLayer, ...]
     splits: tuple[StepParts, ...]
 
@@ -100,18 +117,25 @@ class Benchmark:
 
 
 def prepare(candidates: Sequence[Candidate], shape: Shape) -> list[Step]:
-    """Build `nn.Conv2d` and the candidates, and run each once.
+    """Build `nn.Conv2d` and the candidates, and let each take its first training step.
 
     Raises:
         UserError: One cannot compute this shape.
     """
-    return [Step.of(candidate, shape) for candidate in (STANDARD, *candidates)]
+    return [_first_step(Step.of(candidate, shape)) for candidate in (STANDARD, *candidates)]
+
+
+def _first_step(step: Step) -> Step:
+    begin = time.perf_counter()
+    step.training()
+    wait_for(step.input.device)
+    return replace(step, first_seconds=step.first_seconds + time.perf_counter() - begin)
 
 
 def turns(steps: Sequence[Step], threads: Sequence[int], rounds: int) -> int:
     """How often `measure` calls `advance`."""
     variants = VARIANTS * sum(map(can_be_split, steps))
-    return len(threads) * rounds * (1 + 2 * len(steps) + variants)
+    return len(threads) * rounds * (2 + 2 * len(steps) + variants)
 
 
 def measure(
@@ -135,12 +159,13 @@ def measure(
     """
     machine = Machine.here(shape.device)
     peaks = peak_of_steps([step.candidate for step in steps], shape, max(threads))
-    calls = [matrix_product(shape), *(call for step in steps for call in (step.forward, step.training))]
+    limit_calls = (matrix_product(shape.device, DTYPES[shape.dtype]), large_copy(shape.device))
+    calls = [*limit_calls, *(call for step in steps for call in (step.forward, step.training))]
     taken = iter(in_turns([Task(call, number) for number in threads for call in calls], rounds, advance))
-    limits: list[MatrixSpeed] = []
+    limits: list[Limit] = []
     times: list[list[LayerTimes]] = [[] for _ in steps]
     for number in threads:
-        limits.append(MatrixSpeed(number, next(taken)))
+        limits.append(Limit(number, next(taken), next(taken), shape.device))
         for own in times:
             own.append(LayerTimes(number, forward=next(taken), training=next(taken)))
     layers = tuple(
@@ -150,6 +175,9 @@ def measure(
             flops=shape.batch_size * _flops(step, shape),
             kept=kept_for_backward(step),
             peak=peak,
+            forward_bytes=pass_bytes(step.input.nbytes, step.grad_output.nbytes)[0],
+            training_bytes=pass_bytes(step.input.nbytes, step.grad_output.nbytes)[1],
+            first_step=step.first_seconds,
             timed=tuple(own),
         )
         for step, peak, own in zip(steps, peaks, times, strict=True)
@@ -161,13 +189,6 @@ def measure(
         for number in threads
     )
     return Benchmark(shape, rounds, machine, tuple(limits), layers, splits)
-
-
-def matrix_product(shape: Shape) -> Callable[[], object]:
-    """A large matrix product in a shape's type and on its device; it takes `MATRIX_FLOPS`."""
-    a = torch.randn(MATRIX, MATRIX).to(shape.device, DTYPES[shape.dtype])
-    out = torch.empty_like(a)
-    return lambda: torch.mm(a, a, out=out)
 
 
 def _flops(step: Step, shape: Shape) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -141,19 +142,26 @@ class Candidate:
                     os.environ[VARIABLE] = before
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done what it was told."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
 STANDARD = Candidate("nn.Conv2d", "standard")
 """What all others are compared with."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A candidate at work: its layer and what runs it, its input, and a gradient for its output."""
+    """A candidate at work: its layer and what runs it, its input, a gradient for its output, and its first seconds."""
 
     candidate: Candidate
     layer: nn.Module
     run: Callable[[Tensor], Tensor]
     input: Tensor
     grad_output: Tensor
+    first_seconds: float = 0.0
 
     @classmethod
     def of(cls, candidate: Candidate, shape: Shape) -> Step:
@@ -164,12 +172,14 @@ class Step:
         """
         layer, input = candidate.build(shape), shape.input()
         run = torch.compile(layer) if shape.compile else layer
+        begin = time.perf_counter()
         try:
             with candidate.running(), torch.no_grad():
                 out = run(input)
+            wait_for(input.device)
         except (ValueError, RuntimeError, NotImplementedError) as error:
             raise UserError(f"{candidate.name}: {error}") from error
-        return cls(candidate, layer, run, input, torch.ones_like(out))
+        return cls(candidate, layer, run, input, torch.ones_like(out), time.perf_counter() - begin)
 
     def forward(self) -> None:
         """Forward pass, without gradients."""

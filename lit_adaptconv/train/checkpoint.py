@@ -50,7 +50,7 @@ class _Checkpoint(ModelCheckpoint):
     """A checkpoint callback that works its key out once: Lightning asks for it several times a step."""
 
     @cached_property
-    def state_key(self) -> str:  # type: ignore[override]
+    def state_key(self) -> str:
         """The key under which checkpoints hold its state."""
         return super().state_key
 

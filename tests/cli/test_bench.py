@@ -33,11 +33,12 @@ def test_the_tables_hold_every_layer_and_the_file_the_same(folder: Path, capsys:
     ]
     for layer in read["layers"]:
         rows = [line.split() for line in printed.splitlines() if line.split()[:1] == [layer["candidate"]["name"]]]
-        assert len(rows) == 3  # what it costs, and its times on one thread and on two
+        assert len(rows) == 5  # what it costs, and its times and speeds on one thread and on two
         assert rows[0][1] == f"{layer['parameters']:,}"
     assert "batch 2, 2→2 channels, 6×6 pixels, kernel 3×3, padding 1×1, float32, cpu" in printed
     assert "n = 2 rounds" in printed
     assert "1→2" in printed
+    assert printed.count("; limit: ") == 2
     assert "gradients of the weights" in printed
     assert list(folder.iterdir()) == [folder / "b.json"]  # no temporary file
 
@@ -95,7 +96,7 @@ def test_on_a_narrow_screen_no_layer_loses_its_name(
     assert main(["bench", "adaptive_low_rank:rank=2", *SMALL]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert sum(line.startswith("adaptive_low_rank:rank=2 ") for line in lines) == 2
+    assert sum(line.startswith("adaptive_low_rank:rank=2 ") for line in lines) == 3
 
 
 @pytest.mark.slow

@@ -53,10 +53,23 @@ def test_every_time_is_there_for_every_round_and_number_of_threads(found: Benchm
     assert [limit.threads for limit in found.limits] == [1, 2]
 
 
-def test_the_limit_is_three_times_forwards_flops_at_the_matrix_products_speed(found: Benchmark) -> None:
+def test_the_limit_is_the_larger_of_arithmetic_and_bytes_at_the_speeds_of_the_same_run(found: Benchmark) -> None:
     limit, layer = found.limits[0], found.layers[2]
-    expected = 3 * layer.flops * limit.product.spread.median / (2 * 1024**3)
-    assert limit.training_seconds(layer) == pytest.approx(expected)
+    images = 3 * 4 * 64 * 4  # bytes of the input, and of the output
+    assert (layer.forward_bytes, layer.training_bytes) == (2 * images, 5 * images)
+    arithmetic = layer.flops * limit.product.spread.median / (2 * 1024**3)
+    copied = limit.copy.spread.median / 2**28  # seconds of a byte, which is read or written
+    timed = layer.timed[0]
+    assert limit.forward_share(layer, timed) == pytest.approx(
+        max(arithmetic, 2 * images * copied) / timed.forward.spread.median
+    )
+    assert limit.training_share(layer, timed) == pytest.approx(
+        max(3 * arithmetic, 5 * images * copied) / timed.training.spread.median
+    )
+
+
+def test_the_first_step_is_timed(found: Benchmark) -> None:
+    assert all(layer.first_step > 0 for layer in found.layers)
 
 
 def test_the_fused_layer_alone_is_split_and_its_parts_have_all_its_multiply_adds(found: Benchmark) -> None:
@@ -70,7 +83,7 @@ def test_the_fused_layer_alone_is_split_and_its_parts_have_all_its_multiply_adds
 
 def test_json_holds_everything(found: Benchmark) -> None:
     read = json.loads(found.to_json())
-    assert read.pop("schema") == 1
+    assert read.pop("schema") == 2
     assert read == json.loads(json.dumps(asdict(found)))
     assert read["rounds"] == 3
     assert torch.__version__.startswith(read["machine"]["versions"]["torch"])
