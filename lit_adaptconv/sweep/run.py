@@ -121,6 +121,17 @@ def slots_here(plan: Plan, workers: int | None = None, workers_per_gpu: int | No
     return local_slots(workers, plan.cpus, gpus_of_trial(plan, workers_per_gpu, len(visible)), visible)
 
 
+def job_of(plan: Plan, asked: SlurmOptions, workers_per_gpu: int | None = None) -> SlurmOptions:
+    """What a trial's job asks SLURM for: GPUs only where the plan says so, since those here tell nothing.
+
+    Raises:
+        UserError: The settings contradict each other.
+    """
+    there = 1 if plan.trainer.get("accelerator") in ("gpu", "cuda") else 0
+    gpus = gpus_of_trial(plan, workers_per_gpu, there) or 0
+    return replace(asked, cpus=plan.cpus or asked.cpus, gpus=math.ceil(gpus))
+
+
 def run_sweep(
     plan: Plan,
     output: Path | None = None,
@@ -161,9 +172,7 @@ def run_sweep(
         if slots is not None:
             return LocalEngine(run_trial, slots)
         if engine == "slurm":
-            asked = slurm or SlurmOptions()
-            gpus = gpus_of_trial(plan, workers_per_gpu, asked.gpus) or 0
-            asked = replace(asked, cpus=plan.cpus or asked.cpus, gpus=math.ceil(gpus))
+            asked = job_of(plan, slurm or SlurmOptions(), workers_per_gpu)
             return SlurmEngine(run_trial, folder.path.absolute(), asked, workers)
         from lit_adaptconv.sweep.engines.ray import RayEngine
 

@@ -15,7 +15,8 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.sweep.devices import gpus_of_trial, processes
 from lit_adaptconv.sweep.engines import Engine, Job, Outcome
 from lit_adaptconv.sweep.engines.local import LocalEngine, Slots, local_slots
-from lit_adaptconv.sweep.run import slots_here
+from lit_adaptconv.sweep.engines.slurm import SlurmOptions
+from lit_adaptconv.sweep.run import job_of, slots_here
 
 
 def run(engine: Engine, jobs: list[Job]) -> dict[str, Outcome]:
@@ -158,6 +159,14 @@ def test_what_the_plan_says_of_gpus_comes_first() -> None:
     ):
         with pytest.raises(UserError, match=said):
             gpus_of_trial(plan(**changes), workers_per_gpu, 4)
+
+
+def test_a_job_of_slurm_asks_for_gpus_where_the_plan_does() -> None:
+    usual = SlurmOptions("short", 30)
+    assert job_of(plan(), usual) == usual
+    assert job_of(plan(cpus=4, gpus=0.5), usual) == SlurmOptions("short", 30, 4, 1)
+    assert job_of(plan(trainer={"accelerator": "gpu"}), usual).gpus == 1
+    assert job_of(plan(trainer={"accelerator": "gpu", "devices": 2}), usual).gpus == 2
 
 
 def test_processes_are_counted_as_lightning_starts_them() -> None:
