@@ -169,7 +169,7 @@ def make_runs(words: list[str], run: Path) -> None:
         parts = Path(word).parts
         if parts[:1] != ("runs",) or len(parts) < 2:
             continue
-        if words[1] in ("report", "status") or words[:2] == ["python", "-m"]:
+        if words[1] in ("choose", "plan", "report", "status", "sweep") or words[:2] == ["python", "-m"]:
             made_up_sweep(Path(word), seeds=2, budgets=(300,), failures=False, name="digits")
         elif "checkpoints" in parts:
             shutil.copytree(run, Path(*parts[:-2]))
@@ -178,7 +178,12 @@ def make_runs(words: list[str], run: Path) -> None:
         elif words[0] == "adaptconv":
             shutil.copytree(run, Path(word) / "1")
     if "last" in words:
-        shutil.copytree(run, Path("runs", words[words.index("--run.name") + 1], "1"))
+        copy = Path("runs", words[words.index("--run.name") + 1], "1")
+        shutil.copytree(run, copy)
+        config = copy / "config.yaml"
+        config.write_text(
+            re.sub(r"(?m)^  root: .*", "  root: runs", config.read_text(encoding="utf-8")), encoding="utf-8"
+        )
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -160,19 +160,23 @@ def started_in(run: RunOptions, continues: bool, begun: Callable[[], bool]) -> I
     """
     parents = [folder for folder in (run.folder.parent, *run.folder.parent.parents) if not folder.exists()]
     made = not continues and run.claim_folder()
-    with alone_in(run.folder):
-        for leftover in [*run.folder.glob(".*.tmp"), *run.folder.glob("checkpoints/.*.tmp")]:
-            leftover.unlink()  # the run was killed while it wrote
-        before = {file: file.read_bytes() for name in RECORDS if (file := run.folder / name).is_file()}
-        try:
-            yield
-        except Exception as error:
-            if not begun() and not isinstance(error, DivergedError):
-                with contextlib.suppress(OSError):
-                    _put_back(run.folder, before, made)
-                    for folder in parents:
-                        folder.rmdir()  # unless another run has come to be there
-            raise
+    try:
+        with alone_in(run.folder):
+            for leftover in [*run.folder.glob(".*.tmp"), *run.folder.glob("checkpoints/.*.tmp")]:
+                leftover.unlink()  # the run was killed while it wrote
+            before = {file: file.read_bytes() for name in (*RECORDS, CONFIG) if (file := run.folder / name).is_file()}
+            try:
+                yield
+            except Exception as error:
+                if not begun() and not isinstance(error, DivergedError):
+                    with contextlib.suppress(OSError):
+                        _put_back(run.folder, before, made)
+                raise
+    finally:
+        if not run.folder.exists():
+            with contextlib.suppress(OSError):  # another run has come to be there
+                for folder in parents:
+                    folder.rmdir()
 
 
 def _put_back(folder: Path, before: dict[Path, bytes], made: bool) -> None:
@@ -180,7 +184,7 @@ def _put_back(folder: Path, before: dict[Path, bytes], made: bool) -> None:
         if not any(folder.rglob("*.ckpt")):  # a trained network is kept
             shutil.rmtree(folder)
         return
-    for file in (folder / name for name in RECORDS):
+    for file in (folder / name for name in (*RECORDS, CONFIG)):
         if file not in before:
             file.unlink(missing_ok=True)
         elif file.read_bytes() != before[file]:

@@ -177,7 +177,7 @@ OTHERS = [
     ("sweep --config plan.yaml --arms.adaptive.budgets [1000,2000]", 1, "budgets [1000, 2000] the plan's, [2000]"),
     ("sweep --config plan.yaml --label_smoothing 2", 1, "label_smoothing between 0 and 1"),
     ("sweep --config bytes.yaml", 2, "settings utf-8"),
-    ("sweep --config plan.yaml --engine slurm", 2, "--engine takes one of local, ray, got slurm"),
+    ("sweep --config plan.yaml --engine pbs", 2, "--engine takes one of local, ray, slurm, got pbs"),
 ]  # fmt: skip
 """A command line, its exit status, and words that the line has, in this order."""
 

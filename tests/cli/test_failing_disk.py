@@ -196,10 +196,10 @@ def test_a_storage_that_cannot_be_written_is_told_in_one_line(tmp_path: Path, mo
     tuner = Tuner(*args)
     with sqlite3.connect(tmp_path / "optuna.db") as other:
         other.execute("DROP TABLE trials")
-    with pytest.raises(UserError, match="the tuning's storage .* can't be used: no such table: trials") as caught:
+    with pytest.raises(UserError, match="the tuning's storage .* can't be used: .*no such table: trials") as caught:
         tuner.start()
     assert "\n" not in str(caught.value)
     (tmp_path / "optuna.db").unlink()
     (tmp_path / "optuna.db").mkdir()
-    with pytest.raises(UserError, match="can't be used: unable to open database file"):
+    with pytest.raises(UserError, match="can't be used: .*unable to open database file"):
         Tuner(*args)
