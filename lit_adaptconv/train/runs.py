@@ -158,9 +158,9 @@ def started_in(run: RunOptions, continues: bool, begun: Callable[[], bool]) -> I
     Raises:
         UserError: The folder is taken, or another process holds it.
     """
-    parents = [folder for folder in (run.folder.parent, *run.folder.parent.parents) if not folder.exists()]
-    made = not continues and run.claim_folder()
+    parents = [folder for folder in (run.folder.parent, *run.folder.parent.parents) if not _is_there(folder)]
     try:
+        made = not continues and run.claim_folder()
         with alone_in(run.folder):
             for leftover in [*run.folder.glob(".*.tmp"), *run.folder.glob("checkpoints/.*.tmp")]:
                 leftover.unlink()  # the run was killed while it wrote
@@ -173,10 +173,17 @@ def started_in(run: RunOptions, continues: bool, begun: Callable[[], bool]) -> I
                         _put_back(run.folder, before, made)
                 raise
     finally:
-        if not run.folder.exists():
-            with contextlib.suppress(OSError):  # another run has come to be there
-                for folder in parents:
+        with contextlib.suppress(OSError):  # another run has come to be there
+            for folder in () if _is_there(run.folder) else parents:
+                if _is_there(folder):
                     folder.rmdir()
+
+
+def _is_there(folder: Path) -> bool:
+    try:
+        return folder.exists()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _put_back(folder: Path, before: dict[Path, bytes], made: bool) -> None:
