@@ -248,8 +248,9 @@ def test_a_script_runs_from_the_projects_root(command: Command, folder: Path, ru
     """As a process: only there has it the import path, and the modules, of a script."""
     for name in ("README.md", "CONTRIBUTING.md", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
-    for name in ("benchmarks", "docs", "tests"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("benchmarks", "docs", "examples", "tests"):
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore, dirs_exist_ok=True)
     words = typed(command)
     make_runs(words, run)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
