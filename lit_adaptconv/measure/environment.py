@@ -49,6 +49,11 @@ def device_name(device: torch.device) -> str:
     return f"{device.type} ({_processor()})"
 
 
+def usable_cores() -> int:
+    """Cores of the CPU that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def usable_device(name: str) -> torch.device:
     """Return a device that is there.
 
@@ -91,5 +96,4 @@ class Machine:
     @classmethod
     def here(cls, device: str) -> Machine:
         """Describe this machine."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return cls(device_name(torch.device(device)), cores)
+        return cls(device_name(torch.device(device)), usable_cores())

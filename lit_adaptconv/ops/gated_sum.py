@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lit_adaptconv.ops.activation import GateActivation, activate
 from lit_adaptconv.ops.choice import fuses_on_gpu
-from lit_adaptconv.ops.schema import LIBRARY, _register
+from lit_adaptconv.ops.schema import LIBRARY, _register, memory_format
 
 LIBRARY.define(
     "gated_sum(Tensor filtered, Tensor values, Tensor gate_bias, Tensor? bias, int groups, str activation) -> Tensor",
@@ -104,12 +104,6 @@ def _by_rank(gate: Tensor, values: Tensor, groups: int, rank: int) -> tuple[Tens
 def out_channels(filtered: Tensor, values: Tensor, gate_bias: Tensor) -> int:
     """Channels of the output."""
     return (values.shape[1] if values.dim() == 4 else filtered.shape[1] - gate_bias.numel()) // gate_bias.shape[0]
-
-
-def memory_format(tensor: Tensor) -> torch.memory_format:
-    """Channels last where the tensor can be nothing else."""
-    last = tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
-    return torch.channels_last if last else torch.contiguous_format
 
 
 def _plain(filtered: Tensor, values: Tensor, *rest: Any) -> Tensor:

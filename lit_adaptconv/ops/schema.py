@@ -73,9 +73,8 @@ def _fake_forward(
     rows, columns = as_call(*call).windows(input.shape[2:], generator_weight.shape[-2:])
     shape = (input.shape[0], generator_bias.shape[0], rows.out, columns.out)
     # On a GPU the output is laid out as the input is, on a CPU row by row.
-    last = _on_gpu(input) and input.is_contiguous(memory_format=torch.channels_last) and not input.is_contiguous()
-    memory_format = torch.channels_last if last else torch.contiguous_format
-    return torch.empty(shape, dtype=input.dtype, device=input.device, memory_format=memory_format)
+    layout = memory_format(input) if _on_gpu(input) else torch.contiguous_format
+    return torch.empty(shape, dtype=input.dtype, device=input.device, memory_format=layout)
 
 
 def _fake_backward(
@@ -89,6 +88,12 @@ def _fake_backward(
         input.new_empty(generator_bias.shape if needs_weights else (0,)),
         input.new_empty(generator_bias.shape[:1]),
     )
+
+
+def memory_format(tensor: Tensor) -> torch.memory_format:
+    """Channels last where the tensor can be nothing else."""
+    last = tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def _on_gpu(tensor: Tensor) -> bool:

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import torch
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.measure.environment import usable_cores
 from lit_adaptconv.train.convergence import ConvergenceCallback
 
 MORE_PROCESSES = "LIT_ADAPTCONV_MORE_PROCESSES"
@@ -54,45 +55,31 @@ class FirstSteps(pl.Callback):
         self._done.add(part)
         self.doing = self._around
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_start(self, *_: Any) -> None:
         """Begin an epoch, which ends the one before."""
         if self._around == "the first epoch":
             self._done.add(self._around)
         self._begin("the first epoch")
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, *_: Any) -> None:
         """End the last epoch."""
         self._end("the first epoch")
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, *_: Any) -> None:
         """Begin a step."""
         self.doing = "the first training step"
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """End a step, if this batch made one."""
         if trainer.global_step:
             self._end("the first training step")
         self.doing = self._around
 
-    def on_validation_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def on_validation_batch_start(self, *_: Any) -> None:
         """Begin a batch."""
         self.doing = "the first validation batch"
 
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_validation_batch_end(self, *_: Any) -> None:
         """End a batch."""
         self._end("the first validation batch")
 
@@ -105,51 +92,31 @@ class FirstSteps(pl.Callback):
         if trainer.sanity_checking:
             check_monitors(trainer)
 
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_test_start(self, *_: Any) -> None:
         """Begin the test."""
         self._begin("the test")
 
-    def on_test_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def on_test_batch_start(self, *_: Any) -> None:
         """Begin a batch."""
         self.doing = "the first test batch"
 
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_test_batch_end(self, *_: Any) -> None:
         """End a batch."""
         self._end("the first test batch")
 
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_test_end(self, *_: Any) -> None:
         """End the test."""
         self._end("the test")
 
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_predict_start(self, *_: Any) -> None:
         """Begin the prediction."""
         self._begin("the prediction")
 
-    def on_predict_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def on_predict_batch_start(self, *_: Any) -> None:
         """Begin a batch."""
         self.doing = "the first batch of the prediction"
 
-    def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_predict_batch_end(self, *_: Any) -> None:
         """End a batch."""
         self._end("the first batch of the prediction")
 
@@ -202,7 +169,7 @@ def _check_processes(trainer: Mapping[str, Any]) -> None:
     """Check that there are not more processes than cores, where the CPU trains."""
     accelerator, devices = trainer.get("accelerator"), str(trainer.get("devices"))
     on_cpu = accelerator == "cpu" or (accelerator in (None, "auto") and not torch.accelerator.is_available())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     if on_cpu and devices.isdecimal() and int(devices) > cores and not os.environ.get(MORE_PROCESSES):
         raise UserError(
             f"trainer.devices {devices} starts as many processes, and the CPU has {cores} "

@@ -18,31 +18,12 @@ import yaml
 from adaptconv_cli.main import main
 from training import same_state
 
+from benchmarks.kills import NETWORK
 from lit_adaptconv.train.result import RunResult
 
 from .conftest import FAST, command
 from .test_fit import rows
 
-NETWORK = """
-import time
-from torch import nn
-from lit_adaptconv.models.backbones import Backbone
-
-
-class Dropping(Backbone):
-    '''Draws from the global random generator in every step, and is slow enough to be killed in any of them.'''
-
-    def __init__(self, in_channels, num_classes, image_size, conv=nn.Conv2d, width=1.0):
-        super().__init__()
-        self.widths = (4,)
-        first = conv(in_channels, 4, 5, stride=4)
-        norm, drop = nn.BatchNorm2d(4), nn.Dropout(0.3)
-        self.layers = nn.Sequential(first, norm, drop, nn.Flatten(), nn.Linear(4 * 6 * 6, num_classes))
-
-    def forward(self, images):
-        time.sleep(0.005)
-        return self.layers(images)
-"""
 EPOCHS = 4
 LAST = "runs/b/1/checkpoints/last.ckpt"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 from pathlib import Path
@@ -14,7 +13,7 @@ from gated_cases import GatedCase, arguments
 from torch import Tensor
 
 triton = pytest.importorskip("triton", reason="Triton is there on Linux only")
-from triton.backends.compiler import GPUTarget  # noqa: E402
+from no_gpu import TARGETS, NoGPU  # noqa: E402
 from triton.runtime import JITFunction, driver  # noqa: E402
 
 from lit_adaptconv.ops.gpu import gated_sum as gpu  # noqa: E402
@@ -23,29 +22,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter compiles nothing"),
 ]
-TARGETS = {
-    "sm_80": GPUTarget("cuda", 80, 32),
-    "sm_90": GPUTarget("cuda", 90, 32),
-    "gfx942": GPUTarget("hip", "gfx942", 64),
-}
-DEVICES = itertools.count(5000)  # Triton remembers what it compiled for each
 KERNELS = ["gated_sum_kernel", "gated_sum_backward_kernel", "add_rows_kernel"]
-
-
-class NoGPU:
-    """Triton's view of a GPU, for its compiler alone."""
-
-    def __init__(self, target: GPUTarget) -> None:
-        self._target, self._device = target, next(DEVICES)
-
-    def get_current_target(self) -> GPUTarget:
-        return self._target
-
-    def get_current_device(self) -> int:
-        return self._device
-
-    def get_current_stream(self, device: int) -> int:
-        return 0
 
 
 def compiled(

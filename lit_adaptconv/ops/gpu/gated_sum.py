@@ -12,12 +12,12 @@ from torch import Tensor
 from triton import cdiv, next_power_of_2
 
 from lit_adaptconv.ops.activation import GateActivation
-from lit_adaptconv.ops.gated_sum import memory_format
 from lit_adaptconv.ops.gpu.gated_kernels import add_rows_kernel, gated_sum_backward_kernel, gated_sum_kernel
-from lit_adaptconv.ops.gpu.launch import Launch
+from lit_adaptconv.ops.gpu.launch import Launch, device_of
+from lit_adaptconv.ops.gpu.sizes import FARTHEST
 from lit_adaptconv.ops.gpu.tanh import how
+from lit_adaptconv.ops.schema import memory_format
 
-FARTHEST = 2**31 - 2**16  # offsets up to here, and a tile more, fit in 32 bits
 TILE = 2048  # elements of a tile: 16 a thread, two reads of 16 bytes in half precision
 CHANNELS_LAST_BLOCK, CHANNELS_FIRST_BLOCK = 128, 8  # channels of a tile, at most
 PROGRAMS = 1056  # of backward, about: eight for each of a large GPU's multiprocessors
@@ -61,7 +61,7 @@ def forward(
         filtered.shape, filtered.stride(), values.shape, values.stride(), gate_bias.shape, groups, stacked, activation,
         filtered.dtype, gate_bias.dtype, None if bias is None else bias.dtype, filtered.device,
     )  # fmt: skip
-    with torch.cuda.device_of(filtered):
+    with device_of(filtered):
         return plan(filtered, values, gate_bias.contiguous(), None if bias is None else bias.contiguous())
 
 
@@ -84,7 +84,7 @@ def backward(
         gate_bias.shape, groups, stacked, activation, grad_output.dtype, filtered.dtype, gate_bias.dtype,
         filtered.device, needs_biases,
     )  # fmt: skip
-    with torch.cuda.device_of(filtered):
+    with device_of(filtered):
         d_filtered, d_values, *sums = plan(grad_output, *dense, gate_bias.contiguous())
     if dense[0] is not filtered:
         d_filtered = torch.empty_like(filtered).copy_(d_filtered)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor
 from triton.runtime import driver
 
@@ -34,3 +36,10 @@ class Launch:
         compiled = self._kernel[self._grid](*tensors, *self._numbers, **self._options)
         if compiled is not None:  # under the interpreter, which compiles nothing, it is
             self._launchers[key] = compiled[self._grid]
+
+
+def device_of(tensor: Tensor) -> AbstractContextManager[object]:
+    """Make the tensor's GPU the current one, if it is another."""
+    index = tensor.get_device()
+    here = index < 0 or index == torch.cuda.current_device()
+    return nullcontext() if here else torch.cuda.device(index)

@@ -7,21 +7,21 @@ than a small kernel takes the GPU.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton.language as tl
 from torch import Tensor
 from triton import cdiv
 
+from lit_adaptconv.ops import schema
 from lit_adaptconv.ops.geometry import Call
 from lit_adaptconv.ops.gpu import tiles
 from lit_adaptconv.ops.gpu.depthwise_kernel import depthwise_kernel
 from lit_adaptconv.ops.gpu.forward_kernel import forward_kernel
 from lit_adaptconv.ops.gpu.input_kernels import collect_kernel, spread_kernel
-from lit_adaptconv.ops.gpu.launch import Launch
+from lit_adaptconv.ops.gpu.launch import Launch, device_of
 from lit_adaptconv.ops.gpu.matrix_kernels import backward_matrix_kernel, forward_matrix_kernel, pack_kernel
 from lit_adaptconv.ops.gpu.sizes import Extent, Sizes, Strides, measure, wide
 from lit_adaptconv.ops.gpu.tanh import how
@@ -40,7 +40,7 @@ def forward(input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bia
         input.shape, input.stride(), generator_weight.shape, bias is not None, call, input.dtype, coarse(input.dtype),
         input.device,
     )  # fmt: skip
-    with _device_of(input):
+    with device_of(input):
         return plan(
             input,
             generator_weight.contiguous(),
@@ -66,15 +66,8 @@ def backward(
         input.shape, input.stride(), generator_weight.shape, grad_output.stride(), call, input.dtype,
         coarse(input.dtype), input.device, needs_input, needs_weights,
     )  # fmt: skip
-    with _device_of(input):
+    with device_of(input):
         return plan(grad_output, input, generator_weight.contiguous(), generator_bias.contiguous())
-
-
-def _device_of(tensor: Tensor) -> AbstractContextManager[object]:
-    """Make the tensor's GPU the current one, if it is another."""
-    index = tensor.get_device()
-    here = index < 0 or index == torch.cuda.current_device()
-    return nullcontext() if here else torch.cuda.device(index)
 
 
 def coarse(dtype: torch.dtype) -> bool:
@@ -90,6 +83,7 @@ class _Types:
 
     def __init__(self, dtype: torch.dtype, coarse: bool, far: bool) -> None:
         double = dtype == torch.float64
+        self.dtype = dtype  # of the tensors
         self.real = torch.float64 if double else torch.float32
         self.words = 2 if double else 1  # registers that a number takes
         self.coarse = coarse
@@ -175,22 +169,16 @@ def _plan_backward(
         return nothing
     # An input whose pixels share memory has no gradient laid out like it.
     like = torch.empty_like(torch.empty_strided(tuple(shape), tuple(strides), device="meta"))
-    context = (
-        extent,
-        sizes,
-        types,
-        shape[0],
-        Strides(*grad_strides),
-        Strides(*strides),
-        Strides(*like.stride()),
-        device,
-    )
+    task = _Task(
+        extent, sizes, types, shape[0], Strides(*grad_strides), Strides(*strides), Strides(*like.stride()), device,
+        needs_input, needs_weights,
+    )  # fmt: skip
     if tiles.is_depthwise(extent, sizes, types.words):
-        lanes, rows, work = _depthwise(*context, needs_input)
+        lanes, rows, work = _depthwise(task)
     elif types.uses_matrices(extent):
-        lanes, rows, work = _matrix(*context, dtype, needs_input, needs_weights)
+        lanes, rows, work = _matrix(task)
     else:
-        lanes, rows, work = _general(*context, needs_input, needs_weights)
+        lanes, rows, work = _general(task)
     biases, outputs = weight_shape[0] * sizes.taps, extent.groups * extent.group_out
     numbers = biases * (sizes.seen + 1) + outputs
     add = Launch(
@@ -218,38 +206,54 @@ Work = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], None]
 """Fills the input's gradient and the parts: (gradient, input, weight, generator's bias, input's gradient, parts)."""
 
 
-def _depthwise(
-    extent: Extent,
-    sizes: Sizes,
-    types: _Types,
-    images: int,
-    grad_strides: Strides,
-    strides: Strides,
-    dx_strides: Strides,
-    device: torch.device,
-    needs_input: bool,
-) -> tuple[int, int, Work]:
-    """Plan the one pass of a depthwise layer."""
+class _Task(NamedTuple):
+    """What is known of a backward pass before its numbers."""
+
+    extent: Extent
+    sizes: Sizes
+    types: _Types
+    images: int
+    grad_strides: Strides
+    strides: Strides
+    dx_strides: Strides
+    device: torch.device
+    needs_input: bool
+    needs_weights: bool
+
+    @property
+    def area(self) -> int:
+        """Pixels of an image's output."""
+        return self.extent.out_height * self.extent.out_width
+
+    @property
+    def channels(self) -> int:
+        """Channels of the input."""
+        return self.extent.groups * self.extent.group_in
+
+
+def _depthwise(task: _Task) -> tuple[int, int, Work]:
+    """Plan the one pass of a depthwise layer: numbers beside each other in a part, parts, and what fills them."""
+    extent, sizes, types = task.extent, task.sizes, task.types
     strip = tiles.strips(extent, sizes)
-    items = images * strip["strips"]
+    items = task.images * strip["strips"]
     each = cdiv(items, max(1, min(tiles.PROGRAMS // extent.groups, items)))
     rows = cdiv(items, each)
     programs, block = rows * extent.groups, tiles.SUM_BLOCK
     launch = Launch(
         depthwise_kernel,
         programs,
-        (items, each, grad_strides, strides, dx_strides),
+        (items, each, task.grad_strides, task.strides, task.dx_strides),
         {
             "extent": extent,
             "sizes": sizes,
             **strip,
             "how": types.how,
             "real": types.options["real"],
-            "needs_input": needs_input,
+            "needs_input": task.needs_input,
             **tiles.threads(block, block // tiles.WARP),
         },
     )
-    numbers = programs * sizes.maps * strip["area"] if needs_input else 0
+    numbers = programs * sizes.maps * strip["area"] if task.needs_input else 0
 
     def work(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, dx: Tensor, parts: Tensor) -> None:
         launch(grad, x, weight, bias, parts.new_empty(numbers), dx, parts)
@@ -257,31 +261,19 @@ def _depthwise(
     return block, rows, work
 
 
-def _matrix(
-    extent: Extent,
-    sizes: Sizes,
-    types: _Types,
-    images: int,
-    grad_strides: Strides,
-    strides: Strides,
-    dx_strides: Strides,
-    device: torch.device,
-    dtype: torch.dtype,
-    needs_input: bool,
-    needs_weights: bool,
-) -> tuple[int, int, Work]:
+def _matrix(task: _Task) -> tuple[int, int, Work]:
     """Plan the matrix kernels, for some images at a time."""
+    extent, sizes, types = task.extent, task.sizes, task.types
     tile = tiles.matrix_backward(extent, sizes)
-    pack, form = _packing(extent, sizes, dtype, device)
-    pieces = _pieces(extent, sizes, types, images, sizes.maps if needs_input else 0, device)
-    channels = extent.groups * extent.group_in
+    pack, form = _packing(extent, sizes, types.dtype, task.device)
+    pieces = _pieces(task, sizes.maps if task.needs_input else 0)
     most = cdiv(pieces[0].pixels, tile["block"])
     each = cdiv(most, max(1, min(2 * tiles.PROGRAMS // pieces[0].channels, most)))
     count = cdiv(most, each)
     launches = []
     for piece in pieces:
         step = piece.channels * piece.pixels
-        after = (step, piece.channel, piece.channels, each, piece.pixels, grad_strides, strides)
+        after = (step, piece.channel, piece.channels, each, piece.pixels, task.grad_strides, task.strides)
         options = {
             "extent": extent,
             "sizes": sizes,
@@ -289,11 +281,11 @@ def _matrix(
             "index": types.options["index"],
             **form,
             **tile,
-            "needs_input": needs_input,
-            "needs_weights": needs_weights,
+            "needs_input": task.needs_input,
+            "needs_weights": task.needs_weights,
         }
         spread = Launch(backward_matrix_kernel, count * piece.channels, after, options)
-        launches.append((piece, spread, _collecting(piece, extent, sizes, types, dx_strides, merged=sizes.same)))
+        launches.append((piece, spread, _collecting(piece, task, merged=sizes.same)))
     groups_of_images = len({piece.image for piece in pieces})
 
     def work(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, dx: Tensor, parts: Tensor) -> None:
@@ -301,43 +293,40 @@ def _matrix(
         for number, (piece, spread, collect) in enumerate(launches):
             row = number * groups_of_images // len(launches) * count
             spread(piece.of(grad), piece.of(x), packed, maps, parts[row:])
-            if needs_input:
-                collect(maps, piece.of(dx, channels))
+            if task.needs_input:
+                collect(maps, piece.of(dx, task.channels))
 
     return 1, groups_of_images * count, work
 
 
-def _general(
-    extent: Extent,
-    sizes: Sizes,
-    types: _Types,
-    images: int,
-    grad_strides: Strides,
-    strides: Strides,
-    dx_strides: Strides,
-    device: torch.device,
-    needs_input: bool,
-    needs_weights: bool,
-) -> tuple[int, int, Work]:
+def _general(task: _Task) -> tuple[int, int, Work]:
     """Plan the input's gradient, for some images or channels at a time, and the parameters'."""
-    tile, channels = tiles.spread(extent, sizes, types.words), extent.groups * extent.group_in
-    merged, pixels = tile["merged"], images * extent.out_height * extent.out_width
-    pieces = _pieces(extent, sizes, types, images, sizes.seen if merged else sizes.taps + sizes.seen, device)
+    extent, sizes, types = task.extent, task.sizes, task.types
+    tile = tiles.spread(extent, sizes, types.words)
+    merged, pixels = tile["merged"], task.images * task.area
+    pieces = _pieces(task, sizes.seen if merged else sizes.taps + sizes.seen)
     launches = []
-    for piece in pieces if needs_input else []:
-        after = (piece.channels * piece.pixels, piece.channel, piece.channels, piece.pixels, grad_strides, strides)
+    for piece in pieces if task.needs_input else []:
+        after = (
+            piece.channels * piece.pixels,
+            piece.channel,
+            piece.channels,
+            piece.pixels,
+            task.grad_strides,
+            task.strides,
+        )
         grid = cdiv(piece.pixels, tile["block"]) * piece.channels
         options = {"extent": extent, "sizes": sizes, "how": types.how, **types.options, **tile}
         spread = Launch(spread_kernel, grid, after, options)
-        launches.append((piece, spread, _collecting(piece, extent, sizes, types, dx_strides, merged)))
+        launches.append((piece, spread, _collecting(piece, task, merged)))
     tile = tiles.weights(extent, sizes, types.words)
-    filters, count = channels * extent.group_out, cdiv(pixels, tile["block"])
+    filters, count = task.channels * extent.group_out, cdiv(pixels, tile["block"])
     each = cdiv(count, max(1, min(4 * tiles.PROGRAMS // filters, count // tiles.TILES_EACH)))
     rows = cdiv(count, each)
     sums = Launch(
         weight_kernel,
         rows * filters * cdiv(sizes.taps, tile["taps_at_once"]),
-        (each, pixels, grad_strides, strides),
+        (each, pixels, task.grad_strides, task.strides),
         {"extent": extent, "sizes": sizes, "how": types.how, **types.options, **tile},
     )
 
@@ -346,8 +335,8 @@ def _general(
             maps = parts.new_empty(pieces[0].numbers)
         for piece, spread, collect in launches:
             spread(piece.of(grad), piece.of(x), weight, bias, maps)
-            collect(maps, piece.of(dx, channels))
-        if needs_weights:
+            collect(maps, piece.of(dx, task.channels))
+        if task.needs_weights:
             sums(grad, x, weight, bias, parts)
 
     return 1, rows, work
@@ -371,10 +360,10 @@ class _Piece:
         return tensor
 
 
-def _pieces(extent: Extent, sizes: Sizes, types: _Types, images: int, maps: int, device: torch.device) -> list[_Piece]:
+def _pieces(task: _Task, maps: int) -> list[_Piece]:
     """Cut a call so that the maps of a piece fit in the scratch memory: by images or, within one, by channels."""
-    area, channels = extent.out_height * extent.out_width, extent.groups * extent.group_in
-    planes = max(1, scratch(device) // max(1, maps * area * 4 * types.words))
+    images, channels, area = task.images, task.channels, task.area
+    planes = max(1, scratch(task.device) // max(1, maps * area * 4 * task.types.words))
     together, some = max(1, min(images, planes // channels)), min(channels, planes)
     return [
         _Piece(image, min(together, images - image), channel, min(some, channels - channel), area, maps)
@@ -383,15 +372,14 @@ def _pieces(extent: Extent, sizes: Sizes, types: _Types, images: int, maps: int,
     ]
 
 
-def _collecting(
-    piece: _Piece, extent: Extent, sizes: Sizes, types: _Types, dx_strides: Strides, merged: bool
-) -> Launch:
+def _collecting(piece: _Piece, task: _Task, merged: bool) -> Launch:
+    extent, sizes = task.extent, task.sizes
     pixels = piece.images * extent.height * extent.width
     return Launch(
         collect_kernel,
         cdiv(pixels, tiles.COLLECT_BLOCK) * piece.channels,
-        (piece.channels * piece.pixels, piece.channels, piece.pixels, pixels, dx_strides),
-        {"extent": extent, "sizes": sizes, **types.options, "block": tiles.COLLECT_BLOCK, "merged": merged},
+        (piece.channels * piece.pixels, piece.channels, piece.pixels, pixels, task.dx_strides),
+        {"extent": extent, "sizes": sizes, **task.types.options, "block": tiles.COLLECT_BLOCK, "merged": merged},
     )
 
 
@@ -417,7 +405,5 @@ def scratch(device: torch.device) -> int:
 
 
 def memory_format(shape: Sequence[int], strides: Sequence[int]) -> torch.memory_format:
-    """Channels last where the input is so, as for a convolution."""
-    like = torch.empty_strided(tuple(shape), tuple(strides), device="meta")
-    last = like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous()
-    return torch.channels_last if last else torch.contiguous_format
+    """The memory format of the output of such an input, as for a convolution."""
+    return schema.memory_format(torch.empty_strided(tuple(shape), tuple(strides), device="meta"))

@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.measure.environment import usable_cores
 from lit_adaptconv.sweep.devices import VISIBLE, visible_gpus
 from lit_adaptconv.sweep.engines.base import Job, Outcome, RunTrial
 from lit_adaptconv.sweep.engines.worker import end_group, initialise, run_job
@@ -51,7 +52,7 @@ def local_slots(
     """
     if workers is not None and workers < 1:
         raise UserError(f"workers must be at least 1, got {workers}")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     room = max(1, cores // (cpus or 1))
     devices: tuple[str, ...] = ()
     if gpus:
