@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -111,6 +112,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cpu-time", action="store_true")
     options = parser.parse_args()
+    if options.device != "cpu" and not torch.accelerator.is_available():
+        sys.exit(f"benchmarks/fit_overhead.py --device {options.device} needs a GPU that PyTorch can use.")
     warnings.simplefilter("ignore")
     bare(options), fit(options)
     pairs = [(bare(options), fit(options)) for _ in range(options.rounds)]

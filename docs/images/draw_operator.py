@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from lit_adaptconv import AdaptiveConv2d
+from lit_adaptconv.layers.kernel_maps import pixel_kernels
 
 PLACES = [(1, 4), (3, 3), (5, 5)]
 COLOURS = ["#d1495b", "#00798c", "#edae49"]
@@ -36,12 +37,6 @@ def train() -> tuple[AdaptiveConv2d, Tensor, float]:
     return layer, images[0, 0], accuracy
 
 
-def kernel_at(layer: AdaptiveConv2d, image: Tensor, row: int, column: int, channel: int = 0) -> Tensor:
-    window = F.pad(image, (1, 1, 1, 1), value=0)[row : row + 3, column : column + 3]
-    generated = layer.generator_bias[channel, 0] + (layer.generator_weight[channel, 0] * window).sum((1, 2))
-    return torch.tanh(generated).view(3, 3).detach()
-
-
 def grey(value: float) -> str:
     level = round(255 * (1 - (value + 1) / 2))
     return f"rgb({level},{level},{level})"
@@ -62,6 +57,8 @@ def draw(layer: AdaptiveConv2d, image: Tensor, accuracy: float) -> str:
         '<text x="330" y="30" font-weight="600" fill="#222">the kernel that the layer makes there</text>',
     ]
     top, left = 50, 30
+    with torch.no_grad():
+        kernels = pixel_kernels(layer, image[None, None])[0, 0, 0]  # of the first channel
     for row in range(8):
         for column in range(8):
             parts.append(
@@ -74,7 +71,6 @@ def draw(layer: AdaptiveConv2d, image: Tensor, accuracy: float) -> str:
             f'<rect x="{x}" y="{y}" width="{3 * CELL}" height="{3 * CELL}" fill="none" stroke="{colour}" '
             'stroke-width="3" rx="3"/>'
         )
-        kernel = kernel_at(layer, image, row, column)
         kx, ky = 360, top + 84 * index
         parts.append(
             f'<path d="M {x + 3 * CELL} {y + 1.5 * CELL} C 290 {y + 1.5 * CELL}, 300 {ky + 36}, {kx - 8} {ky + 36}" '
@@ -82,7 +78,7 @@ def draw(layer: AdaptiveConv2d, image: Tensor, accuracy: float) -> str:
         )
         for i in range(3):
             for j in range(3):
-                value = float(kernel[i, j])
+                value = float(kernels[i, j, row, column])
                 cx, cy = kx + 24 * j, ky + 24 * i
                 parts.append(f'<rect x="{cx}" y="{cy}" width="24" height="24" fill="{signed(value)}" stroke="#fff"/>')
         parts.append(
