@@ -10,7 +10,7 @@ import stat
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
@@ -64,7 +64,7 @@ def _remove_what_the_killed_left(folder: Path) -> None:
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             if _TEMPORARY.fullmatch(name):
-                with contextlib.suppress(OSError), (folder / name).open("rb") as file:
+                with contextlib.suppress(OSError), open_regular(folder / name) as file:
                     if _lock(file, wait=False):
                         os.unlink(folder / name)
 
@@ -99,7 +99,19 @@ def read_text(path: str | os.PathLike[str]) -> str:
     Raises:
         OSError: It can't be read, or it is a pipe or a device, which might never end.
     """
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
+    with open_regular(path) as file:
         return file.read().decode()
+
+
+def open_regular(path: str | os.PathLike[str], mode: Literal["rb", "ab"] = "rb") -> BinaryIO:
+    """Open a regular file, to read it or to add to it; a lock is a file that is added to.
+
+    Raises:
+        OSError: It can't be opened, or it is a pipe or a device, which might never open or end.
+    """
+    nonblocking = getattr(os, "O_NONBLOCK", 0)
+    file = open(path, mode, opener=lambda name, flags: os.open(name, flags | nonblocking, 0o666))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return file

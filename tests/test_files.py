@@ -20,7 +20,11 @@ from hypothesis import strategies as st
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically, write_text
+from lit_adaptconv.sweep.engines.base import Job
+from lit_adaptconv.sweep.engines.worker import run_job
+from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.train.checkpoint import AtomicCheckpointIO
+from lit_adaptconv.train.runs import alone_in
 
 
 def test_a_file_is_written_and_replaced_with_its_folder_made(tmp_path: Path) -> None:
@@ -247,10 +251,11 @@ def _socket(path: Path) -> None:
         opened.bind(os.path.relpath(path))  # the name of a socket is short
 
 
+NOT_REGULAR = [getattr(os, "mkfifo", None), _socket, Path.mkdir, lambda path: path.symlink_to("/dev/zero")]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
-@pytest.mark.parametrize(
-    "make", [getattr(os, "mkfifo", None), _socket, Path.mkdir, lambda path: path.symlink_to("/dev/zero")]
-)
+@pytest.mark.parametrize("make", NOT_REGULAR)
 @pytest.mark.parametrize(
     ("name", "command"),
     [
@@ -280,3 +285,21 @@ def test_what_is_no_regular_file_is_one_line_and_never_waited_for(
     assert main(command) in (1, 2)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("adaptconv: error: ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+@pytest.mark.parametrize("make", NOT_REGULAR)
+def test_a_lock_that_is_no_regular_file_is_never_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = Job("a", tmp_path / "trial", resume=False)
+    job.folder.mkdir()
+    for path in (Path(".run.running"), Path(".lock"), job.folder / ".lock"):
+        make(path)
+    sweep = SweepFolder(tmp_path)
+    assert not sweep.busy
+    for lock in (sweep.locked(), alone_in(tmp_path / "run")):
+        with pytest.raises(OSError, match="not a regular file|No such device|s a directory"), lock:
+            pass
+    assert run_job(job, lambda folder: None).status == "failed"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.files import read_text, write_text
+from lit_adaptconv.files import open_regular, read_text, write_text
 from lit_adaptconv.records import record
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.train.result import RunResult
@@ -18,6 +19,7 @@ from lit_adaptconv.verdict.metric import ACCURACY, Metric
 from lit_adaptconv.verdict.question import Question
 
 TRIALS = "trials"
+SWEEP = "sweep.json"
 LOCK = ".lock"
 LOCK_SECONDS = 1.0
 """How long a sweep that starts waits for the lock."""
@@ -82,7 +84,7 @@ class SweepFolder:
 
     def write(self, sweep: Sweep) -> None:
         """Write `sweep.json`."""
-        write_text(self.path / "sweep.json", json.dumps({"schema": SCHEMA_VERSION, **asdict(sweep)}) + "\n")
+        write_text(self.path / SWEEP, json.dumps({"schema": SCHEMA_VERSION, **asdict(sweep)}) + "\n")
 
     def read(self) -> Sweep:
         """Read `sweep.json`.
@@ -90,7 +92,7 @@ class SweepFolder:
         Raises:
             UserError: There is none, or one of another version.
         """
-        path = self.path / "sweep.json"
+        path = self.path / SWEEP
         try:
             content = json.loads(read_text(path))
             if content.pop("schema") not in (1, SCHEMA_VERSION):  # what 1 lacks has a default
@@ -138,7 +140,7 @@ class SweepFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder, so that two sweeps do not run in it.
+        """Hold the folder, so that two sweeps do not run in it; a new one of which no sweep comes is removed again.
 
         Raises:
             UserError: Another process holds it.
@@ -148,8 +150,9 @@ class SweepFolder:
         except ImportError:  # not on Windows
             yield
             return
+        made = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / LOCK).open("a") as lock:
+        with open_regular(self.path / LOCK, "ab") as lock:
             end = time.monotonic() + LOCK_SECONDS
             while True:
                 try:
@@ -162,7 +165,11 @@ class SweepFolder:
                 except OSError:  # a file system without locks
                     pass
                 break
-            yield
+            try:
+                yield
+            finally:
+                if made and not (self.path / SWEEP).exists():
+                    shutil.rmtree(self.path, ignore_errors=True)
 
     @property
     def busy(self) -> bool:
@@ -173,7 +180,7 @@ class SweepFolder:
         try:
             import fcntl
 
-            with (self.path / LOCK).open() as lock:
+            with open_regular(self.path / LOCK) as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True

@@ -204,12 +204,12 @@ class _Run:
         interruption.announce = listener.say
 
     def run(self, make_engine: Callable[[], Engine]) -> SweepOutcome:
-        store = Store(self._folder, self._begin())
         self._data.prepare_data()
         self._look_for_wandb()
         engine = make_engine()
         self._interruption.listen()  # Ray handles SIGTERM itself
         try:
+            store = Store(self._folder, self._begin())
             epochs = self._plan.trainer.get("max_epochs")
             monitor = Monitor(store, self._planned(), epochs, engine.slots, self._listener)
             uid = store.sweep.uid

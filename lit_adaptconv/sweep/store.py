@@ -215,15 +215,3 @@ def _read(path: Path) -> pa.Table:
     if version != SCHEMA_VERSION:
         raise UserError(f"{path} has schema {version!r}, this version reads {SCHEMA_VERSION!r}: rebuild it")
     return table
-
-
-def rebuild(folder: Path) -> Store:
-    """Write a sweep's tables anew from its trials' folders.
-
-    Raises:
-        UserError: This is not a sweep's folder.
-    """
-    place = SweepFolder(folder)
-    store = Store(place, place.read())
-    store.write()
-    return store

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lit_adaptconv.errors import DivergedError, UserError
-from lit_adaptconv.files import write_atomically
+from lit_adaptconv.files import open_regular, write_atomically
 from lit_adaptconv.text import visible
 from lit_adaptconv.train.parser import options_of
 
@@ -119,7 +119,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         return
     path = folder.with_name(f".{folder.name}.running")
     while True:
-        file = path.open("a")
+        file = open_regular(path, "ab")
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # which a process that is forked does not inherit
         except (BlockingIOError, PermissionError):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from dataclasses import replace
@@ -14,7 +15,7 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.sweep.engines import Outcome
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.schema import CURVES_SCHEMA, results_schema
-from lit_adaptconv.sweep.store import Store, read_curves, read_results, rebuild
+from lit_adaptconv.sweep.store import Store, read_curves, read_results
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.train.convergence import Evaluation
 from lit_adaptconv.train.result import RunResult
@@ -90,7 +91,7 @@ def test_tables_are_rebuilt_from_the_trials_alone(store: Store) -> None:
     before = read_results(path), read_curves(path)
     for name in ("results.parquet", "curves.parquet"):
         (path / name).unlink()
-    rebuild(path)
+    Store(store.folder, store.folder.read()).write()
     assert before[0].equals(read_results(path))
     assert before[1].equals(read_curves(path))
 
@@ -223,7 +224,7 @@ def test_a_file_of_another_schema_is_refused(store: Store) -> None:
 
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no sweep\.json"):
-        rebuild(tmp_path)
+        SweepFolder(tmp_path).read()
     with pytest.raises(UserError, match=r"no results\.parquet"):
         read_results(tmp_path)
 
@@ -234,6 +235,21 @@ def test_two_sweeps_do_not_run_in_one_folder(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="is running"), SweepFolder(tmp_path).locked():
             pass
     assert not SweepFolder(tmp_path).busy
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("begun", [True, False])
+def test_the_folder_of_a_sweep_that_fails_to_start_is_removed_where_it_is_new(
+    tmp_path: Path, store: Store, before: bool, begun: bool
+) -> None:
+    folder = SweepFolder(tmp_path / "new")
+    if before:
+        folder.path.mkdir()
+    with contextlib.suppress(UserError), folder.locked():
+        if begun:
+            folder.write(store.sweep)
+        raise UserError("there is no SLURM here")
+    assert folder.path.exists() == (before or begun)
 
 
 def test_trials_that_other_code_finished_are_found_and_only_those(store: Store) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lit_adaptconv.errors import DivergedError
+from lit_adaptconv.files import open_regular
 from lit_adaptconv.sweep.engines.base import Job, Outcome, RunTrial
 from lit_adaptconv.train.runs import CHECKPOINTS
 
@@ -100,7 +101,7 @@ def _logged(path: Path) -> Iterator[None]:
             with contextlib.suppress(OSError, ValueError):  # it may be closed
                 stream.flush()
     saved = [os.dup(1), os.dup(2)]
-    with path.open("ab") as log:
+    with open_regular(path, "ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         try:
@@ -125,7 +126,7 @@ def _alone(folder: Path) -> Iterator[None]:
     except ImportError:  # not on Windows
         yield
         return
-    with (folder / ".lock").open("w") as lock:
+    with open_regular(folder / ".lock", "ab") as lock:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
