@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lit_adaptconv.data.base import ImageData
@@ -171,6 +172,11 @@ class ImageFolder(ImageData):
         if stage != "predict" and not self._listing.train:
             raise UserError(f"image folder {self.root} holds images but no class folders: only predict can use them")
         super().setup(stage)
+        if stage == "fit" and isinstance(self._source, ResidentImages):
+            images = self._source.images.numpy()
+            train, test = ([hash(images[index].tobytes()) for index in part.tolist()] for part in self._parts)
+            if copies := sum(map(set(train).__contains__, test)):
+                rank_zero_warn(f"image folder {self.root}: {copies:,} test images are in train too, pixel for pixel")
 
     def load(self, part: Literal["train", "test"]) -> Split:
         """Return the images to train and validate with (without those of a folder `val`), or those to test with."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import unicodedata
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,17 @@ from lit_adaptconv.text import characters
 
 PART = re.compile(r"(train|val|test)(ing|id|idation)?([ _-]?(set|data|images|split))?", re.IGNORECASE)
 """What the folders of parts are called: train, Training, valid, validation, test_set …"""
+
+OF_THE_SYSTEM = {
+    "$RECYCLE.BIN",
+    "@eaDir",
+    "@Recycle",
+    "#recycle",
+    "System Volume Information",
+    "__MACOSX",
+    "lost+found",
+}
+"""Folders that systems make among others, hidden from those who look with them: bins, thumbnails, attributes."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +132,7 @@ def list_folder(root: str, class_names: Sequence[str] | None = None) -> Listing:
     trained = parts.get("train", "")
     found = [_name(folder) for folder in tree.subfolders(trained)]
     names = list(map(characters, class_names or found))
-    if len(set(names)) < len(names):
+    if len({unicodedata.normalize("NFC", name) for name in names}) < len(names):
         raise UserError(f"class folders in {os.path.join(root, trained)} have one name when it is written as text")
     members: dict[str, list[tuple[str, os.stat_result]]] = defaultdict(list)
     for path, status in sorted(tree.images.items()):
@@ -203,7 +215,7 @@ def look_through(root: str) -> Tree:
                 tree.folders.append(path)
                 with os.scandir(os.path.join(root, path)) as entries:
                     for entry in sorted(entries, key=lambda entry: entry.name):
-                        if entry.name.startswith("."):
+                        if entry.name.startswith(".") or entry.name in OF_THE_SYSTEM:
                             tree.left_out["hidden files or folders"] += 1
                         else:
                             (linked if entry.is_symlink() else own).append(f"{path}/{entry.name}".lstrip("/"))

@@ -67,6 +67,9 @@ def counts(told: str) -> Counter[str]:
 EXTRAS: dict[str, tuple[Callable[[Path], object], str]] = {
     "notebook": (lambda c: image(c / ".ipynb_checkpoints" / "0-checkpoint.png"), "hidden files or folders"),
     "apple": (lambda c: (c / "._0.png").write_bytes(b"\0"), "hidden files or folders"),
+    "apple's archive": (lambda c: image(c.parent / "__MACOSX" / c.name / "0.png"), "hidden files or folders"),
+    "thumbnails": (lambda c: image(c / "@eaDir" / "0.png" / "THUMB.png"), "hidden files or folders"),
+    "bin": (lambda c: image(c.parent / "$RECYCLE.BIN" / "old" / "0.png"), "hidden files or folders"),
     "text": (lambda c: (c / "notes.txt").write_text("no image"), ".txt files"),
     "film": (lambda c: (c / "film.mpg").write_bytes(b"\0\0\1\xb3"), ".mpg files"),
     "table": (lambda c: (c / "table.h5").write_bytes(b"\x89HDF\r\n\x1a\n"), ".h5 files"),
@@ -439,3 +442,34 @@ def pixels_of(root: Path) -> np.ndarray:
     data = ImageFolder(str(root), val_size=1)
     data.prepare_data()
     return data._source.images.numpy()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("copies", [0, 1, 3])
+@pytest.mark.parametrize("parts", [True, False])
+def test_test_images_that_are_in_train_too_are_counted(
+    tmp_path: Path, parts: bool, copies: int, recwarn: pytest.WarningsRecorder
+) -> None:
+    root = folder(tmp_path / "pets" / ("train" if parts else ""), "cat", "dog", each=10)
+    if parts:
+        for index in range(5):
+            copied = index < copies
+            image(root.parent / "test" / "cat" / f"{index}.png", index if copied else 5000 + index)
+    else:  # of each image there are two: by chance one of them is held out
+        for index in range(10 if copies else 0):
+            shutil.copy(root / "cat" / f"{index}.png", root / "cat" / f"{index} (copy).png")
+    data = ImageFolder(str(tmp_path / "pets"), image_size=5)
+    data.setup("fit")
+    told = [str(warning.message) for warning in recwarn if "pixel for pixel" in str(warning.message)]
+    train, test = (
+        [tuple(data.load(part).source.images[index].flatten().tolist()) for index in data.load(part).indices.tolist()]
+        for part in ("train", "test")
+    )
+    both = sum(pixels in train for pixels in test)
+    assert bool(both) == bool(copies)
+    assert told == ([f"image folder {data.root}: {both} test images are in train too, pixel for pixel"] if both else [])
+
+
+def test_names_that_look_alike_are_no_two_classes(tmp_path: Path) -> None:
+    folder(tmp_path, "caf\u00e9", "cafe\u0301", "tea")
+    with pytest.raises(UserError, match="have one name"):
+        list_folder(str(tmp_path))
