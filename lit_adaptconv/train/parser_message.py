@@ -37,6 +37,10 @@ def plain_message(line: str) -> str:
     option = "--" + ".".join(
         name for i, name in enumerate(names) if not any(n.startswith(f"{name}.") for n in names[i:])
     )
+    if refused := re.search(r"Importing '([\w.]+)' is not allowed", rest):
+        return f"{option}: {refused[1]} is nothing that a setting may name"
+    if "Expected an import path or a subclass spec, but got None" in rest:
+        return f"{option} takes the name of a class, such as package.Class, got null"
     if inner := re.search(_OF_CLASS, rest):
         return f"{option}.{inner[1]}{inner[2]}"
     if required := re.search(

@@ -72,6 +72,8 @@ FIT = [
     ("--model.optimizer.lr nan", 2, "--model.optimizer.lr takes a number"),
     ("--model.optimizer torch.optim.Muon", 1, "Muon only supports 2D"),
     ("--model.optimizer torch.nn.Linear", 2, "torch.nn.Linear is no Optimizer"),
+    ("--model.optimizer os.system", 2, "--model.optimizer: os.system is nothing that a setting may name"),
+    ("--model.optimizer null", 2, "--model.optimizer takes the name of a class got null"),
     ("--model.optimizer torch.optim.Nope", 2, "no attribute 'Nope'"),
     ("--model.optimizer torch.optim.SparseAdam", 1, "the first training step .*dense gradients"),
     ("--model.optimizer torch.optim.SGD --model.optimizer.nesterov true", 1, "Nesterov momentum requires"),

@@ -1,20 +1,18 @@
-"""Every backbone with every conv kind exports to ONNX, and onnxruntime computes what PyTorch does on real images."""
+"""Every conv kind in every place, and every backbone, exports to ONNX, and onnxruntime computes what PyTorch does."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 import torch
-from short_networks import BACKBONES, SHORT
-from torch import Tensor
+from places import Everywhere
+from short_networks import BACKBONES
+from torch import Tensor, nn
 
 from lit_adaptconv.data import Digits
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.export import onnx
 from lit_adaptconv.export.check import TOLERANCE, compare
 from lit_adaptconv.layers.kinds import conv_kind, kinds
-from lit_adaptconv.models import backbones
 from lit_adaptconv.models.backbones import Backbone
 
 SIDE = 16
@@ -31,37 +29,43 @@ def first_digits(count: int) -> tuple[Tensor, Tensor]:
     return batch
 
 
-def families() -> Sequence[object]:
-    networks = [*SHORT, backbones.CaffeLeNet, backbones.ResNet8]
-    return [pytest.param(network, kind, id=f"{network.__name__}-{kind}") for network in networks for kind in kinds()]
-
-
-def check(network: type[Backbone], kind: str) -> None:
+def check(model: nn.Module, images: Tensor, labels: Tensor) -> None:
     pytest.importorskip("onnxruntime")
-    torch.manual_seed(0)
-    images, labels = first_digits(6)
-    model = network(1, 10, (SIDE, SIDE), conv_kind(kind), 0.5 if network.__name__.endswith("Net5") else NARROW)
     for _ in range(3):  # statistics that BatchNorm could not leave out
         model(images)
     model.eval()
-    proto = onnx.to_onnx(model, (1, SIDE, SIDE))
+    proto = onnx.to_onnx(model, tuple(images.shape[1:]))
     assert {node.domain for node in proto.graph.node} <= {"", "ai.onnx"}
     agreement = compare(onnx.runtime(proto), model, [(images, labels)])
-    assert agreement.images == 6
+    assert agreement.images == len(images)
     scale = model(images).abs().max().item()
     assert agreement.largest_difference <= TOLERANCE * min(1.0, scale)
 
 
+class Flat(nn.Module):
+    """What a kind gives in every place, as if it were logits."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.everywhere = Everywhere(kind)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.cat([output.flatten(1) for output in self.everywhere(images)], dim=1)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("network", "kind"), families())
-def test_onnxruntime_computes_every_family_with_every_kind(network: type[Backbone], kind: str) -> None:
-    check(network, kind)
+@pytest.mark.parametrize("kind", kinds())
+def test_onnxruntime_computes_every_kind_in_every_place_of_every_backbone(kind: str) -> None:
+    torch.manual_seed(0)
+    check(Flat(kind), torch.randn(6, 4, 9, 10), torch.zeros(6, dtype=torch.int64))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", BACKBONES, ids=lambda network: network.__name__)
 def test_onnxruntime_computes_every_backbone_at_its_full_depth(network: type[Backbone]) -> None:
-    check(network, "adaptive_low_rank")
+    torch.manual_seed(0)
+    width = 0.5 if network.__name__.endswith("Net5") else NARROW
+    check(network(1, 10, (SIDE, SIDE), conv_kind("adaptive_low_rank"), width), *first_digits(6))
 
 
 def test_a_comparison_tells_the_largest_difference_and_both_accuracies() -> None:
