@@ -37,7 +37,7 @@ SHORT = {
     "python -m pytest": ["--collect-only", "-q"],
     "python -m venv": ["--without-pip"],
     "python benchmarks/fit_overhead.py": ["--image-size", "8", "--rounds", "1", "--epochs", "1"],
-    "python benchmarks/kills.py": ["--fit", "1", "--checkpoint", "1", "--others", "1"],
+    "python benchmarks/kills.py": ["--fit", "0", "--checkpoint", "0", "--others", "0"],  # tests/cli/test_kills.py
     "python benchmarks/memory_layout.py": ["--rounds", "1"],
     "python benchmarks/onnx_latency.py": ["--rounds", "1", "--seconds", "0.01"],
     "python benchmarks/overhead.py": ["--epochs", "1", "--rounds", "1"],

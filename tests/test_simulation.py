@@ -39,4 +39,4 @@ def test_with_an_effect_it_is_found_as_often_as_by_the_best_of_the_others(measur
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [*nulls()], ids=lambda case: f"{case.name}-{case.n}-{case.budgets}")
 def test_in_no_world_without_an_effect_are_wrong_claims_frequent(case: Case) -> None:
-    assert simulate(case, 1_000).any_claim <= 0.055 + 3 * math.sqrt(0.05 * 0.95 / 1_000)
+    assert simulate(case, 500).any_claim <= 0.055 + 3 * math.sqrt(0.05 * 0.95 / 500)
