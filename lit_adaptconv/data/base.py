@@ -119,7 +119,14 @@ class ImageData(LightningDataModule, ABC):
         return Split(pool.source, pool.indices[kept]), Split(pool.source, pool.indices[held])
 
     def setup(self, stage: str | None = None) -> None:
-        """Read what `stage` (fit, validate, test or predict; None: everything) needs, and split it."""
+        """Read what `stage` (fit, validate, test or predict; None: everything) needs, and split it.
+
+        Raises:
+            UserError: `shift` could move an image out of sight, or the images can't be read or split.
+        """
+        if self.shift >= min(self.image_size):
+            height, width = self.image_size
+            raise UserError(f"shift must be smaller than the images, {height}×{width} pixels, got {self.shift}")
         if stage in (None, "fit", "validate"):
             self._pool = self._pool or self.load("train")
             self._train, self._val = self.hold_out(self._pool)

@@ -128,6 +128,7 @@ FIT = [
     ("--model.backbone torch.nn.Linear", 2, "needs in_features, out_features"),
     ("--model.backbone", 2, "--model.backbone"),
     ("--data.batch_size 1.5", 2, "--data.batch_size takes a whole number, got 1.5"),
+    ("--data.shift 100", 1, "shift must be smaller than the images got 100"),
     ("--data.root somewhere", 2, "--data: option 'root' is not accepted"),
     ("--data.image_size 100000", 1, "memory"),
     ("--run.name a/b", 1, "run.name plain name of a folder"),
