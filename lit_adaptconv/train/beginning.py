@@ -16,6 +16,9 @@ from lit_adaptconv.train.convergence import ConvergenceCallback
 MORE_PROCESSES = "LIT_ADAPTCONV_MORE_PROCESSES"
 """Environment variable that allows more processes than the CPU has cores."""
 
+CLUSTERS = ("MASTER_ADDR", "SLURM_JOB_ID", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+"""Environment variables of which one is set where processes on other machines find each other."""
+
 LEAST = {
     "max_epochs": 1,
     "max_steps": 1,
@@ -166,7 +169,12 @@ def check_trainer(trainer: Mapping[str, Any], stage: str = "fit") -> None:
 
 
 def _check_processes(trainer: Mapping[str, Any]) -> None:
-    """Check that there are not more processes than cores, where the CPU trains."""
+    """Check that other machines can be found, and that there are not more processes than cores where the CPU trains."""
+    if (nodes := trainer.get("num_nodes") or 1) > 1 and not any(name in os.environ for name in CLUSTERS):
+        raise UserError(
+            f"trainer.num_nodes {nodes} waits for other machines, which can't find this one: start `adaptconv` on each "
+            "with SLURM or torchrun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK"
+        )
     accelerator, devices = trainer.get("accelerator"), str(trainer.get("devices"))
     on_cpu = accelerator == "cpu" or (accelerator in (None, "auto") and not torch.accelerator.is_available())
     cores = usable_cores()

@@ -102,6 +102,7 @@ FIT = [
     ("--trainer.barebones true", 1, "trainer.barebones leave it out"),
     ("--trainer.devices 99", 1, "trainer.devices 99 cores LIT_ADAPTCONV_MORE_PROCESSES=1"),
     ("--trainer.devices 0", 1, "devices"),
+    ("--trainer.num_nodes 3", 1, "trainer.num_nodes 3 other machines SLURM or torchrun"),
     ("--trainer.accelerator quantum", 1, "quantum cpu"),
     ("--trainer.precision 7", 2, "--trainer.precision takes one of bf16-mixed got 7"),
     ("--trainer.strategy nothing", 1, "nothing ddp"),
