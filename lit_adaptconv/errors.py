@@ -48,7 +48,8 @@ def cause_of(error: BaseException) -> str:
         return line
     if isinstance(told, MemoryError) or "OutOfMemory" in type(told).__name__ or "can't allocate memory" in line:
         return f"not enough memory, take a smaller network, image or batch: {line}"
-    if not line or not isinstance(told, (ValueError, RuntimeError, TypeError, OSError)):
+    says_enough = isinstance(told, (ValueError, RuntimeError, TypeError, OSError)) or "Misconfig" in type(told).__name__
+    if not line or not says_enough:
         line = f"{type(told).__name__}: {line}" if line else type(told).__name__
     return line + _place(told)
 
