@@ -44,9 +44,9 @@ def test_trial_i_of_every_arm_and_budget_has_the_same_seed() -> None:
         assert trial.seed == 40 + trial.pair
 
 
-def test_tuning_trials_of_all_arms_have_the_same_seeds_and_none_of_the_comparisons() -> None:
+def test_tuning_trials_of_all_arms_and_values_have_the_same_seeds_and_none_of_the_comparisons() -> None:
     made = maker(plan(seeds=1000))
-    tuning = [[made.tuning(pair, n, {"optimizer.lr": 0.1}) for n in range(5)] for pair in made.plan.arm_budgets]
+    tuning = [made.tuning(at, n, {"optimizer.lr": 0.1 + n}, 3) for at in made.plan.arm_budgets for n in range(5)]
     seeds = {tuple(trial.seed for trial in group) for group in tuning}
     assert len(seeds) == 1
     assert not set(seeds.pop()) & {trial.seed for trial in made.all()}
@@ -124,7 +124,7 @@ def test_all_arms_of_a_pair_get_the_same_settings_but_their_own() -> None:
 def test_a_tuning_trial_does_not_read_the_test_set() -> None:
     made = maker(plan(tuning=Tuning(2, {"optimizer.lr": Search(0.1, 1.0)})))
     at = ArmBudget("standard", 300)
-    assert made.config(made.tuning(at, 0, {"optimizer.lr": 0.1}), "u")["run"]["test"] is False
+    assert made.config(made.tuning(at, 0, {"optimizer.lr": 0.1}, 1)[0], "u")["run"]["test"] is False
     assert made.config(made.comparison(at)[0], "u")["run"]["test"] is True
 
 
