@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -72,9 +72,9 @@ class Search:
     choices: list[Any] | None = None
 
     @property
-    def example(self) -> Any:
-        """A value of the space."""
-        return self.low if self.choices is None else self.choices[0]
+    def examples(self) -> Sequence[Any]:
+        """Values of the space: the ends of the range, or all choices."""
+        return (self.low, self.high) if self.choices is None else self.choices
 
     def check(self, name: str) -> None:
         """Raise a `UserError` if this is no space to search."""

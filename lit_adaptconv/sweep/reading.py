@@ -89,11 +89,12 @@ def parse_plan(parser: OneLineParser, args: Sequence[str]) -> tuple[Plan, dict[s
         space = {name: Search(**search) for name, search in tuning["space"].items()}
         content["tuning"] = Tuning(**{**tuning, "space": space})
     plan = Plan(**{**content, "arms": {name: _complete(arm) for name, arm in arms.items()}})
-    if plan.tuning is not None:  # would the parser take a value of the space?
+    if plan.tuning is not None:  # would the parser take the values of the space?
         example = {name: value for name, value in asdict(plan).items() if name in (*DEFAULTS, "trainer") and value}
-        for name, search in plan.tuning.space.items():
-            set_argument(example, name, search.example)
-        parser.parse_object({"name": plan.name, "arms": {}, **example})
+        for number in range(max(len(search.examples) for search in plan.tuning.space.values())):
+            for name, search in plan.tuning.space.items():
+                set_argument(example, name, search.examples[number % len(search.examples)])
+            parser.parse_object({"name": plan.name, "arms": {}, **example})
     return plan, options
 
 

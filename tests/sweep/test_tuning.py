@@ -515,6 +515,7 @@ def test_a_dry_run_counts_the_tuning_and_says_so(
         ({"space": {"optimizer.lr": {"low": 0.1, "high": 1.0}}}, "tuning.trials is needed"),
         ({"trials": 2, "seeds": 0, "space": {"optimizer.lr": {"choices": [0.1]}}}, "tuning.seeds must be at least 1"),
         ({"space": {"optimizer.lr": {"choices": [0.1, 0.1]}}}, "a choice twice"),
+        ({"space": {"optimizer.lr": {"choices": [0.1, "fast"]}}}, "optimizer.lr takes a number, got fast"),
         ({"trials": 2, "space": {"optimizer.lr": {"low": 0.1, "high": math.inf}}}, "needs low < high"),
     ],
 )
