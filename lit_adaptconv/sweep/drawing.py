@@ -61,8 +61,9 @@ def edge(search: Search, tried: Sequence[Any], value: Any) -> str | None:
     ordered = all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in tried)
     if not ordered or len(set(tried)) < 2 or value not in (min(tried), max(tried)):
         return None
-    of = f"{search.low:g} to {search.high:g}" if search.choices is None else ", ".join(f"{x:g}" for x in sorted(tried))
-    return f"{value:g}, the {'smallest' if value == min(tried) else 'largest'} that was tried of {of}"
+    each = ", ".join(f"{x:g}" for x in sorted(set(tried)))
+    of = f"of {each}" if search.choices is not None else f"from {search.low:g} to {search.high:g}"
+    return f"{value:g}, the {'smallest' if value == min(tried) else 'largest'} tried {of}"
 
 
 def _turns(counts: Sequence[int]) -> Iterator[list[int]]:

@@ -156,9 +156,9 @@ def test_the_smallest_and_the_largest_of_different_numbers_are_an_edge(tried: li
     value = tried[place % len(tried)]
     said = edge(Search(-9, 9), tried, value)
     if len(set(tried)) > 1 and value == max(tried):
-        assert "the largest that was tried of -9 to 9" in (said or "")
+        assert "the largest tried from -9 to 9" in (said or "")
     elif len(set(tried)) > 1 and value == min(tried):
-        assert "the smallest that was tried of -9 to 9" in (said or "")
+        assert "the smallest tried from -9 to 9" in (said or "")
     else:
         assert said is None
 
@@ -169,4 +169,6 @@ def test_what_has_no_order_has_no_edge(of: list[Any]) -> None:
 
 
 def test_the_edge_of_choices_names_them_in_order() -> None:
-    assert edge(Search(choices=[64, 32, 128]), [64, 32, 128], 128) == "128, the largest that was tried of 32, 64, 128"
+    tried = [64, 32, 128, 64]
+    assert edge(Search(choices=tried[:3]), tried, 128) == "128, the largest tried of 32, 64, 128"
+    assert edge(Search(choices=tried[:3]), tried, 64) is None

@@ -24,6 +24,7 @@ from lit_adaptconv.sweep import identity
 from lit_adaptconv.sweep.identity import code_version, data_fingerprint
 from lit_adaptconv.sweep.plan import Arm, ArmBudget, Plan, Search, Tuning
 from lit_adaptconv.sweep.reading import read_plan
+from lit_adaptconv.sweep.run import prepare
 from lit_adaptconv.sweep.settings import arm_settings
 
 
@@ -251,3 +252,12 @@ def test_a_users_images_are_recognised_wherever_the_folder_stands(tmp_path: Path
 
 def test_a_trial_is_plain_data() -> None:
     assert all(not callable(value) for value in dataclasses.asdict(next(maker(plan()).all())).values())
+
+
+def test_an_arm_may_decay_all_its_parameters() -> None:
+    arms = {"weights": {"kind": "adaptive"}, "all": {"kind": "adaptive", "model": {"weight_decay_on": "all"}}}
+    backbone = {"class_path": "ConvNet", "init_args": {"channels": [3, 4], "pool_after": [0]}}
+    data = {"class_path": "Digits", "init_args": {"image_size": 8}}
+    made = prepare(read_plan({"name": "decay", "arms": arms, "data": data, "backbone": backbone})).maker
+    models = {trial.arm: made.config(trial, "uid")["model"] for trial in made.all()}
+    assert {arm: config.get("weight_decay_on") for arm, config in models.items()} == {"weights": None, "all": "all"}

@@ -25,6 +25,7 @@ from lit_adaptconv.report.summary import summary
 from lit_adaptconv.sweep.drawing import draw
 from lit_adaptconv.sweep.engines import Engine, Job, Outcome
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
+from lit_adaptconv.sweep.frames import sweep
 from lit_adaptconv.sweep.interrupt import Interruption
 from lit_adaptconv.sweep.plan import Arm, ArmBudget, Plan, Search, Tuning
 from lit_adaptconv.sweep.progress import Listener
@@ -294,7 +295,7 @@ def test_a_choice_at_the_edge_is_told_of_that_arm_and_budget_alone(tmp_path: Pat
         lambda t: [0.9] if t.tuning is None else near(t, best.get((t.arm, t.budget or 0), rates[1])),
     )
     notes = [note for note in outcome.sweep.notes if "optimizer.lr" in note]
-    tried = "that was tried of 0.001 to 1; what lies beyond may be better."
+    tried = "tried from 0.001 to 1; what lies beyond may be better."
     assert notes == [
         f"standard at 300: tuning chose optimizer.lr {rates[-1]:g}, the largest {tried}",
         f"low_rank at 300: tuning chose optimizer.lr {rates[0]:g}, the smallest {tried}",
@@ -536,17 +537,15 @@ def test_what_is_no_more_is_told_on_the_command_line_too(tmp_path: Path, capsys:
 
 @pytest.mark.slow
 def test_a_real_sweep_tunes_rate_and_decay_and_continues_to_the_same_end(tmp_path: Path) -> None:
-    import lit_adaptconv.sweep as sweeps
-
     space = {
         "optimizer.lr": {"low": 0.001, "high": 0.1, "log": True},
         "optimizer.weight_decay": {"choices": [0.0, 0.1]},
     }
     tuned = {**PLAN, "budgets": [300], "seeds": 2, "tuning": {"trials": 3, "space": space}}
-    first = sweeps.sweep(tuned, tmp_path / "whole", workers=2)
+    first = sweep(tuned, tmp_path / "whole", workers=2)
     assert first.results["status"].tolist() == ["done"] * 4
     assert len(list((tmp_path / "whole" / "tuning").iterdir())) == 3 * 2 * 2
-    again = sweeps.sweep(tmp_path / "whole", workers=1)
+    again = sweep(tmp_path / "whole", workers=1)
     assert again.results["trial"].tolist() == first.results["trial"].tolist()
     for path in (tmp_path / "whole" / "tuning").glob("*/config.yaml"):
         config = yaml.safe_load(path.read_text())
