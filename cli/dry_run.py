@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from rich.console import Console
 
 from lit_adaptconv.sweep.estimate import Estimate
 from lit_adaptconv.sweep.plan import ArmBudget
 from lit_adaptconv.sweep.progress import seconds_on
-from lit_adaptconv.sweep.trial import TrialMaker
+from lit_adaptconv.sweep.trial import Trial, TrialMaker
 from lit_adaptconv.verdict.summaries import SummaryTable
 
 from .display import duration
@@ -18,25 +19,34 @@ from .fitted import fitted
 COLUMNS = ("Budget", "Arm", "Parameters", "FLOPs", "Widths", "Trials", "Done", "A trial")
 
 
-def print_dry_run(console: Console, maker: TrialMaker, done: set[str], estimate: Estimate | None, workers: int) -> None:
+def print_dry_run(
+    console: Console,
+    maker: TrialMaker,
+    trials: Sequence[Trial],
+    done: set[str],
+    estimate: Estimate | None,
+    workers: int,
+) -> None:
     """Print a row for each arm and budget, and what all of it takes.
 
     Args:
         console: Where to print.
-        maker: Makes the trials; with tuning, as if it found the plan's own values.
-        done: Ids of the trials of the comparison that are finished.
+        maker: Makes the trials.
+        trials: All trials, those of tuning included.
+        done: Ids of those that are not run again.
         estimate: How long a trial takes.
         workers: Trials that run at the same time.
     """
-    plan, sizes, trials = maker.plan, maker.sizes, list(maker.all())
+    plan, sizes = maker.plan, maker.sizes
+    every = Counter(ArmBudget(trial.arm, trial.budget) for trial in trials)
     finished = Counter(ArmBudget(trial.arm, trial.budget) for trial in trials if trial.id in done)
-    tuning = plan.tuning.trials if plan.tuning else 0
+    tuning = sum(trial.tuning is not None for trial in trials)
     left: list[float] = []
     rows: list[tuple[str, ...]] = []
     for at, size in sizes.items():
         takes = "" if estimate is None or size.impossible else duration(estimate.seconds[at])
         if estimate is not None and size.impossible is None:
-            left += [estimate.seconds[at]] * (plan.seeds + tuning - finished[at])
+            left += [estimate.seconds[at]] * (every[at] - finished[at])
         rows.append(
             (
                 "–" if at.budget is None else f"{at.budget:,}",
@@ -44,7 +54,7 @@ def print_dry_run(console: Console, maker: TrialMaker, done: set[str], estimate:
                 "none" if size.impossible else f"{size.parameters:,}",
                 f"{size.flops:,}" if size.flops else "",
                 "-".join(map(str, size.widths or size.settings.values())),
-                str(plan.seeds + tuning),
+                str(every[at]),
                 str(finished[at]),
                 takes,
             )
@@ -54,10 +64,9 @@ def print_dry_run(console: Console, maker: TrialMaker, done: set[str], estimate:
     for size in sizes.values():
         if size.impossible:
             console.print(size.impossible, markup=False, highlight=False, soft_wrap=True)
-    total = len(trials) + tuning * len(sizes)
-    line = f"{total:,} trials, {len(done):,} of them done; {workers} at the same time."
+    line = f"{len(trials):,} trials, {len(done):,} of them done; {workers} at the same time."
     if tuning:
-        line = f"Of the trials of each arm at each budget, {tuning} are to tune it. {line}"
+        line = f"{tuning:,} of the trials are to tune, before the comparison begins. {line}"
     if estimate is None:
         line += " How long they take is not known: the data are not here yet, or the training has no last epoch."
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 EXTRAS = {
-    "optuna": "sweep",
     "pandas": "sweep",
     "pyarrow": "sweep",
     "scipy": "sweep",

@@ -7,7 +7,7 @@ from rich.console import Console
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.progress import Progress
-from lit_adaptconv.sweep.store import Store
+from lit_adaptconv.sweep.store import RESULTS, Store, read_curves, read_results
 
 from .display import render
 from .fitted import text
@@ -32,12 +32,13 @@ def status(*sweep: Path) -> int:
         plan = folder.read()
         busy = folder.busy
         store = Store(folder, plan)
-        if not busy:
+        kept = not busy and not folder.ids() and (path / RESULTS).exists()  # without the folders of its trials
+        if not busy and not kept:
             try:
                 store.write()
             except OSError as error:  # the folder of someone else, or a full disk; what there is to see is seen
                 console.print(text(f"Its tables can't be rebuilt: {error.strerror or error}"), soft_wrap=True)
-        results = store.results()
+        results = read_results(path) if kept else store.results()
         counts = results["status"].to_pylist()
         failed = failed or "failed" in counts or "diverged" in counts
         if busy:
@@ -49,5 +50,5 @@ def status(*sweep: Path) -> int:
         else:
             state = "finished" if counts.count("done") == plan.expected else "not running"
             console.print(text(f"{plan.name}: {state}, {counts.count('done'):,} of {plan.expected:,} trials done"))
-            print_verdict(console, results, store.curves(), plan)
+            print_verdict(console, results, read_curves(path) if kept else store.curves(), plan)
     return SOME_FAILED if failed else 0

@@ -18,6 +18,7 @@ from lit_adaptconv.sweep.plan import Plan
 from lit_adaptconv.sweep.progress import Listener
 from lit_adaptconv.sweep.reading import parse_plan, plan_parser
 from lit_adaptconv.sweep.run import EngineName, SweepOutcome, default_folder, prepare, run_sweep, slots_here
+from lit_adaptconv.sweep.tuning import foreseen
 
 from .display import live
 from .dry_run import print_dry_run
@@ -116,14 +117,14 @@ def parse(args: list[str]) -> tuple[Plan, SweepOptions]:
 def _dry_run(plan: Plan, options: SweepOptions, console: Console) -> int:
     prepared = prepare(plan)
     folder = SweepFolder(options.output or default_folder(plan))
-    trials = list(prepared.maker.all())
+    trials, done = foreseen(prepared.maker, folder)
     try:
         slots = slots_here(plan, options.workers, options.workers_per_gpu)
     except UserError as error:  # planned here, to run elsewhere
         _say(console, f"On this machine it can't run: {error}")
         slots = local_slots(options.workers, plan.cpus, None)
     expected = estimate(prepared, folder.path, slots.threads)
-    print_dry_run(console, prepared.maker, folder.done(trials), expected, slots.number)
+    print_dry_run(console, prepared.maker, trials, done, expected, slots.number)
     console.print()
     print_prospect(console, plan, options.like)
     return 0

@@ -32,6 +32,8 @@ def print_verdict(console: Console, results: pa.Table, curves: pa.Table, sweep: 
             console.print()
         for sentence in verdict.sentences:
             console.print(text(f"• {sentence}"))
+    for note in sweep.notes:
+        console.print(text(note), soft_wrap=True)
     print_failures(console, results, sweep)
 
 

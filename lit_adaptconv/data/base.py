@@ -29,6 +29,7 @@ class ImageData(LightningDataModule, ABC):
         val_size: images held out for validation: a fraction of the training images below 1, a count from 1 on.
         seed: what the validation split, the order of the batches and their augmentation are drawn from; None: the seed
             of `lightning.seed_everything`, or 0 where none was set.
+        split_seed: what the validation split is drawn from instead; None: `seed`.
         shift: the largest random translation of a training image in pixels, the same in both directions; uncovered
             pixels are black.
         flip: whether a training image is mirrored left to right half of the time.
@@ -50,6 +51,7 @@ class ImageData(LightningDataModule, ABC):
         flip: bool,
         drop_last: bool,
         eval_batch_size: int | None,
+        split_seed: int | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -58,13 +60,15 @@ class ImageData(LightningDataModule, ABC):
             raise UserError(f"eval_batch_size must be at least 1, got {eval_batch_size}")
         if val_size <= 0 or (val_size > 1 and val_size != int(val_size)):
             raise UserError(f"val_size must be a fraction between 0 and 1 or a count of images, got {val_size}")
-        if seed is not None and seed < 0:
-            raise UserError(f"seed must be at least 0, got {seed}")
+        for name, value in (("seed", seed), ("split_seed", split_seed)):
+            if value is not None and value < 0:
+                raise UserError(f"{name} must be at least 0, got {value}")
         if shift < 0:
             raise UserError(f"shift must be at least 0 pixels, got {shift}")
         self.batch_size = batch_size
         self.val_size = val_size
         self.seed = seed
+        self.split_seed = split_seed
         self.shift = shift
         self.flip = flip
         self.drop_last = drop_last
@@ -115,7 +119,8 @@ class ImageData(LightningDataModule, ABC):
 
     def hold_out(self, pool: Split) -> tuple[Split, Split]:
         """Part the images to train and validate with into those to train with and those to validate with."""
-        kept, held = stratified_split(pool.labels, self.val_size, self.resolved_seed)
+        seed = self.resolved_seed if self.split_seed is None else self.split_seed
+        kept, held = stratified_split(pool.labels, self.val_size, seed)
         return Split(pool.source, pool.indices[kept]), Split(pool.source, pool.indices[held])
 
     def setup(self, stage: str | None = None) -> None:

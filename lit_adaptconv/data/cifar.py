@@ -34,6 +34,7 @@ class CIFAR10(PublishedImages):
         val_size: images held out for validation: a fraction of the training images below 1, a count from 1 on.
         seed: what the validation split, the order of the batches and their augmentation are drawn from; None: the seed
             of `lightning.seed_everything`, or 0 where none was set.
+        split_seed: what the validation split is drawn from instead; None: `seed`.
         shift: the largest random translation of a training image in pixels; uncovered pixels are black.
         flip: whether a training image is mirrored left to right half of the time.
         drop_last: whether an incomplete last training batch is left out.
@@ -62,8 +63,11 @@ class CIFAR10(PublishedImages):
         drop_last: bool = False,
         download: bool = False,
         eval_batch_size: int | None = None,
+        split_seed: int | None = None,
     ) -> None:
-        super().__init__(root, batch_size, val_size, seed, shift, flip, drop_last, download, eval_batch_size)
+        super().__init__(
+            root, batch_size, val_size, seed, shift, flip, drop_last, download, eval_batch_size, split_seed
+        )
 
     def load(self, part: Literal["train", "test"]) -> Split:
         """Read the images and labels of one part.

@@ -30,6 +30,7 @@ class Digits(ImageData):
         val_size: images held out for validation: a fraction of the 1,437 training images below 1, a count from 1 on.
         seed: what the validation split, the order of the batches and their augmentation are drawn from; None: the seed
             of `lightning.seed_everything`, or 0 where none was set.
+        split_seed: what the validation split is drawn from instead; None: `seed`.
         shift: the largest random translation of a training image in pixels; uncovered pixels are black.
         drop_last: whether an incomplete last training batch is left out.
         eval_batch_size: images per batch in evaluation; None: `batch_size`.
@@ -49,6 +50,7 @@ class Digits(ImageData):
         shift: int = 0,
         drop_last: bool = False,
         eval_batch_size: int | None = None,
+        split_seed: int | None = None,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -58,6 +60,7 @@ class Digits(ImageData):
             flip=False,
             drop_last=drop_last,
             eval_batch_size=eval_batch_size,
+            split_seed=split_seed,
         )
         if image_size < 1:
             raise UserError(f"image_size must be at least 1 pixel, got {image_size}")

@@ -55,6 +55,7 @@ class ImageFolder(ImageData):
         test_size: images held out for the test, likewise. Unused where there is a folder `test`.
         seed: what the validation split, the order of the batches and their augmentation are drawn from; None: the seed
             of `lightning.seed_everything`, or 0 where none was set.
+        split_seed: what the validation split is drawn from instead; None: `seed`.
         shift: the largest random translation of a training image in pixels; uncovered pixels are black.
         flip: whether a training image is mirrored left to right half of the time: right for photographs of things,
             wrong for writing.
@@ -90,6 +91,7 @@ class ImageFolder(ImageData):
         num_workers: int = 4,
         eval_batch_size: int | None = None,
         bit_depth: int | None = None,
+        split_seed: int | None = None,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -99,6 +101,7 @@ class ImageFolder(ImageData):
             flip=flip,
             drop_last=drop_last,
             eval_batch_size=eval_batch_size,
+            split_seed=split_seed,
         )
         if image_size is not None and min((image_size, image_size) if isinstance(image_size, int) else image_size) < 1:
             raise UserError(f"image_size must be at least 1 pixel, got {image_size}")

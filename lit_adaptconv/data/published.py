@@ -19,6 +19,7 @@ class PublishedImages(ImageData):
         val_size: images held out for validation: a fraction of the training images below 1, a count from 1 on.
         seed: what the validation split, the order of the batches and their augmentation are drawn from; None: the seed
             of `lightning.seed_everything`, or 0 where none was set.
+        split_seed: what the validation split is drawn from instead; None: `seed`.
         shift: the largest random translation of a training image in pixels; uncovered pixels are black.
         flip: whether a training image is mirrored left to right half of the time: wrong for writing.
         drop_last: whether an incomplete last training batch is left out.
@@ -42,6 +43,7 @@ class PublishedImages(ImageData):
         drop_last: bool = False,
         download: bool = False,
         eval_batch_size: int | None = None,
+        split_seed: int | None = None,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -51,6 +53,7 @@ class PublishedImages(ImageData):
             flip=flip,
             drop_last=drop_last,
             eval_batch_size=eval_batch_size,
+            split_seed=split_seed,
         )
         self.root = root
         self.download = download

@@ -153,6 +153,7 @@ def content_of(path: Path, sweep: Sweep, busy: bool, results: pa.Table, curves: 
         model=visible(sweep.model),
         backbone=visible(sweep.backbone),
         primary_arm=visible(sweep.primary_arm),
+        notes=tuple(map(visible, sweep.notes)),
     )
     results, curves = _mapped(results, visible), _mapped(curves, visible)
     return SweepContent(

@@ -120,13 +120,12 @@ def _verdict(verdict: Verdict) -> str:
 
 
 def _warning(content: SweepContent) -> str:
+    notes = [*content.sweep.notes]
     if content.busy:
-        text = "The sweep is running. Who looks often enough sees some claim by chance: wait for the last trial."
+        notes.append("The sweep is running. Who looks often enough sees some claim by chance: wait for the last trial.")
     elif content.statuses.get("done", 0) < content.sweep.expected:
-        text = "Not all trials are done; those that failed are in the table of trials, with the reason."
-    else:
-        return ""
-    return f"<p class=note>{text}</p>"
+        notes.append("Not all trials are done; those that failed are in the table of trials, with the reason.")
+    return f"<p class=note>{'<br>'.join(map(html.escape, notes))}</p>" if notes else ""
 
 
 def _options(values: Sequence[tuple[str, str]], chosen: str) -> str:

@@ -47,7 +47,9 @@ def difference_figure(content: SweepContent) -> Drawing | None:
     found = [c for c in _comparisons(content) if c.measure == metric and c.estimate is not None]
     if not found:
         return None
-    reach = max(1.15 * abs(metric.scale * v) for c in found for v in (c.estimate, *(c.bounds or ())) if v) or 1.0
+    reach = max(
+        (1.15 * abs(metric.scale * v) for c in found for v in (c.estimate, *(c.bounds or ())) if v), default=1.0
+    )
     primary, name = plain(content.sweep.primary_arm), plain(metric.name)
     text = f"Percentage points above {primary}" if metric.percent else f"Test {name} minus {primary}’s"
     x = {"title": {"text": text}, "range": [-reach, reach], "nticks": 7}

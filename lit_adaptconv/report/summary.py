@@ -33,6 +33,8 @@ def _sweep(content: SweepContent, pictures: Sequence[str]) -> str:
         lines += [line for file in pictures for line in (f"![{file.rsplit('/')[-1].removesuffix('.png')}]({file})", "")]
         for table in verdict.tables():
             lines += [f"## {markdown(table.title)}", "", *markdown_table(table), ""]
+    if sweep.notes:
+        lines += [*(f"- {markdown(note)}" for note in sweep.notes), ""]
     rows = content.results.select(["trial", "arm", "budget", "seed", "status", "reason"]).to_pylist()
     unfinished = [row for row in rows if row["status"] != "done"]
     if unfinished:

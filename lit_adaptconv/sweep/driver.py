@@ -81,7 +81,7 @@ class Driver:
 
     def _start(self, trial: Trial, follow: Follow) -> None:
         before = self._store.result(trial)
-        if before is not None and before.status == "done":
+        if before is not None and (before.status == "done" or self._store.folder.settled(trial)):
             self._monitor.ended(trial, before, None)
             self._waiting.extend(follow(trial, before))
             return

@@ -20,6 +20,7 @@ from lit_adaptconv.verdict.question import Question
 
 TRIALS = "trials"
 SWEEP = "sweep.json"
+ENDED = ("done", "failed", "diverged")
 LOCK = ".lock"
 LOCK_SECONDS = 1.0
 """How long a sweep that starts waits for the lock."""
@@ -40,6 +41,7 @@ class Sweep:
         trials: The trials of the comparison, in the order in which they run.
         expected: Number of trials of the comparison, those that wait for tuning included.
         tuning: Number of tuning trials.
+        notes: What is to be known of the tuning, a line each: choices at the edge of what was tried.
         model: Class of the LightningModule.
         metric: What the networks are judged by.
         question: What the plan asks.
@@ -57,6 +59,7 @@ class Sweep:
     model: str = "ImageClassifier"
     metric: Metric = ACCURACY
     question: Question = field(default_factory=Question)
+    notes: tuple[str, ...] = ()
 
     @property
     def network(self) -> str:
@@ -105,38 +108,44 @@ class SweepFolder:
         except (OSError, AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{path} can't be read: {error}") from None
 
-    def ids(self) -> set[str]:
-        """Ids of the trials of the comparison that have a folder."""
+    def ids(self, group: str = TRIALS) -> set[str]:
+        """Ids of the trials that have a folder, of the comparison or of "tuning"."""
         with contextlib.suppress(FileNotFoundError):
-            return {path.name for path in (self.path / TRIALS).iterdir() if not path.name.startswith(".")}
+            return {path.name for path in (self.path / group).iterdir() if not path.name.startswith(".")}
         return set()
 
+    def settled(self, trial: Trial) -> RunResult | None:
+        """Result of a trial that is not run again: one that is done or, in tuning, that failed or diverged.
+
+        What tuning has found out stays as it is, or the comparison that follows from it might be another.
+        """
+        try:
+            result = RunResult.read(self.trial(trial) / "result.json")
+        except UserError:
+            return None
+        return result if result.status in (("done",) if trial.tuning is None else ENDED) else None
+
     def done(self, trials: Sequence[Trial]) -> set[str]:
-        """Ids of the given trials that are done."""
-        present = self.ids()
-        return {trial.id for trial in trials if trial.id in present and self._done(trial.id)}
+        """Ids of the given trials that are not run again."""
+        present = {group: self.ids(group) for group in {self.group(trial) for trial in trials}}
+        return {trial.id for trial in trials if trial.id in present[self.group(trial)] and self.settled(trial)}
 
     def finished_before(self, trials: Sequence[Trial]) -> dict[str, Trial]:
         """For trials that are not done, the same trials as another version of the code finished them, by id."""
-        present: dict[str, list[str]] = {}
-        for id in self.ids():
-            present.setdefault(id.split("-")[0], []).append(id)
+        present: dict[tuple[str, str], list[str]] = {}
+        for group in {self.group(trial) for trial in trials}:
+            for id in self.ids(group):
+                present.setdefault((group, id.split("-")[0]), []).append(id)
         found = {}
         for trial in trials:
-            others = [id for id in present.get(trial.id.split("-")[0], ()) if id != trial.id]
-            if others and not self._done(trial.id):
-                for other in others:
-                    if (result := self._done(other)) is not None:
+            others = [id for id in present.get((self.group(trial), trial.id.split("-")[0]), ()) if id != trial.id]
+            if others and not self.settled(trial):
+                for id in others:
+                    other = replace(trial, id=id)
+                    if (result := self.settled(other)) is not None:
                         version = result.versions.get("lit-adaptconv", "?")
-                        found[trial.id] = replace(trial, id=other, code=f"{version}+{other.rpartition('-')[2]}")
+                        found[trial.id] = replace(other, code=f"{version}+{id.rpartition('-')[2]}")
         return found
-
-    def _done(self, id: str) -> RunResult | None:
-        try:
-            result = RunResult.read(self.path / TRIALS / id / "result.json")
-        except UserError:
-            return None
-        return result if result.status == "done" else None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

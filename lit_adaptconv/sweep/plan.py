@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -72,9 +72,9 @@ class Search:
     choices: list[Any] | None = None
 
     @property
-    def example(self) -> Any:
-        """A value of the space."""
-        return self.low if self.choices is None else self.choices[0]
+    def examples(self) -> Sequence[Any]:
+        """Values of the space: the ends of the range, or all choices."""
+        return (self.low, self.high) if self.choices is None else self.choices
 
     def check(self, name: str) -> None:
         """Raise a `UserError` if this is no space to search."""
@@ -83,7 +83,9 @@ class Search:
                 raise UserError(f"tuning.space of {name!r} takes either choices or low and high")
             if any(not isinstance(choice, (str, int, float)) and choice is not None for choice in self.choices):
                 raise UserError(f"tuning.space of {name!r}: choices are numbers, words, true, false or null")
-        elif self.low is None or self.high is None or not self.low < self.high:
+            if len({(type(choice), choice) for choice in self.choices}) < len(self.choices):
+                raise UserError(f"tuning.space of {name!r} has a choice twice: each counts the same, once")
+        elif self.low is None or self.high is None or not -math.inf < self.low < self.high < math.inf:
             raise UserError(f"tuning.space of {name!r} needs low < high, got {self.low} and {self.high}")
         elif self.log and self.low <= 0:
             raise UserError(f"tuning.space of {name!r} is searched on a logarithmic scale: low must be above 0")
@@ -91,20 +93,17 @@ class Search:
 
 @dataclass(frozen=True)
 class Tuning:
-    """Hyperparameter search on the validation split, the same for every arm at every budget.
+    """Hyperparameter search on the validation split: every arm at every budget tries the same values.
 
     Args:
-        trials: Number of tuning trials of each arm at each budget.
+        trials: Number of sets of values; None tries all combinations, where all of the space are choices.
         space: What is searched: a dotted name in the plan, such as `optimizer.lr` or `data.batch_size`, and its values.
-        storage: URL of an Optuna storage that several machines share; by default a file in the sweep's folder.
-        parallel: Tuning trials of one arm at one budget that run at the same time. With 1 the search does not depend
-            on the number of workers.
+        seeds: Number of seeds by whose mean a set of values is judged, on one validation split.
     """
 
-    trials: int
-    space: dict[str, Search]
-    storage: str | None = None
-    parallel: int = 1
+    trials: int | None = None
+    space: dict[str, Search] = field(default_factory=dict)
+    seeds: int = 2
 
 
 @dataclass(frozen=True)
@@ -229,10 +228,13 @@ class Plan:
             raise UserError(f"targets are needed: the values of {self.monitor} to reach, such as [0.5, 0.2]")
 
     def _check_tuning(self, tuning: Tuning) -> None:
-        if tuning.trials < 1 or tuning.parallel < 1:
-            raise UserError("tuning.trials and tuning.parallel must be at least 1; leave tuning out for none")
         if not tuning.space:
             raise UserError("tuning.space is empty: name what is searched, such as optimizer.lr")
+        ranges = [name for name, search in tuning.space.items() if search.choices is None]
+        if tuning.trials is None and ranges:
+            raise UserError(f"tuning.trials is needed: the space has a range, of {ranges[0]!r}, so it has no end")
+        if (tuning.trials is not None and tuning.trials < 1) or tuning.seeds < 1:
+            raise UserError("tuning.trials and tuning.seeds must be at least 1; leave tuning out for none")
         tunable = ("data", "trainer", *(OF_CLASSIFIER if self.model is None else ("model",)))
         for name, search in tuning.space.items():
             first, _, rest = name.partition(".")
@@ -242,6 +244,8 @@ class Plan:
                 raise UserError(f"tuning.space: {name!r} is not a single value; name one of its arguments")
             if getattr(self, first) is None:
                 raise UserError(f"tuning.space searches {name!r}, but the plan has no {first}")
+            if sum(argument_name(other) == argument_name(name) for other in tuning.space) > 1:
+                raise UserError(f"tuning.space: {argument_name(name)!r} is searched twice: leave out one of them")
             search.check(name)
 
     @property
@@ -275,6 +279,11 @@ class Plan:
             for name, arm in self.arms.items()
             if arm.budgets is None or budget in arm.budgets
         ]
+
+
+def argument_name(name: str) -> str:
+    """A dotted name as short as it can be: `optimizer.lr` for `optimizer.init_args.lr`."""
+    return ".".join(part for part in name.split(".") if part != "init_args")
 
 
 def class_name(config: ClassConfig) -> str:

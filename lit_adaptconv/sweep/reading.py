@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -14,7 +15,7 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import OptimizerCallable
 
-from lit_adaptconv.errors import UserError
+from lit_adaptconv.errors import UsageError, UserError
 from lit_adaptconv.layers.built_in import resolve
 from lit_adaptconv.models.network import BackboneCallable, ConvertOptions
 from lit_adaptconv.sweep.plan import OF_CLASSIFIER, Arm, Plan, Search, Tuning
@@ -67,7 +68,15 @@ def parse_plan(parser: OneLineParser, args: Sequence[str]) -> tuple[Plan, dict[s
         UsageError: They are not valid.
         UserError: A value is out of its range.
     """
-    given = parse_args(parser, args, tuple(DEFAULTS))
+    try:
+        given = parse_args(parser, args, tuple(DEFAULTS))
+    except UsageError as error:
+        if gone := re.search(r"--tuning: option '(storage|parallel)'", str(error)):
+            raise UsageError(
+                f"tuning.{gone[1]} is no more: leave it out; tuning's values are drawn once, its memory is the sweep's "
+                "folder, and its trials run on all workers"
+            ) from None
+        raise
     content = _plain(given)
     del content["config"]
     options = {name: content.pop(name) for name in [*content] if name not in Plan.__dataclass_fields__}
@@ -80,11 +89,12 @@ def parse_plan(parser: OneLineParser, args: Sequence[str]) -> tuple[Plan, dict[s
         space = {name: Search(**search) for name, search in tuning["space"].items()}
         content["tuning"] = Tuning(**{**tuning, "space": space})
     plan = Plan(**{**content, "arms": {name: _complete(arm) for name, arm in arms.items()}})
-    if plan.tuning is not None:  # would the parser take a value of the space?
+    if plan.tuning is not None:  # would the parser take the values of the space?
         example = {name: value for name, value in asdict(plan).items() if name in (*DEFAULTS, "trainer") and value}
-        for name, search in plan.tuning.space.items():
-            set_argument(example, name, search.example)
-        parser.parse_object({"name": plan.name, "arms": {}, **example})
+        for number in range(max(len(search.examples) for search in plan.tuning.space.values())):
+            for name, search in plan.tuning.space.items():
+                set_argument(example, name, search.examples[number % len(search.examples)])
+            parser.parse_object({"name": plan.name, "arms": {}, **example})
     return plan, options
 
 

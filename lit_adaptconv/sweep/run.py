@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +33,7 @@ from lit_adaptconv.sweep.settings import arm_settings
 from lit_adaptconv.sweep.sizing import Network, networks, sizes
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
+from lit_adaptconv.sweep.tuning import Tuner, check_search
 from lit_adaptconv.train.beginning import check_trainer
 from lit_adaptconv.train.runs import is_plain
 from lit_adaptconv.train.tracking import unreachable
@@ -201,9 +203,13 @@ class _Run:
         self._accept_old = accept_old
         self._listener = listener
         self._interruption = interruption
+        self._tuner: Tuner | None = None
         interruption.announce = listener.say
 
     def run(self, make_engine: Callable[[], Engine]) -> SweepOutcome:
+        if self._plan.tuning is not None:
+            check_search(self._folder)
+            self._tuner = Tuner(self._maker, self._plan.tuning, self._adopt)
         self._data.prepare_data()
         self._look_for_wandb()
         engine = make_engine()
@@ -241,9 +247,9 @@ class _Run:
 
     def _planned(self) -> dict[ArmBudget, int]:
         """Number of trials of each arm at each budget."""
-        plan = self._plan
-        tuning = plan.tuning.trials if plan.tuning else 0
-        return {at: plan.seeds + (0 if size.impossible else tuning) for at, size in self._maker.sizes.items()}
+        tuning = () if self._tuner is None else self._tuner.trials
+        tuned = Counter(ArmBudget(trial.arm, trial.budget) for trial in tuning)
+        return {at: self._plan.seeds + tuned[at] for at in self._maker.sizes}
 
     def _begin(self) -> Sweep:
         """Write the plan and the list of trials; a sweep that continues keeps its unique name."""
@@ -252,7 +258,8 @@ class _Run:
             before = self._folder.read()
         except UserError:
             before = None
-        trials = () if plan.tuning else tuple(self._adopt([*self._maker.all()]))
+        tuner = self._tuner
+        trials = self._adopt([*self._maker.all()]) if tuner is None else tuner.recall(self._folder)
         cells = len(plan.arm_budgets)
         sweep = Sweep(
             name=plan.name,
@@ -261,12 +268,13 @@ class _Run:
             backbone=", ".join(plan.backbones),
             targets=tuple(plan.targets),
             primary_arm=plan.reference,
-            trials=trials,
+            trials=tuple(trials),
             expected=plan.seeds * cells,
-            tuning=plan.tuning.trials * cells if plan.tuning else 0,
+            tuning=0 if tuner is None else len(tuner.trials),
             model="ImageClassifier" if plan.model is None else class_name(plan.model),
             metric=plan.metric,
             question=plan.question,
+            notes=tuner.notes if tuner is not None and trials else (),
         )
         if before is not None:
             self._compare(before, sweep)
@@ -301,17 +309,16 @@ class _Run:
 
     def _work(self, store: Store) -> tuple[Sequence[Trial], Follow]:
         """The trials to begin with, and what follows from each."""
-        tuning = self._plan.tuning
-        if tuning is None:
+        tuner = self._tuner
+        if tuner is None:
             return store.sweep.trials, lambda trial, result: ()
-        from lit_adaptconv.sweep.tuning import Tuner
-
-        tuner = Tuner(
-            self._maker, tuning, self._folder, store.sweep.uid, self._adopt, self._accept_old, self._listener.say
-        )
 
         def known(trials: Sequence[Trial]) -> Sequence[Trial]:
-            store.extend([trial for trial in trials if trial.tuning is None])
+            compared = [trial for trial in trials if trial.tuning is None]
+            if compared:
+                store.extend(compared, tuner.notes)
+                for line in tuner.notes:
+                    self._listener.say(line)
             return trials
 
         return known(tuner.start()), lambda trial, result: known(tuner.follow(trial, result))

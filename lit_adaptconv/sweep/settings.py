@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.built_in import resolve
-from lit_adaptconv.sweep.plan import OF_CLASSIFIER, Arm, ClassConfig, Plan
+from lit_adaptconv.sweep.plan import OF_CLASSIFIER, Arm, ClassConfig, Plan, argument_name
 from lit_adaptconv.train.classifier import ImageClassifier
 
 Section = dict[str, Any] | Namespace
@@ -58,7 +58,7 @@ def set_argument(settings: Section, name: str, value: Any) -> None:
     Raises:
         UserError: What should have the argument is a single value, or none.
     """
-    *parts, last = [part for part in name.split(".") if part != "init_args"]
+    *parts, last = argument_name(name).split(".")
     for part in parts:
         section = _arguments(settings)
         if part not in section:
@@ -76,7 +76,7 @@ def argument(settings: Section, name: str) -> Any:
         KeyError: Nothing has it.
     """
     found: Any = settings
-    for part in [part for part in name.split(".") if part != "init_args"]:
+    for part in argument_name(name).split("."):
         if not isinstance(found, (dict, Namespace)):
             raise KeyError(name)
         found = _arguments(found)[part]

@@ -96,11 +96,11 @@ class Store:
             job_type=trial.arm,
         )
 
-    def extend(self, trials: Sequence[Trial]) -> None:
-        """Add trials that tuning has made known, in memory and in `sweep.json`."""
+    def extend(self, trials: Sequence[Trial], notes: Sequence[str] = ()) -> None:
+        """Add trials that tuning has made known, and what is to be known of it, in memory and in `sweep.json`."""
         known = {trial.id for trial in self.sweep.trials}
         new = tuple(trial for trial in trials if trial.id not in known)
-        self.sweep = replace(self.sweep, trials=self.sweep.trials + new)
+        self.sweep = replace(self.sweep, trials=self.sweep.trials + new, notes=tuple(notes))
         self.folder.write(self.sweep)
 
     def begun(self) -> list[tuple[Trial, RunResult]]:

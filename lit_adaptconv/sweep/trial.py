@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
@@ -10,6 +11,7 @@ from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.layers.built_in import resolve
 from lit_adaptconv.sweep.plan import ArmBudget, Plan, class_name
 from lit_adaptconv.sweep.settings import arm_settings, set_argument
 from lit_adaptconv.sweep.sizing import NetworkSize
@@ -26,9 +28,13 @@ BEFORE = {
 }
 """Modules, and what they were called when trials that are finished got their ids."""
 SINCE = {"MNIST": ("flip", False), "FashionMNIST": ("flip", False), "ImageFolder": ("bit_depth", None)}
+SINCE_ALL = ("split_seed", None)
 """Arguments that classes of data got after that, with the value that changes nothing."""
 
 CONVERSION = "lit_adaptconv.train.ConvertConvolutions"
+
+SPLIT = ("split_seed", "seed")
+"""Arguments of a data module that its validation split is drawn from, the first that it has."""
 
 TUNING_SEED = 1_000_000
 """Seeds of tuning trials start here, so that the comparison has fresh ones."""
@@ -52,7 +58,7 @@ class Trial:
         impossible: Why there is no such network; None if there is one.
         tuned: The hyperparameters that were tuned, or None.
         code: Version of the code.
-        tuning: Number of the tuning trial; None for a trial of the comparison.
+        tuning: Number of the set of values that it tries, from 0; None for a trial of the comparison.
         backbone: Class of the network, where the model is an `ImageClassifier`.
         settings: What gives the network its size, by dotted names in its config.
     """
@@ -78,7 +84,8 @@ class Trial:
     def title(self) -> str:
         """The trial as people name it."""
         budget = "" if self.budget is None else f" {self.budget:,}"
-        return f"{self.arm}{budget} {'#' if self.tuning is None else 'tuning '}{self.pair}"
+        values = "" if self.tuning is None else f"tuning {self.tuning} "
+        return f"{self.arm}{budget} {values}#{self.pair}"
 
 
 @dataclass(frozen=True)
@@ -99,12 +106,17 @@ class TrialMaker:
     data: str | None = None
     resize: Callable[[ArmBudget, Mapping[str, Any]], NetworkSize] | None = None
 
-    def definition(self, at: ArmBudget, tuned: Mapping[str, Any] | None = None) -> str:
-        """All that defines the numbers of an arm's trials at a budget, but the seed, as text."""
+    def definition(self, at: ArmBudget, given: Mapping[str, Any] | None = None) -> str:
+        """All that defines the numbers of an arm's trials at a budget, but the seed, as text.
+
+        Args:
+            at: Arm and budget.
+            given: Values in the place of the plan's.
+        """
         plan = self.plan
-        settings = arm_settings(plan, plan.arms[at.arm], tuned)
-        arguments, since = settings["data"].get("init_args", {}), SINCE.get(class_name(plan.data))
-        settings["data"]["init_args"] = {k: v for k, v in arguments.items() if k not in WHERE and (k, v) != since}
+        settings = arm_settings(plan, plan.arms[at.arm], given)
+        arguments, since = settings["data"].get("init_args", {}), (SINCE_ALL, SINCE.get(class_name(plan.data)))
+        settings["data"]["init_args"] = {k: v for k, v in arguments.items() if k not in WHERE and (k, v) not in since}
         if plan.model is None:
             settings["model"]["budget"] = at.budget
         else:
@@ -125,16 +137,28 @@ class TrialMaker:
             at: Arm and budget.
             tuned: What tuning found, if there was tuning.
         """
-        make = self._trials(at, tuned)
-        return [make(self.plan.first_seed + i, i, None) for i in range(self.plan.seeds)]
+        make = self._trials(at, tuned, None)
+        return [make(self.plan.first_seed + i, i) for i in range(self.plan.seeds)]
 
-    def tuning(self, at: ArmBudget, number: int, tuned: Mapping[str, Any]) -> Trial:
-        """The tuning trial with this number, of one arm at one budget."""
-        return self._trials(at, tuned)(TUNING_SEED + self.plan.first_seed + number, number, number)
+    def tuning(self, at: ArmBudget, number: int, tuned: Mapping[str, Any], seeds: int) -> list[Trial]:
+        """The trials by which a set of values is judged for one arm at one budget, a seed each, on one split.
 
-    def all(self) -> Iterator[Trial]:
-        """Every trial of a plan without tuning, all arms of a budget and a seed side by side."""
-        groups = [self.comparison(at) for at in self.plan.arm_budgets]
+        Args:
+            at: Arm and budget.
+            number: Number of the set.
+            tuned: The values.
+            seeds: Number of seeds.
+        """
+        make = self._trials(at, tuned, number)
+        return [make(TUNING_SEED + self.plan.first_seed + i, i) for i in range(seeds)]
+
+    def all(self, tuned: Mapping[ArmBudget, Mapping[str, Any] | None] | None = None) -> Iterator[Trial]:
+        """Every trial of the comparison, all arms of a budget and a seed side by side.
+
+        Args:
+            tuned: What tuning found for each arm and budget, if there was tuning.
+        """
+        groups = [self.comparison(at, (tuned or {}).get(at)) for at in self.plan.arm_budgets]
         for seed in zip(*groups, strict=True):
             yield from seed
 
@@ -150,9 +174,12 @@ class TrialMaker:
             if other != at.arm:
                 raise UserError(f"the arms {other!r} and {at.arm!r} are one and the same: give one another setting")
 
-    def _trials(self, at: ArmBudget, tuned: Mapping[str, Any] | None) -> Callable[[int, int, int | None], Trial]:
-        """What makes the trials of an arm at a budget, of a seed, its number, and the number of a tuning trial."""
-        plan, definition, code = self.plan, self.definition(at, tuned), self.code[at.arm]
+    def _trials(
+        self, at: ArmBudget, tuned: Mapping[str, Any] | None, tuning: int | None
+    ) -> Callable[[int, int], Trial]:
+        """What makes the trials of an arm at a budget, of a seed and its number."""
+        plan, code = self.plan, self.code[at.arm]
+        definition = self.definition(at, _given(plan, tuned, tuning))
         arm, size = plan.arms[at.arm], self.sizes[at]
         if self.resize is not None and any(name.startswith(("backbone.", "model.")) for name in tuned or ()):
             size = self.resize(at, tuned or {})
@@ -161,7 +188,7 @@ class TrialMaker:
         else:
             kind, options = (arm.kind, arm.kind_options) if plan.model is None else ("", {})
 
-        def make(seed: int, number: int, tuning: int | None) -> Trial:
+        def make(seed: int, number: int) -> Trial:
             digest = hashlib.sha256(f"{definition} {seed} {tuning is not None}".encode()).hexdigest()[:12]
             return Trial(
                 id=f"{digest}-{code.rpartition('+')[2]}",
@@ -214,7 +241,7 @@ class TrialMaker:
 
 def sized_settings(plan: Plan, trial: Trial) -> dict[str, Any]:
     """The sections `data`, `model` and `trainer` of a trial, with what gives its network its size."""
-    settings = arm_settings(plan, plan.arms[trial.arm], trial.tuned)
+    settings = arm_settings(plan, plan.arms[trial.arm], _given(plan, trial.tuned, trial.tuning))
     for name, value in trial.settings.items():
         set_argument(settings, name, deepcopy(value))
     if (conversion := settings.pop("convert", None)) is not None:
@@ -222,3 +249,21 @@ def sized_settings(plan: Plan, trial: Trial) -> dict[str, Any]:
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         settings["trainer"]["callbacks"] = [*callbacks, {"class_path": CONVERSION, "init_args": conversion}]
     return settings
+
+
+def _given(plan: Plan, tuned: Mapping[str, Any] | None, tuning: int | None) -> dict[str, Any]:
+    """What a trial is given in the place of the plan's values; those of tuning have one validation split."""
+    return {**({} if tuning is None else one_split(plan)), **(tuned or {})}
+
+
+def one_split(plan: Plan) -> dict[str, Any]:
+    """The argument of the plan's data that gives all tuning trials one validation split, whatever their seed.
+
+    It is `split_seed` or, of a class that has none, `seed`. Where the plan says either, or the class has neither, the
+    split does not depend on the trial's seed, or nothing is known of it.
+    """
+    given = plan.data.get("init_args") or {}
+    if not plan.data or any(given.get(name) is not None for name in SPLIT):
+        return {}
+    takes = {*given, *inspect.signature(resolve(plan.data["class_path"])).parameters}
+    return {f"data.{name}": TUNING_SEED + plan.first_seed for name in [name for name in SPLIT if name in takes][:1]}

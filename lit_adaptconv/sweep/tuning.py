@@ -1,218 +1,155 @@
-"""Hyperparameter search with Optuna: for each arm at each budget, the same number of trials on the validation split."""
+"""Tuning: every arm at every budget tries the same values, and the comparison begins when all have been judged."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import itertools
 import math
-import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.exceptions import StorageInternalError
-from optuna.trial import TrialState
+import yaml
 
-from lit_adaptconv.errors import UserError, cause_of
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.sweep.drawing import draw, edge
 from lit_adaptconv.sweep.folder import SweepFolder
-from lit_adaptconv.sweep.plan import ArmBudget, Search, Tuning
+from lit_adaptconv.sweep.plan import ArmBudget, Tuning
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
 from lit_adaptconv.train.result import RunResult
 
-OWNER = "sweep"
-"""Attribute of an Optuna trial: the sweep that runs it, where several machines share a storage."""
-
-OF_THE_MACHINE = ("is full", "disk I/O", "is locked", "readonly", "unable to open")
-"""What SQLite says of a file that may be whole."""
-
-BLIND = 10
-"""So many trials of a search take values that do not depend on results."""
+Adopt = Callable[[Sequence[Trial]], Sequence[Trial]]
 
 
 class Tuner:
-    """Asks Optuna what to try, and turns what it found into the trials of the comparison.
+    """Makes the tuning trials of a plan, and from their results the comparison.
 
-    The studies' storage is the memory: a trial under way when a sweep was killed is found there, and run to its end.
+    The trials' folders are the memory: what has ended there is not run again, and the rest are the same trials.
 
     Args:
         maker: Makes the trials.
         tuning: What is searched.
-        folder: The sweep's folder.
-        uid: Name of the sweep that no other has.
-        adopt: Exchanges trials of the comparison for ones that are finished, see `SweepFolder.finished_before`.
-        any_code: Whether a study that another version of the code began is continued.
-        say: Is told a line that people should read.
+        adopt: Exchanges trials for ones that are finished, see `SweepFolder.finished_before`.
 
-    Raises:
-        UserError: The storage can't be used; so with all methods.
+    Attributes:
+        trials: The tuning trials, the values one after the other, all arms and budgets of a seed side by side. Values
+            that an arm's own settings replace are tried once.
     """
 
-    def __init__(
-        self,
-        maker: TrialMaker,
-        tuning: Tuning,
-        folder: SweepFolder,
-        uid: str,
-        adopt: Callable[[Sequence[Trial]], Sequence[Trial]],
-        any_code: bool = False,
-        say: Callable[[str], None] = lambda line: None,
-    ) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+    def __init__(self, maker: TrialMaker, tuning: Tuning, adopt: Adopt = lambda trials: trials) -> None:
         self._maker = maker
-        self._tuning = tuning
-        self._uid = uid
+        self._space = tuning.space
         self._adopt = adopt
-        self._sign = maker.plan.metric.sign
-        self._space = {name: distribution(search) for name, search in tuning.space.items()}
-        own = folder.path / "optuna.db"
-        self._storage = tuning.storage or f"sqlite:///{own}"
-        try:
-            if tuning.storage is None:
-                _check(own)
-            self._studies = self._open(any_code)
-        except Exception as error:  # bytes that are no storage can raise anything
-            said = self._cannot(error)
-            if tuning.storage is not None or any(word in said for word in OF_THE_MACHINE):
-                raise UserError(said) from error
-            aside = _free_name(own)
-            own.rename(aside)
-            say(f"{own} is damaged; it is kept as {aside.name}, and what its trials found is taken from their folders")
-            with self._told():
-                self._studies = self._open(any_code)
-        self._running: dict[str, tuple[ArmBudget, int]] = {}
+        self._values = draw(tuning.space, tuning.trials)
+        self._results: dict[str, RunResult] = {}
+        self._compared: Sequence[Trial] | None = None
+        tuned = [at for at in maker.plan.arm_budgets if maker.sizes[at].impossible is None]
+        made = [
+            [maker.tuning(at, number, values, tuning.seeds) for at in tuned]
+            for number, values in enumerate(self._values)
+        ]
+        every = [trial for of_values in made for of_seed in zip(*of_values, strict=True) for trial in of_seed]
+        places = [(ArmBudget(trial.arm, trial.budget), trial.tuning) for trial in every]
+        taken = adopt(every)
+        self.trials = tuple({trial.id: trial for trial in taken}.values())
+        self._left = {trial.id for trial in self.trials}
+        self._ids: dict[tuple[ArmBudget, int | None], list[str]] = {}
+        for place, trial in zip(places, taken, strict=True):
+            self._ids.setdefault(place, []).append(trial.id)
 
-    def _open(self, any_code: bool) -> dict[ArmBudget, optuna.Study]:
-        """The studies, each read once, so that a damaged storage is noticed."""
-        studies = {
-            at: self._study(at, any_code)
-            for at in self._maker.plan.arm_budgets
-            if self._maker.sizes[at].impossible is None  # nothing to tune
-        }
-        for study in studies.values():
-            study.get_trials(deepcopy=False)
-        return studies
+    def start(self) -> Sequence[Trial]:
+        """The tuning trials, or the comparison where no arm can be tuned."""
+        return self.trials or self.comparison()
 
-    def _cannot(self, error: Exception) -> str:
-        said = cause_of(error)[:300]
-        return f"the tuning's storage {self._storage} can't be used: {said}"
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            if isinstance(error, StorageInternalError) or type(error).__module__.startswith("sqlalchemy."):
-                raise UserError(self._cannot(error)) from error
-            raise
-
-    def start(self) -> list[Trial]:
-        """The first trials of every search, and the comparison where the search is finished."""
-        with self._told():
-            return self._start()
-
-    def _start(self) -> list[Trial]:
-        trials: list[Trial] = []
-        for at in self._maker.plan.arm_budgets:
-            if at not in self._studies:
-                trials += self._maker.comparison(at)
-                continue
-            for trial in self._studies[at].get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                if trial.user_attrs.get(OWNER) == self._uid:
-                    trials.append(self._begin(at, trial.number, trial.params))
-            trials += self._next(at)
-        return trials
-
-    def follow(self, trial: Trial, result: RunResult) -> list[Trial]:
-        """Tell Optuna how a tuning trial ended, and say what is to run next."""
-        with self._told():
-            return self._follow(trial, result)
-
-    def _follow(self, trial: Trial, result: RunResult) -> list[Trial]:
-        if trial.id not in self._running or result.status == "interrupted":
+    def follow(self, trial: Trial, result: RunResult) -> Sequence[Trial]:
+        """Take down how a tuning trial ended; the last is followed by the comparison."""
+        if trial.tuning is None or result.status == "interrupted":
             return []
-        at, number = self._running.pop(trial.id)
-        study = self._studies[at]
-        if result.status == "diverged":
-            study.tell(number, -self._sign * math.inf)  # known to be bad, which is worth remembering
-        elif result.status == "done" and result.val_value is not None:
-            study.tell(number, result.val_value)
-        else:
-            study.tell(number, state=TrialState.FAIL)
-        return self._next(at)
+        self._results[trial.id] = result
+        self._left.discard(trial.id)
+        return [] if self._left else self.comparison()
 
-    def _next(self, at: ArmBudget) -> list[Trial]:
-        study = self._studies[at]
-        started: list[Trial] = []
-        active = sum(running == at for running, _ in self._running.values())
-        while active + len(started) < self._tuning.parallel and len(study.trials) < self._tuning.trials:
-            # One seed a number: a search that was interrupted goes on as it would have, and all arms are offered the
-            # same values while those are drawn blindly.
-            seed = _seed(f"{self._maker.plan.name} {len(study.trials)}")
-            study.sampler = optuna.samplers.TPESampler(n_startup_trials=BLIND, seed=seed)
-            asked = study.ask(self._space)
-            asked.set_user_attr(OWNER, self._uid)
-            started.append(self._begin(at, asked.number, asked.params))
-        if started or active:
-            return started
-        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        known = [(self._sign * trial.value, -trial.number, trial) for trial in complete if trial.value is not None]
-        _, _, best = max((each for each in known if math.isfinite(each[0])), default=(0.0, 0, None))
-        # Where every tuning trial failed or diverged, the plan's own values are what is left.
-        return [*self._adopt(self._maker.comparison(at, None if best is None else best.params))]
+    def recall(self, folder: SweepFolder) -> Sequence[Trial]:
+        """The comparison, where the folder knows how every tuning trial ended; else nothing."""
+        known = {trial.id: folder.settled(trial) for trial in self.trials}
+        if None in known.values():
+            return []
+        self._results = {id: result for id, result in known.items() if result is not None}
+        return self.comparison()
 
-    def _begin(self, at: ArmBudget, number: int, params: dict[str, object]) -> Trial:
-        trial = self._maker.tuning(at, number, params)
-        self._running[trial.id] = (at, number)
-        return trial
+    def comparison(self) -> Sequence[Trial]:
+        """The trials of the comparison, once every tuning trial has ended."""
+        if self._compared is None:
+            found = {at: self._best(at) for at in self._maker.plan.arm_budgets}
+            tuned = {at: None if best is None else self._values[best] for at, best in found.items()}
+            self._compared = self._adopt([*self._maker.all(tuned)])
+        return self._compared
 
-    def _study(self, at: ArmBudget, any_code: bool) -> optuna.Study:
-        definition = f"{self._maker.definition(at)} {sorted(self._tuning.space.items())}"
-        digest = hashlib.sha256(definition.encode()).hexdigest()[:12]
-        name = f"{self._maker.plan.name} {at.arm} {at.budget} {digest}"
-        code = self._maker.code[at.arm].rpartition("+")[2]
-        if any_code:
-            for known in optuna.get_all_study_names(self._storage):
-                if known.startswith(name):
-                    code = known.rpartition(" ")[2]
-        return optuna.create_study(
-            study_name=f"{name} {code}",
-            storage=self._storage,
-            direction="maximize" if self._sign > 0 else "minimize",
-            load_if_exists=True,
-        )
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of what was found, a line each; to be asked when every tuning trial has ended."""
+        lines = []
+        for at in self._maker.plan.arm_budgets:
+            budget = "" if at.budget is None else f" at {at.budget:,}"
+            if (best := self._best(at)) is not None:
+                for name, search in self._space.items():
+                    tried = [values[name] for values in self._values]
+                    if chosen := edge(search, tried, self._values[best][name]):
+                        lines.append(f"{at.arm}{budget}: tuning chose {name} {chosen}; what lies beyond may be better.")
+            elif self._maker.sizes[at].impossible is None:
+                lines.append(f"{at.arm}{budget}: every tuning trial failed, so the plan's own values are used.")
+        return tuple(lines)
+
+    def _best(self, at: ArmBudget) -> int | None:
+        """The number of the values with the best mean; None where no trial of any is done.
+
+        Values of which a seed failed or diverged are behind all of which none did, the more seeds the further; among
+        equals the first that was drawn is chosen.
+        """
+        sign = self._maker.plan.metric.sign
+
+        def rank(number: int) -> tuple[int, float]:
+            results = [self._results[id] for id in self._ids.get((at, number), ())]
+            ended = [r.val_value for r in results if r.status == "done" and r.val_value is not None]
+            values = [value for value in ended if math.isfinite(value)]
+            return len(values), sign * math.fsum(values) / len(values) if values else -math.inf
+
+        best = max(range(len(self._values)), key=rank)
+        return best if rank(best)[0] else None
 
 
-def _check(storage: Path) -> None:
-    """Check that the file of a storage, if there is one, is whole.
+def foreseen(maker: TrialMaker, folder: SweepFolder) -> tuple[list[Trial], set[str]]:
+    """All trials of a plan as far as they are known, and the ids of those that are not run again.
+
+    While a trial of the tuning has not ended, those of the comparison stand there with the plan's own values, and
+    none of them is done.
 
     Raises:
-        sqlite3.Error: It is not, or can't be read.
+        UserError: The folder's sweep was tuned by an earlier version.
     """
-    if storage.is_file():
-        with contextlib.closing(sqlite3.connect(storage)) as connection:
-            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            raise sqlite3.DatabaseError(found)
+    if maker.plan.tuning is None:
+        trials = [*maker.all()]
+        return trials, folder.done(trials)
+    check_search(folder)
+    tuner = Tuner(maker, maker.plan.tuning)
+    done = folder.done(tuner.trials)
+    compared = tuner.recall(folder)
+    if not compared:
+        return [*tuner.trials, *maker.all()], done
+    return [*tuner.trials, *compared], done | folder.done(compared)
 
 
-def _free_name(path: Path) -> Path:
-    """A name beside a file for what is damaged of it."""
-    names = (path.with_name(f"{path.name}.damaged{count or ''}") for count in itertools.count())
-    return next(name for name in names if not name.exists())
+def check_search(folder: SweepFolder) -> None:
+    """Check that no earlier version has tuned in this folder: its values came from a search with a memory of its own.
 
-
-def distribution(search: Search) -> BaseDistribution:
-    """Optuna's name for what is searched."""
-    if search.choices is not None:
-        return CategoricalDistribution(search.choices)
-    assert search.low is not None
-    assert search.high is not None
-    if isinstance(search.low, int) and isinstance(search.high, int):
-        return IntDistribution(search.low, search.high, log=search.log)
-    return FloatDistribution(search.low, search.high, log=search.log)
-
-
-def _seed(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+    Raises:
+        UserError: One has.
+    """
+    try:
+        plan: Any = yaml.safe_load((folder.path / "plan.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError):
+        plan = None
+    tuning = plan.get("tuning") if isinstance(plan, Mapping) else None
+    searched = isinstance(tuning, Mapping) and not {"storage", "parallel"}.isdisjoint(tuning)
+    if searched or (folder.path / "optuna.db").exists():
+        raise UserError(
+            f"{folder.path} was tuned by an earlier version of lit-adaptconv, whose search can't be continued: give "
+            "another --output; status, report and choose read the folder as it is"
+        )

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import lightning.pytorch as pl
 import torch
@@ -28,6 +28,7 @@ from lit_adaptconv.models.backbones import LeNet5
 from lit_adaptconv.models.network import BackboneCallable, ConvertOptions, build_network
 from lit_adaptconv.train.compatibility import check_compatible, stack_kernels
 from lit_adaptconv.train.schedules import OneCycle
+from lit_adaptconv.train.weight_decay import DecayOn, with_groups
 
 SchedulerCallable = Callable[[Optimizer], LRScheduler]
 Batch = tuple[Tensor, Tensor]
@@ -67,6 +68,9 @@ class ImageClassifier(pl.LightningModule):
         scheduler: Makes the learning-rate scheduler from the optimizer; None keeps the rate. One that has an argument
             `total_steps` gets the length of the training and steps with every batch; others step with every epoch.
         label_smoothing: Share of the target probability that is spread over all classes.
+        weight_decay_on: What the optimizer's weight decay acts on: "weights" of products, so neither biases, those of
+            gates and generators included, nor scales of normalisation; or "all" parameters. A training that is
+            continued goes on as it began, and an optimizer that takes no groups of parameters decays all.
         compile: Whether `torch.compile` compiles the network; checkpoints are the same with and without.
         in_channels: Channels of the images; the command takes this and the next two from the data.
         num_classes: Number of classes.
@@ -74,7 +78,7 @@ class ImageClassifier(pl.LightningModule):
 
     Raises:
         UserError: Unknown kind or option, a budget that no width meets, images that are too small, or both a width and
-            a budget, or a label smoothing that is no share.
+            a budget, a label smoothing that is no share, or a weight decay on something else.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class ImageClassifier(pl.LightningModule):
         optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=0.003),
         scheduler: SchedulerCallable | None = OneCycle,
         label_smoothing: float = 0.0,
+        weight_decay_on: DecayOn = "weights",
         compile: bool = False,
         in_channels: int = 1,
         num_classes: int = 10,
@@ -96,6 +101,8 @@ class ImageClassifier(pl.LightningModule):
         super().__init__()
         if not 0 <= label_smoothing <= 1:
             raise UserError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
+        if weight_decay_on not in get_args(DecayOn):
+            raise UserError(f"weight_decay_on must be {' or '.join(get_args(DecayOn))}, got {weight_decay_on!r}")
         modules = ["backbone"] if isinstance(backbone, nn.Module) else []
         self.save_hyperparameters(logger=False, ignore=["convert", *modules])
         for name in [name for name, value in self.hparams.items() if callable(value)]:
@@ -118,6 +125,8 @@ class ImageClassifier(pl.LightningModule):
         self._last_loss: Tensor | None = None
         self._trained = _Trained()
         self._scheduled: tuple[float, float | None] | None = None
+        self._divided: bool | None = None
+        self.weight_decay_on = weight_decay_on
         self.label_smoothing = label_smoothing
         self.train_accuracy, self.val_accuracy, self.test_accuracy = (
             MulticlassAccuracy(num_classes, average="micro", validate_args=False) for _ in range(3)
@@ -285,7 +294,10 @@ class ImageClassifier(pl.LightningModule):
             UserError: The optimizer does not suit the parameters, or the scheduler the optimizer.
         """
         with told_in_one_line("building the optimizer"):
-            optimizer = self.optimizer(self.parameters())
+            if self.weight_decay_on == "all" and self._divided is None:
+                optimizer = self.optimizer(self.parameters())
+            else:
+                optimizer = with_groups(self.optimizer, self, self._divided)
         if self.scheduler is None:
             return optimizer
         scheduler, length = self.scheduler, _length_argument(self.scheduler)
@@ -330,6 +342,10 @@ class ImageClassifier(pl.LightningModule):
         """
         stack_kernels(checkpoint, self)
         check_compatible(checkpoint, self.state_dict(), self.image_shape)
+        fitting = self._trainer is not None and self._trainer.state.fn == "fit"
+        if fitting and (states := checkpoint.get("optimizer_states")):
+            # What is continued goes on as it began: earlier versions decayed all parameters, in one group.
+            self._divided = len(states[0]["param_groups"]) > 1
         trained = self.train_accuracy
         for name, value in checkpoint.get("training_accuracy", {}).items():
             setattr(trained, name, value.to(trained.device))

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import io
 import os
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,66 +139,3 @@ def test_wherever_the_disk_fails_a_command_ends_in_a_line_and_leaves_the_old_fil
         assert status in (0, 1)
         assert output.read_bytes() == (b"old" if status else new)
         assert [file.name for file in output.parent.iterdir()] == [output.name]
-
-
-def test_a_storage_of_a_tuning_that_is_damaged_anywhere_costs_nothing_but_a_line(tmp_path: Path) -> None:
-    import random
-
-    from sweep_cases import maker, plan, result
-
-    from lit_adaptconv.sweep.folder import SweepFolder
-    from lit_adaptconv.sweep.plan import Search, Tuning
-    from lit_adaptconv.sweep.tuning import Tuner
-
-    tuning = Tuning(4, {"optimizer.lr": Search(0.001, 1.0, log=True)})
-    of = plan(tuning=tuning, budgets=[300])
-
-    def search(said: list[str]) -> list[tuple[str, str]]:
-        tuner = Tuner(maker(of), tuning, SweepFolder(tmp_path), "uid", lambda trials: trials, say=said.append)
-        waiting, ran = tuner.start(), []
-        while waiting:
-            trial = waiting.pop(0)
-            ran.append((trial.id, str(trial.tuned)))
-            assert trial.tuned is not None
-            waiting += tuner.follow(trial, result(trial, [1 / (1 + abs(trial.tuned["optimizer.lr"] - 0.1))]))
-        return ran
-
-    expected = search([])
-    storage = tmp_path / "optuna.db"
-    whole = storage.read_bytes()
-    draw = random.Random(0)
-    damaged = [b"", b"no database", whole[: len(whole) // 2], whole[:100], b"\x00" * len(whole)]
-    for _ in range(3):
-        cut = draw.randrange(len(whole))
-        damaged.append(whole[:cut] + draw.randbytes(min(4096, len(whole) - cut)) + whole[cut + 4096 :])
-    for content in damaged:
-        storage.write_bytes(content)
-        said: list[str] = []
-        ran = search(said)
-        comparison = [one for one in expected if one in ran]
-        assert comparison  # what is compared is what would have been compared
-        assert ran[-3:] == expected[-3:]
-        for other in tmp_path.glob("optuna.db*"):
-            other.unlink()
-
-
-def test_a_storage_that_cannot_be_written_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sweep_cases import maker, plan
-
-    from lit_adaptconv.errors import UserError
-    from lit_adaptconv.sweep.folder import SweepFolder
-    from lit_adaptconv.sweep.plan import Search, Tuning
-    from lit_adaptconv.sweep.tuning import Tuner
-
-    tuning = Tuning(3, {"optimizer.lr": Search(0.001, 1.0, log=True)})
-    args = (maker(plan(tuning=tuning, budgets=[300])), tuning, SweepFolder(tmp_path), "uid", lambda trials: trials)
-    tuner = Tuner(*args)
-    with sqlite3.connect(tmp_path / "optuna.db") as other:
-        other.execute("DROP TABLE trials")
-    with pytest.raises(UserError, match="the tuning's storage .* can't be used: .*no such table: trials") as caught:
-        tuner.start()
-    assert "\n" not in str(caught.value)
-    (tmp_path / "optuna.db").unlink()
-    (tmp_path / "optuna.db").mkdir()
-    with pytest.raises(UserError, match="can't be used: .*unable to open database file"):
-        Tuner(*args)

@@ -5,6 +5,7 @@ import torch
 from lightning import seed_everything
 from sklearn.datasets import load_digits
 
+from lit_adaptconv import data as room
 from lit_adaptconv.data import Digits, ImageData
 from lit_adaptconv.errors import UserError
 
@@ -61,6 +62,26 @@ def test_predict_yields_the_test_images_with_their_index_as_name() -> None:
     batches = list(data.predict_dataloader())
     assert [len(labels) for _, labels in batches] == [100, 100, 100, 60]
     assert torch.equal(torch.cat([labels for _, labels in batches]), data.load("test").labels)
+
+
+def test_a_seed_of_the_split_fixes_the_validation_images_and_leaves_the_batches_to_the_other() -> None:
+    made = [Digits(seed=seed, split_seed=split, image_size=8) for seed, split in ((0, 5), (1, 5), (5, None), (0, None))]
+    for data in made:
+        data.setup("fit")
+    one, other, plain, without = made
+    assert pixels(one.val_dataloader()) == pixels(other.val_dataloader()) == pixels(plain.val_dataloader())
+    assert pixels(one.val_dataloader()) != pixels(without.val_dataloader())
+    first = [next(iter(data.train_dataloader()))[0] for data in (one, other)]
+    assert not torch.equal(*first)
+
+
+@pytest.mark.parametrize("name", ["CIFAR10", "CIFAR100", "Digits", "FashionMNIST", "ImageFolder", "MNIST"])
+def test_every_class_of_images_takes_a_seed_of_the_split(name: str) -> None:
+    kind = getattr(room, name)
+    assert kind(split_seed=7).split_seed == 7
+    assert kind().split_seed is None
+    with pytest.raises(UserError, match="split_seed must be at least 0, got -1"):
+        kind(split_seed=-1)
 
 
 def test_without_a_seed_that_of_seed_everything_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

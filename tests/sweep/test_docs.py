@@ -7,10 +7,15 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 from adaptconv_cli.sweep import SweepOptions
+from sweep_cases import maker
 
+from lit_adaptconv.sweep.drawing import draw
 from lit_adaptconv.sweep.plan import Arm, Plan, Search, Tuning
+from lit_adaptconv.sweep.reading import read_plan
 from lit_adaptconv.sweep.schema import CURVES_SCHEMA, results_schema
+from lit_adaptconv.sweep.tuning import Tuner
 
 TEXT = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
 
@@ -56,9 +61,24 @@ def test_every_option_is_documented() -> None:
 
 
 def test_the_plan_for_a_module_of_ones_own_is_the_example() -> None:
-    (plan,) = re.findall(r"```yaml\n(.*?)```", TEXT, flags=re.DOTALL)
+    (plan,) = re.findall(r"```yaml\n(name.*?)```", TEXT, flags=re.DOTALL)
     example = (Path(__file__).parents[2] / "examples" / "sweep.yaml").read_text()
     assert example == example.partition("\n")[0] + "\n" + plan  # after a comment
+
+
+def test_the_documented_tuning_is_one_and_makes_as_many_trials_as_the_text_says() -> None:
+    (tuning,) = re.findall(r"```yaml\n(tuning.*?)```", TEXT, flags=re.DOTALL)
+    plan = read_plan(
+        {"name": "a", "arms": {"standard": {}, "separable": {"kind": "separable"}}, **yaml.safe_load(tuning)}
+    )
+    assert plan.tuning is not None
+    values = draw(plan.tuning.space, plan.tuning.trials)
+    assert "eight pairs of values" in TEXT
+    assert len(values) == 8
+    assert f"{len(values) * plan.tuning.seeds} trials an\narm and budget" in TEXT
+    made = Tuner(maker(plan), plan.tuning)
+    optimizers = {str(maker(plan).config(trial, "uid")["model"]["optimizer"]["init_args"]) for trial in made.trials}
+    assert len(optimizers) == 8  # rate and weight decay are searched together
 
 
 def test_a_network_of_ones_own_meets_a_budget_with_every_kind() -> None:

@@ -288,7 +288,7 @@ def test_a_network_that_tuning_changes_meets_the_budget_all_the_same() -> None:
     tuning = Tuning(2, {"backbone.kernel_size": Search(choices=[3, 5]), "optimizer.lr": Search(0.01, 0.1)})
     maker = prepare(read_plan_of(plan(tuning=tuning))).maker
     (at, *_) = maker.plan.arm_budgets
-    trials = {k: maker.tuning(at, 0, {"backbone.kernel_size": k, "optimizer.lr": 0.05}) for k in (3, 5)}
+    trials = {k: maker.tuning(at, 0, {"backbone.kernel_size": k, "optimizer.lr": 0.05}, 1)[0] for k in (3, 5)}
     assert trials[3].widths != trials[5].widths
     for size, trial in trials.items():
         section = maker.config(trial, "uid")["model"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from adaptconv_cli.main import main
 from sweep_cases import maker, plan, result, sweep
 
 from lit_adaptconv.errors import UserError
@@ -264,3 +265,15 @@ def test_trials_that_other_code_finished_are_found_and_only_those(store: Store) 
     assert set(found) == {done.id}
     assert found[done.id].id == before[0].id
     assert found[done.id].code == "0.1.0+01dc0de0"  # the version is the one that the result names
+
+
+def test_the_status_of_a_sweep_that_is_kept_without_its_trials_leaves_its_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = Path(__file__).parents[2] / "docs" / "results" / "mnist_small_2500"
+    before = {name: (kept / name).read_bytes() for name in ("sweep.json", "results.parquet", "curves.parquet")}
+    for name, content in before.items():
+        (tmp_path / name).write_bytes(content)
+    assert main(["status", str(tmp_path)]) == 0
+    assert "finished, 80 of 80 trials done" in capsys.readouterr().out
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before

@@ -24,6 +24,7 @@ from lit_adaptconv.sweep import identity
 from lit_adaptconv.sweep.identity import code_version, data_fingerprint
 from lit_adaptconv.sweep.plan import Arm, ArmBudget, Plan, Search, Tuning
 from lit_adaptconv.sweep.reading import read_plan
+from lit_adaptconv.sweep.run import prepare
 from lit_adaptconv.sweep.settings import arm_settings
 
 
@@ -44,9 +45,9 @@ def test_trial_i_of_every_arm_and_budget_has_the_same_seed() -> None:
         assert trial.seed == 40 + trial.pair
 
 
-def test_tuning_trials_of_all_arms_have_the_same_seeds_and_none_of_the_comparisons() -> None:
+def test_tuning_trials_of_all_arms_and_values_have_the_same_seeds_and_none_of_the_comparisons() -> None:
     made = maker(plan(seeds=1000))
-    tuning = [[made.tuning(pair, n, {"optimizer.lr": 0.1}) for n in range(5)] for pair in made.plan.arm_budgets]
+    tuning = [made.tuning(at, n, {"optimizer.lr": 0.1 + n}, 3) for at in made.plan.arm_budgets for n in range(5)]
     seeds = {tuple(trial.seed for trial in group) for group in tuning}
     assert len(seeds) == 1
     assert not set(seeds.pop()) & {trial.seed for trial in made.all()}
@@ -124,7 +125,7 @@ def test_all_arms_of_a_pair_get_the_same_settings_but_their_own() -> None:
 def test_a_tuning_trial_does_not_read_the_test_set() -> None:
     made = maker(plan(tuning=Tuning(2, {"optimizer.lr": Search(0.1, 1.0)})))
     at = ArmBudget("standard", 300)
-    assert made.config(made.tuning(at, 0, {"optimizer.lr": 0.1}), "u")["run"]["test"] is False
+    assert made.config(made.tuning(at, 0, {"optimizer.lr": 0.1}, 1)[0], "u")["run"]["test"] is False
     assert made.config(made.comparison(at)[0], "u")["run"]["test"] is True
 
 
@@ -251,3 +252,12 @@ def test_a_users_images_are_recognised_wherever_the_folder_stands(tmp_path: Path
 
 def test_a_trial_is_plain_data() -> None:
     assert all(not callable(value) for value in dataclasses.asdict(next(maker(plan()).all())).values())
+
+
+def test_an_arm_may_decay_all_its_parameters() -> None:
+    arms = {"weights": {"kind": "adaptive"}, "all": {"kind": "adaptive", "model": {"weight_decay_on": "all"}}}
+    backbone = {"class_path": "ConvNet", "init_args": {"channels": [3, 4], "pool_after": [0]}}
+    data = {"class_path": "Digits", "init_args": {"image_size": 8}}
+    made = prepare(read_plan({"name": "decay", "arms": arms, "data": data, "backbone": backbone})).maker
+    models = {trial.arm: made.config(trial, "uid")["model"] for trial in made.all()}
+    assert {arm: config.get("weight_decay_on") for arm, config in models.items()} == {"weights": None, "all": "all"}

@@ -1,179 +1,553 @@
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import dataclasses
+import math
+import random
+import tempfile
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as pl
 import pytest
+import yaml
+from adaptconv_cli.main import main
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sweep_cases import maker, plan, result
 
-from lit_adaptconv.sweep.folder import SweepFolder
-from lit_adaptconv.sweep.plan import Search, Tuning
-from lit_adaptconv.sweep.trial import Trial
-from lit_adaptconv.sweep.tuning import BLIND, Tuner
-from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.data import Digits, ImageData
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.report.content import read_content
+from lit_adaptconv.report.page import page
+from lit_adaptconv.report.summary import summary
+from lit_adaptconv.sweep.drawing import draw
+from lit_adaptconv.sweep.engines import Engine, Job, Outcome
+from lit_adaptconv.sweep.folder import Sweep, SweepFolder
+from lit_adaptconv.sweep.frames import sweep
+from lit_adaptconv.sweep.interrupt import Interruption
+from lit_adaptconv.sweep.plan import Arm, ArmBudget, Plan, Search, Tuning
+from lit_adaptconv.sweep.progress import Listener
+from lit_adaptconv.sweep.reading import build_data, read_plan
+from lit_adaptconv.sweep.run import Prepared, SweepOutcome, _Run
+from lit_adaptconv.sweep.sizing import NetworkSize
+from lit_adaptconv.sweep.trial import Trial, TrialMaker
+from lit_adaptconv.sweep.tuning import Tuner, foreseen
 
-SPACE = {"optimizer.lr": Search(0.001, 1.0, log=True), "data.batch_size": Search(choices=[32, 64])}
+SPACE = {"optimizer.lr": Search(0.001, 1.0, log=True), "optimizer.weight_decay": Search(choices=[0.0, 0.1])}
 
 
-def best_at_a_tenth(trial: Trial) -> RunResult:
-    """The nearer the learning rate is to 0.1, the better."""
+def tuned_plan(trials: int | None = 5, seeds: int = 2, space: dict[str, Search] = SPACE, **changes: Any) -> Plan:
+    return plan(tuning=Tuning(trials, space, seeds), wandb=False, **changes)
+
+
+def tuner(of: Plan) -> Tuner:
+    assert of.tuning is not None
+    return Tuner(maker(of), of.tuning)
+
+
+def near(trial: Trial, best: float = 0.1) -> list[float]:
+    """The nearer the learning rate is to the best, the better; the seed adds a little."""
     assert trial.tuned is not None
-    return result(trial, [1 / (1 + abs(trial.tuned["optimizer.lr"] - 0.1))])
+    return [1 / (1 + abs(math.log(trial.tuned["optimizer.lr"] / best))) + 1e-3 * trial.pair]
 
 
-def tuner(path: Path, trials: int = 5, parallel: int = 1, uid: str = "uid") -> Tuner:
-    tuning = Tuning(trials, SPACE, parallel=parallel)
-    path.mkdir(parents=True, exist_ok=True)
-    return Tuner(maker(plan(tuning=tuning, budgets=[300])), tuning, SweepFolder(path), uid, lambda trials: trials)
+class Made:
+    """An engine that ends what it is given at once, as a function of the trial says, until its power is cut."""
+
+    def __init__(self, trials: Mapping[str, Trial], slots: int, ends: Callable[[Trial], Any], lasts: int) -> None:
+        self.slots = slots
+        self._trials, self._ends, self._lasts = trials, ends, lasts
+        self._jobs: deque[Job] = deque()
+        self.ran: list[str] = []
+
+    def submit(self, job: Job) -> None:
+        self._jobs.append(job)
+
+    def wait(self, timeout: float) -> list[tuple[Job, Outcome]]:
+        if len(self.ran) == self._lasts:
+            raise KeyboardInterrupt
+        job = self._jobs.popleft()
+        trial, config = self._trials[job.id], yaml.safe_load((job.folder / "config.yaml").read_text())
+        assert config["seed_everything"] == trial.seed
+        ended = self._ends(trial)
+        status = ended if isinstance(ended, str) else "done"
+        result(trial, [0.5] if status == ended else ended, status=status).write(job.folder / "result.json")
+        self.ran.append(job.id)
+        return [(job, Outcome(status, None if status == "done" else "so it is", seconds=1.0))]  # type: ignore[arg-type]
+
+    def interrupt(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
-def drain(made: Tuner, first: Sequence[Trial], newest_first: bool = False) -> list[Trial]:
-    """Run everything, in the order in which it comes or the other way round."""
-    waiting, ran = list(first), []
-    while waiting:
-        trial = waiting.pop(-1 if newest_first else 0)
-        ran.append(trial)
-        waiting += made.follow(trial, best_at_a_tenth(trial))
-    return ran
+class Nothing(pl.LightningDataModule):
+    def prepare_data(self) -> None:
+        pass
 
 
-def what(trials: list[Trial]) -> set[tuple[str, str]]:
-    return {(trial.id, str(trial.tuned)) for trial in trials}
+def every(of: Plan) -> dict[str, Trial]:
+    """All trials that there may be, by their ids."""
+    made = maker(of)
+    assert of.tuning is not None
+    tuning = tuner(of).trials
+    values = [None, *draw(of.tuning.space, of.tuning.trials)]
+    compared = [trial for at in of.arm_budgets for one in values for trial in made.comparison(at, one)]
+    return {trial.id: trial for trial in (*tuning, *compared)}
 
 
-def test_every_arm_at_every_budget_gets_the_same_number_of_trials_then_fresh_seeds(tmp_path: Path) -> None:
-    made = tuner(tmp_path)
-    ran = drain(made, made.start())
-    tuned = Counter((t.arm, t.budget) for t in ran if t.tuning is not None)
-    compared = Counter((t.arm, t.budget) for t in ran if t.tuning is None)
-    assert set(tuned.values()) == {5}
-    assert set(compared.values()) == {3}
-    assert len(tuned) == len(compared) == 2
-    assert not {t.seed for t in ran if t.tuning is not None} & {t.seed for t in ran if t.tuning is None}
+def run(
+    of: Plan,
+    folder: Path,
+    ends: Callable[[Trial], Any] = near,
+    *,
+    slots: int = 2,
+    lasts: int = -1,
+    made: TrialMaker | None = None,
+    accept_old: bool = False,
+) -> tuple[SweepOutcome, list[Trial], list[str]]:
+    """A sweep on such an engine: what came out, the trials that it ran, and what it said."""
+    said: list[str] = []
+    trials = every(of)
+    engine = Made(trials, slots, ends if callable(ends) else near, lasts)
+    prepared = Prepared(made or maker(of), Nothing(), {})
+    running = _Run(prepared, SweepFolder(folder), accept_old, Listener(say=said.append), Interruption())
+    make: Callable[[], Engine] = lambda: engine  # noqa: E731
+    outcome = running.run(make)
+    return outcome, [trials[id] for id in engine.ran], said
 
 
-def test_the_comparison_uses_the_best_that_was_found(tmp_path: Path) -> None:
-    made = tuner(tmp_path)
-    ran = drain(made, made.start())
-    for pair in {(t.arm, t.budget) for t in ran}:
-        of_pair = [t for t in ran if (t.arm, t.budget) == pair]
-        best = max((t for t in of_pair if t.tuning is not None), key=lambda t: best_at_a_tenth(t).val_value or 0)
-        assert all(t.tuned == best.tuned for t in of_pair if t.tuning is None)
+def judged(trial: Trial) -> Any:
+    """As `near`, and whatever the comparison ends with."""
+    return [0.9] if trial.tuning is None else near(trial)
 
 
-def test_values_stay_in_the_space(tmp_path: Path) -> None:
-    made = tuner(tmp_path)
-    for trial in drain(made, made.start()):
-        assert trial.tuned is not None
-        assert 0.001 <= trial.tuned["optimizer.lr"] <= 1.0
-        assert trial.tuned["data.batch_size"] in (32, 64)
+def what(sweep: Sweep) -> list[tuple[str, str]]:
+    return [(trial.id, str(trial.tuned)) for trial in sweep.trials]
 
 
-def test_all_arms_and_budgets_are_offered_the_same_values_until_results_are_looked_at(tmp_path: Path) -> None:
-    tuning = Tuning(BLIND + 3, SPACE)
-    made = Tuner(maker(plan(tuning=tuning)), tuning, SweepFolder(tmp_path), "uid", lambda trials: trials)
-    offered: dict[tuple[str, float | None], list[str]] = {}
-    waiting = made.start()
-    while waiting:
-        trial = waiting.pop(0)
-        if trial.tuning is not None:
-            assert trial.tuned is not None
-            offered.setdefault((trial.arm, trial.budget), []).append(str(trial.tuned))
-            best = 0.003 if trial.arm == "standard" else 0.3  # another for each arm, so results pull them apart
-            waiting += made.follow(trial, result(trial, [1 / (1 + abs(trial.tuned["optimizer.lr"] - best))]))
-    assert len(offered) == 4
-    assert len({tuple(values[:BLIND]) for values in offered.values()}) == 1
-    assert len({tuple(values) for values in offered.values()}) > 1
-    assert len(set(next(iter(offered.values())))) == BLIND + 3
+spaces = st.dictionaries(
+    st.sampled_from(["optimizer.lr", "optimizer.weight_decay", "data.batch_size", "trainer.gradient_clip_val"]),
+    st.builds(lambda low, more, log: Search(low, low + more, log), st.floats(1e-4, 1), st.floats(0.1, 1), st.booleans())
+    | st.lists(st.integers(1, 99), min_size=1, max_size=4, unique=True).map(lambda c: Search(choices=c)),
+    min_size=1,
+    max_size=3,
+)
 
 
-def test_the_search_does_not_depend_on_the_order_in_which_other_arms_end(tmp_path: Path) -> None:
-    one, other = tuner(tmp_path / "one"), tuner(tmp_path / "other")
-    assert what(drain(one, one.start())) == what(drain(other, other.start(), newest_first=True))
+@settings(max_examples=50, deadline=None)
+@given(
+    space=spaces,
+    trials=st.integers(1, 9),
+    seeds=st.integers(1, 3),
+    arms=st.integers(1, 3),
+    budgets=st.lists(st.integers(1, 999), max_size=3, unique=True),
+)
+def test_all_arms_and_budgets_try_the_same_values_with_the_same_seeds_side_by_side(
+    space: dict[str, Search], trials: int, seeds: int, arms: int, budgets: list[int]
+) -> None:
+    named = {f"arm{rank}": Arm("adaptive_low_rank", {"rank": rank + 1}) for rank in range(arms)}
+    of = tuned_plan(trials, seeds, space, arms=named, budgets=budgets)
+    made, cells = tuner(of).trials, of.arm_budgets
+    values = draw(space, trials)
+    assert len(made) == len({trial.id for trial in made}) == len(values) * seeds * len(cells)
+    of_cell = {at: [(t.tuned, t.seed) for t in made if (t.arm, t.budget) == at] for at in cells}
+    assert all(tried == of_cell[cells[0]] for tried in of_cell.values())
+    assert [tuned for tuned, _ in of_cell[cells[0]][::seeds]] == values
+    assert Counter(seed for _, seed in of_cell[cells[0]]) == dict.fromkeys({t.seed for t in made}, len(values))
+    assert not {t.seed for t in made} & {t.seed for t in maker(of).all()}
+    for first in range(0, len(made), len(cells)):  # a busy moment of the machine meets all arms
+        turn = made[first : first + len(cells)]
+        assert [(t.arm, t.budget) for t in turn] == cells
+        assert len({(t.tuning, t.seed) for t in turn}) == 1
 
 
-def test_a_search_that_is_cut_off_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
-    whole = tuner(tmp_path / "whole")
-    expected = what(drain(whole, whole.start()))
-    ran: list[Trial] = []
-    for _ in range(3):  # killed after four trials, with others under way
-        made = tuner(tmp_path / "cut")
-        waiting = list(made.start())
-        for _ in range(4):
-            ran.append(waiting.pop(0))
-            waiting += made.follow(ran[-1], best_at_a_tenth(ran[-1]))
-    made = tuner(tmp_path / "cut")
-    ran += drain(made, made.start())
-    assert what(ran) == expected
+@settings(max_examples=50, deadline=None)
+@given(trials=st.integers(1, 6), more=st.integers(1, 4), seeds=st.integers(1, 3), name=st.text("ab", min_size=1))
+def test_a_longer_tuning_or_another_name_keeps_the_trials(trials: int, more: int, seeds: int, name: str) -> None:
+    first = [trial.id for trial in tuner(tuned_plan(trials, seeds)).trials]
+    assert [trial.id for trial in tuner(tuned_plan(trials + more, seeds, name=name)).trials][: len(first)] == first
+    assert set(first) < {trial.id for trial in tuner(tuned_plan(trials, seeds + 1)).trials}
 
 
-def test_a_finished_search_leads_to_the_same_comparison_at_once(tmp_path: Path) -> None:
-    made = tuner(tmp_path)
-    ran = drain(made, made.start())
-    again = tuner(tmp_path).start()
-    assert what(again) == what([t for t in ran if t.tuning is None])
+STATUS = st.floats(0, 1) | st.sampled_from(["failed", "diverged"])
 
 
-def test_trials_that_fail_or_diverge_count_and_are_not_chosen(tmp_path: Path) -> None:
-    made = tuner(tmp_path, trials=4)
-    waiting, ran, good = list(made.start()), [], Counter[tuple[str, int | None]]()
-    while waiting:
-        trial = waiting.pop(0)
-        ran.append(trial)
-        pair = (trial.arm, trial.budget)
-        good[pair] += trial.tuning is not None
-        if trial.tuning is None or good[pair] == 3:
-            ended = best_at_a_tenth(trial)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), seeds=st.integers(1, 3), mode=st.sampled_from(["max", "min"]))
+def test_the_best_mean_of_the_seeds_is_chosen_and_what_failed_comes_last(
+    data: st.DataObject, seeds: int, mode: str
+) -> None:
+    of = tuned_plan(4, seeds, mode=mode, monitor="val/loss" if mode == "min" else "val/accuracy", budgets=[300])
+    tuning = tuner(of)
+    table: dict[tuple[ArmBudget, int], list[float | str]] = {}
+    compared: Sequence[Trial] = []
+    for trial in tuning.trials:
+        assert not compared
+        assert trial.tuning is not None
+        ended = data.draw(STATUS)
+        table.setdefault((ArmBudget(trial.arm, trial.budget), trial.tuning), []).append(ended)
+        status = ended if isinstance(ended, str) else "done"
+        compared = tuning.follow(trial, result(trial, [0.7 if ended == status else ended], status=status))  # type: ignore[list-item]
+    values = draw(SPACE, 4)
+    for at in of.arm_budgets:
+        # An oracle in other words: sort what ended well, by the number of seeds and then by their mean.
+        found = []
+        for number in range(4):
+            well = [value for value in table[at, number] if not isinstance(value, str)]
+            if well:
+                mean = sum(map(float, sorted(well))) / len(well)
+                found.append((-len(well), -mean if mode == "max" else mean, number))
+        chosen = {str(trial.tuned) for trial in compared if (trial.arm, trial.budget) == at}
+        best = min(found, default=None)
+        near_ties = [f for f in found if best and f[0] == best[0] and abs(f[1] - best[1]) < 1e-12]
+        assert len(chosen) == 1
+        assert chosen <= ({str(values[f[2]]) for f in near_ties} or {"None"})
+    assert [(t.arm, t.budget, t.pair) for t in compared] == [(t.arm, t.budget, t.pair) for t in maker(of).all()]
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    slots=st.integers(1, 7),
+    kills=st.lists(st.integers(0, 9), max_size=4),
+    fates=st.lists(st.sampled_from(["failed", "diverged", "", "", "", ""]), min_size=1, max_size=20),
+)
+def test_a_sweep_that_is_killed_anywhere_ends_as_it_would_have(slots: int, kills: list[int], fates: list[str]) -> None:
+    of = tuned_plan(4, 2, budgets=[300])
+    places = {trial.id: i for i, trial in enumerate(tuner(of).trials)}
+
+    def ends(trial: Trial) -> Any:
+        return fates[places[trial.id] % len(fates)] or near(trial) if trial.tuning is not None else [0.9]
+
+    with tempfile.TemporaryDirectory() as place:
+        whole, ran, _ = run(of, Path(place) / "whole", ends, slots=1)
+        for kill in kills:
+            try:
+                run(of, Path(place) / "cut", ends, slots=slots, lasts=kill)
+            except KeyboardInterrupt:
+                continue
+        cut, _, _ = run(of, Path(place) / "cut", ends, slots=slots)
+        assert what(cut.sweep) == what(whole.sweep)
+        assert cut.sweep.notes == whole.sweep.notes
+        numbers = ["trial", "arm", "budget", "seed", "pair", "status", "val_metric", "test_metric", "tuned"]
+        assert cut.results.select(numbers) == whole.results.select(numbers)
+        assert len(ran) == len(every_one_of(whole, of))
+        _, more, _ = run(of, Path(place) / "cut", ends)
+        assert more == []  # also what failed or diverged in tuning is not tried again
+
+
+def every_one_of(outcome: SweepOutcome, of: Plan) -> list[Trial]:
+    return [*tuner(of).trials, *outcome.sweep.trials]
+
+
+def test_the_comparison_begins_when_all_have_been_judged_all_arms_side_by_side(tmp_path: Path) -> None:
+    of = tuned_plan()
+    outcome, ran, _ = run(of, tmp_path, judged, slots=1)
+    tuning = [trial.tuning is not None for trial in ran]
+    assert tuning == [True] * 5 * 2 * 4 + [False] * 3 * 4
+    assert [trial.id for trial in ran] == [trial.id for trial in every_one_of(outcome, of)]
+    assert [(t.pair, t.arm, t.budget) for t in outcome.sweep.trials] == [
+        (t.pair, t.arm, t.budget) for t in maker(of).all()
+    ]
+    assert outcome.sweep.tuning == 40
+    assert all(row["status"] == "done" for row in outcome.results.to_pylist())
+
+
+def test_a_finished_sweep_that_is_run_again_has_its_trials_from_the_start(tmp_path: Path) -> None:
+    of = tuned_plan()
+    before, _, _ = run(of, tmp_path, judged)
+    with pytest.raises(KeyboardInterrupt):
+        run(dataclasses.replace(of, seeds=4), tmp_path, judged, lasts=0)
+    assert {trial.id for trial in before.sweep.trials} < {trial.id for trial in SweepFolder(tmp_path).read().trials}
+
+
+def test_a_damaged_result_of_a_tuning_trial_is_made_anew(tmp_path: Path) -> None:
+    of = tuned_plan()
+    before, _, _ = run(of, tmp_path, judged)
+    victims = random.Random(0).sample(list(tuner(of).trials), 3)
+    for victim in victims:
+        (SweepFolder(tmp_path).trial(victim) / "result.json").write_text("{")
+    after, ran, _ = run(of, tmp_path, judged)
+    assert {trial.id for trial in ran} == {trial.id for trial in victims}
+    assert what(after.sweep) == what(before.sweep)
+
+
+def test_trials_of_other_code_are_taken_if_that_is_wished_and_else_tuned_again(tmp_path: Path) -> None:
+    of = tuned_plan()
+    before, _, _ = run(of, tmp_path, judged)
+    other = maker(of, code="0.2.0+0123abcd")
+    after, ran, _ = run(of, tmp_path, judged, made=other, accept_old=True)
+    assert ran == []
+    assert what(after.sweep) == what(before.sweep)
+    trials, done = foreseen(other, SweepFolder(tmp_path))
+    assert (len(trials), len(done)) == (52, 0)
+
+
+def test_a_choice_at_the_edge_is_told_of_that_arm_and_budget_alone(tmp_path: Path) -> None:
+    rates = sorted(values["optimizer.lr"] for values in draw(SPACE, 5))
+    best = {("standard", 300): rates[-1], ("standard", 600): rates[2], ("low_rank", 300): rates[0]}
+    outcome, _, said = run(
+        tuned_plan(),
+        tmp_path,
+        lambda t: [0.9] if t.tuning is None else near(t, best.get((t.arm, t.budget or 0), rates[1])),
+    )
+    notes = [note for note in outcome.sweep.notes if "optimizer.lr" in note]
+    tried = "tried from 0.001 to 1; what lies beyond may be better."
+    assert notes == [
+        f"standard at 300: tuning chose optimizer.lr {rates[-1]:g}, the largest {tried}",
+        f"low_rank at 300: tuning chose optimizer.lr {rates[0]:g}, the smallest {tried}",
+    ]
+    assert [line for line in said if line in outcome.sweep.notes] == [*outcome.sweep.notes]
+    assert SweepFolder(tmp_path).read().notes == outcome.sweep.notes
+
+
+def test_the_edge_stands_on_the_screen_the_page_and_in_the_summary(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome, _, _ = run(tuned_plan(arms={"a<b>": Arm(), "b": Arm("adaptive")}), tmp_path, lambda t: judged(t))
+    assert len(outcome.sweep.notes) > 1  # one of the two decays is always at an edge
+    content = read_content(tmp_path)
+    shown, written = page([content]), summary([content], [[]])
+    assert main(["status", str(tmp_path)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    for note in outcome.sweep.notes:
+        assert note in out
+        assert note.replace("<", "&lt;").replace(">", "&gt;") in shown
+        assert note.replace("_", "\\_").replace("<", "\\<").replace(">", "\\>") in written
+
+
+def test_where_all_tuning_failed_the_plans_own_values_are_used_and_it_is_told(tmp_path: Path) -> None:
+    outcome, _, _ = run(
+        tuned_plan(), tmp_path, lambda t: "failed" if t.tuning is not None and t.arm == "low_rank" else judged(t)
+    )
+    assert {trial.tuned is None for trial in outcome.sweep.trials if trial.arm == "low_rank"} == {True}
+    assert {trial.tuned is None for trial in outcome.sweep.trials if trial.arm == "standard"} == {False}
+    assert [n for n in outcome.sweep.notes if "failed" in n] == [
+        f"low_rank at {budget}: every tuning trial failed, so the plan's own values are used." for budget in (300, 600)
+    ]
+
+
+def test_a_network_that_there_is_not_is_not_tuned(tmp_path: Path) -> None:
+    of = tuned_plan()
+    made = maker(of)
+    sizes = {
+        at: s if at.budget == 600 else NetworkSize(0, 0, (), impossible="too small") for at, s in made.sizes.items()
+    }
+    outcome, ran, _ = run(of, tmp_path, judged, made=dataclasses.replace(made, sizes=sizes))
+    assert {trial.budget for trial in ran} == {600}
+    assert outcome.results["status"].to_pylist().count("failed") == 6
+    assert outcome.sweep.notes == tuple(note for note in outcome.sweep.notes if "at 600" in note)
+
+
+def test_values_that_an_arm_replaces_are_tried_once(tmp_path: Path) -> None:
+    arms = {"free": Arm(), "fixed": Arm("adaptive", model={"optimizer.lr": 0.5})}
+    space = {"optimizer.lr": SPACE["optimizer.lr"]}
+    of = tuned_plan(5, 2, space, arms=arms, budgets=[300])
+    assert Counter(trial.arm for trial in tuner(of).trials) == {"free": 10, "fixed": 2}
+    outcome, _, _ = run(of, tmp_path, judged)
+    assert outcome.complete
+
+
+def data_of(of: Plan, trial: Trial) -> Any:
+    """The data module of a trial, as its process makes it, with the split that it would have; and its config."""
+    config = maker(of).config(trial, "uid")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PL_GLOBAL_SEED", str(config["seed_everything"]))
+        made = build_data(dataclasses.replace(of, data=config["data"]))
+        made.setup("fit")
+        batches = next(iter(made.train_dataloader()))
+    return made, batches
+
+
+@pytest.mark.parametrize("first_seed", [0, 7])
+def test_all_tuning_trials_validate_on_the_same_images_and_their_batches_differ_by_seed(first_seed: int) -> None:
+    small = {"class_path": "lit_adaptconv.data.Digits", "init_args": {"image_size": 8}}
+    of = read_plan_of(tuned_plan(2, 3, first_seed=first_seed, budgets=[300], data=small))
+    made = [data_of(of, trial) for trial in tuner(of).trials]
+    splits = {tuple(sorted(data._val.indices.tolist())) for data, _ in made}
+    assert len(splits) == 1
+    orders = {trial.seed: tuple(batch[1].tolist()) for trial, (_, batch) in zip(tuner(of).trials, made, strict=True)}
+    assert len(set(orders.values())) == 3
+    compared = [data_of(of, trial)[0] for trial in maker(of).comparison(of.arm_budgets[0])]
+    others = {tuple(sorted(data._val.indices.tolist())) for data in compared}
+    assert len(others) == 3
+    assert not splits & others
+
+
+def read_plan_of(of: Plan) -> Plan:
+    """The plan as its file gives it, with all arguments of its classes."""
+    return read_plan(of)
+
+
+class SeededAlone(Digits):
+    """Data whose split, as those of many, is drawn from a seed of their own."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__(seed=seed)
+
+
+class Unseeded(Digits):
+    def __init__(self, image_size: int = 8) -> None:
+        super().__init__(image_size=image_size, seed=0)
+
+
+class Passes(Digits):
+    """Data that pass on what they are given."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+
+@pytest.mark.parametrize(
+    ("data", "arguments", "given"),
+    [
+        (SeededAlone, {}, {"seed": 1_000_000}),
+        (SeededAlone, {"seed": 5}, {"seed": 5}),
+        (Unseeded, {}, {}),
+        (Digits, {}, {"split_seed": 1_000_000, "seed": None}),
+        (Digits, {"seed": 3}, {"split_seed": None, "seed": 3}),
+        (Digits, {"split_seed": 3}, {"split_seed": 3, "seed": None}),
+        (Passes, {}, {"split_seed": 1_000_000}),
+    ],
+)
+def test_a_data_module_is_given_one_split_by_the_argument_that_it_has(
+    monkeypatch: pytest.MonkeyPatch, data: type[ImageData], arguments: dict[str, Any], given: dict[str, Any]
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "data_of_my_own", sys.modules[__name__])
+    module = data.__module__ if data is Digits else "data_of_my_own"
+    monkeypatch.setattr(data, "__module__", module)
+    of = read_plan_of(tuned_plan(2, data={"class_path": f"{module}.{data.__name__}", "init_args": arguments}))
+    for trial in tuner(of).trials:
+        init = maker(of).config(trial, "uid")["data"]["init_args"]
+        assert {name: init.get(name) for name in given} == given
+        assert "split_seed" not in init or data in (Digits, Passes)
+
+
+def test_an_earlier_versions_search_is_refused_in_one_line_and_read_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of = tuned_plan()
+    for trace in ("plan", "database"):
+        folder = tmp_path / trace
+        run(of, folder, judged)
+        path = folder / "plan.yaml"
+        old = yaml.safe_load(path.read_text())
+        del old["tuning"]["seeds"]
+        if trace == "plan":
+            old["tuning"] |= {"storage": None, "parallel": 1}
         else:
-            ended = result(trial, [0.999], status="failed" if good[pair] % 2 else "diverged")
-        waiting += made.follow(trial, ended)
-    for pair in good:
-        tuning = [t for t in ran if t.tuning is not None and (t.arm, t.budget) == pair]
-        assert len(tuning) == 4
-        chosen = {str(t.tuned) for t in ran if t.tuning is None and (t.arm, t.budget) == pair}
-        assert chosen == {str(tuning[2].tuned)}
+            (folder / "optuna.db").write_bytes(b"SQLite format 3\0")
+        path.write_text(yaml.safe_dump(old))
+        for refused in (lambda: run(of, folder, judged), lambda: foreseen(maker(of), SweepFolder(folder))):  # noqa: B023
+            with pytest.raises(UserError, match="tuned by an earlier version.*give another --output") as caught:
+                refused()
+            assert "\n" not in str(caught.value)
+        assert main(["status", str(folder)]) == 0
+        assert "12 of 12 trials done" in capsys.readouterr().out
+        assert read_content(folder).statuses == {"done": 12}
 
 
-def test_where_every_tuning_trial_failed_the_plans_own_values_are_used(tmp_path: Path) -> None:
-    made = tuner(tmp_path, trials=2)
-    waiting = list(made.start())
-    compared = []
-    while waiting:
-        trial = waiting.pop(0)
-        compared += [trial] if trial.tuning is None else []
-        waiting += made.follow(trial, result(trial, [], status="failed"))
-    assert len(compared) == 6
-    assert all(trial.tuned is None for trial in compared)
+def test_what_is_foreseen_is_what_runs(tmp_path: Path) -> None:
+    of = tuned_plan()
+    made, folder = maker(of), SweepFolder(tmp_path)
+    trials, done = foreseen(made, folder)
+    assert (len(trials), done) == (52, set())
+    with pytest.raises(KeyboardInterrupt):
+        run(of, tmp_path, judged, lasts=11)
+    trials, done = foreseen(made, folder)
+    assert (len(trials), len(done)) == (52, 11)
+    with pytest.raises(KeyboardInterrupt):
+        run(of, tmp_path, judged, lasts=32)
+    trials, done = foreseen(made, folder)
+    assert (len(trials), len(done)) == (52, 43)
+    outcome, ran, _ = run(of, tmp_path, judged)
+    assert {trial.id for trial in ran} == {trial.id for trial in trials} - done
+    trials, done = foreseen(made, folder)
+    assert done == {trial.id for trial in trials} == {trial.id for trial in every_one_of(outcome, of)}
 
 
-def test_an_interrupted_trial_is_the_first_of_the_next_sweep(tmp_path: Path) -> None:
-    made = tuner(tmp_path)
-    first = made.start()
-    assert made.follow(first[0], result(first[0], [0.5], status="interrupted")) == []
-    assert what(tuner(tmp_path).start()) == what(first)
+PLAN = {
+    "name": "tiny",
+    "data": {"class_path": "Digits", "init_args": {"image_size": 8}},
+    "backbone": {"class_path": "ConvNet", "init_args": {"channels": [3, 4], "pool_after": [0]}},
+    "arms": {"standard": {"kind": "standard"}, "adaptive": {"kind": "adaptive"}},
+    "budgets": [300, 600],
+    "seeds": 3,
+    "targets": [0.9],
+    "trainer": {"max_epochs": 2, "accelerator": "cpu"},
+    "wandb": False,
+}
 
 
-def test_several_trials_of_a_search_may_run_at_the_same_time(tmp_path: Path) -> None:
-    made = tuner(tmp_path, parallel=3)
-    first = made.start()
-    assert len(first) == 2 * 3
-    assert Counter((t.arm, t.budget) for t in drain(made, first) if t.tuning is not None).most_common()[-1][1] == 5
-
-
-def test_another_plan_begins_a_search_of_its_own(tmp_path: Path) -> None:
-    made = tuner(tmp_path)
-    drain(made, made.start())
-    tuning = Tuning(5, SPACE)
-    other = plan(tuning=tuning, budgets=[300], trainer={"max_epochs": 99})
-    assert all(
-        trial.tuning is not None
-        for trial in Tuner(maker(other), tuning, SweepFolder(tmp_path), "uid", lambda trials: trials).start()
+def dry(tmp_path: Path, tuning: dict[str, Any], *more: str) -> int:
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump({**PLAN, "tuning": tuning}))
+    return main(
+        ["sweep", "--config", str(tmp_path / "plan.yaml"), "--output", str(tmp_path / "out"), "--dry-run", *more]
     )
 
 
-@pytest.mark.parametrize("uid", ["other"])
-def test_a_trial_that_another_machine_runs_is_not_taken_from_it(tmp_path: Path, uid: str) -> None:
-    mine = tuner(tmp_path, trials=2).start()
-    theirs = tuner(tmp_path, trials=2, uid=uid).start()
-    assert not what(list(mine)) & what(list(theirs))
+def test_a_dry_run_counts_the_tuning_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("adaptconv_cli.sweep.estimate", lambda *given: None)
+    decays = {"optimizer.lr": {"choices": [0.01, 0.02, 0.04]}, "optimizer.init_args.weight_decay": {"choices": [0, 1]}}
+    assert dry(tmp_path, {"space": decays, "seeds": 2}) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "48 of the trials are to tune, before the comparison begins. 60 trials, 0 of them done" in out
+
+
+@pytest.mark.parametrize(
+    ("tuning", "says"),
+    [
+        (
+            {"trials": 2, "storage": "sqlite:///x", "space": {"optimizer.lr": {"choices": [0.1]}}},
+            "tuning.storage is no",
+        ),
+        ({"trials": 2, "parallel": 3, "space": {"optimizer.lr": {"choices": [0.1]}}}, "tuning.parallel is no more"),
+        (
+            {"trials": 2, "parallel": 1, "storage": None, "space": {"optimizer.lr": {"choices": [1]}}},
+            "is no more: leave",
+        ),
+        ({"space": {"optimizer.lr": {"low": 0.1, "high": 1.0}}}, "tuning.trials is needed"),
+        ({"trials": 2, "seeds": 0, "space": {"optimizer.lr": {"choices": [0.1]}}}, "tuning.seeds must be at least 1"),
+        ({"space": {"optimizer.lr": {"choices": [0.1, 0.1]}}}, "a choice twice"),
+        ({"space": {"optimizer.lr": {"choices": [0.1, "fast"]}}}, "optimizer.lr takes a number, got fast"),
+        ({"trials": 2, "space": {"optimizer.lr": {"low": 0.1, "high": math.inf}}}, "needs low < high"),
+    ],
+)
+def test_a_tuning_that_can_not_be_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tuning: dict[str, Any], says: str
+) -> None:
+    assert dry(tmp_path, tuning) in (1, 2)
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_what_is_no_more_is_told_on_the_command_line_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    space = {"optimizer.lr": {"choices": [0.1]}}
+    assert dry(tmp_path, {"trials": 2, "space": space}, "--tuning.storage", "sqlite:///x") == 2
+    assert "tuning.storage is no more: leave it out" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_real_sweep_tunes_rate_and_decay_and_continues_to_the_same_end(tmp_path: Path) -> None:
+    space = {
+        "optimizer.lr": {"low": 0.001, "high": 0.1, "log": True},
+        "optimizer.weight_decay": {"choices": [0.0, 0.1]},
+    }
+    tuned = {**PLAN, "budgets": [300], "seeds": 2, "tuning": {"trials": 3, "space": space}}
+    first = sweep(tuned, tmp_path / "whole", workers=2)
+    assert first.results["status"].tolist() == ["done"] * 4
+    assert len(list((tmp_path / "whole" / "tuning").iterdir())) == 3 * 2 * 2
+    again = sweep(tmp_path / "whole", workers=1)
+    assert again.results["trial"].tolist() == first.results["trial"].tolist()
+    for path in (tmp_path / "whole" / "tuning").glob("*/config.yaml"):
+        config = yaml.safe_load(path.read_text())
+        assert config["data"]["init_args"]["split_seed"] == 1_000_000
+        assert config["seed_everything"] in (1_000_000, 1_000_001)
