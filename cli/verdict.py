@@ -32,6 +32,8 @@ def print_verdict(console: Console, results: pa.Table, curves: pa.Table, sweep: 
             console.print()
         for sentence in verdict.sentences:
             console.print(text(f"• {sentence}"))
+        for note in verdict.notes:
+            console.print(text(f"• {note}"))
     print_failures(console, results, sweep)
 
 

@@ -125,8 +125,9 @@ def _warning(content: SweepContent) -> str:
     elif content.statuses.get("done", 0) < content.sweep.expected:
         text = "Not all trials are done; those that failed are in the table of trials, with the reason."
     else:
-        return ""
-    return f"<p class=note>{text}</p>"
+        text = ""
+    notes = [text, *(content.verdict.notes if content.verdict else ())]
+    return "".join(f"<p class=note>{html.escape(note)}</p>" for note in notes if note)
 
 
 def _options(values: Sequence[tuple[str, str]], chosen: str) -> str:

@@ -137,5 +137,7 @@ def _frame(rows: Sequence[Any]) -> pd.DataFrame:
     for row in rows:
         cells = asdict(row)
         low, high = cells.pop("interval", None) or cells.pop("bounds", None) or (None, None)
-        flat.append({**cells.pop("at", {}), **cells, "low": low, "high": high})
+        if (at := cells.pop("at", None)) is not None:
+            cells = {**at, "budget_share": row.at.budget_share, **cells}
+        flat.append({**cells, "low": low, "high": high})
     return pd.DataFrame(flat)

@@ -20,6 +20,7 @@ from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.text import visible
 from lit_adaptconv.train.convergence import first_reached
 from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.verdict.budget_share import budget_share
 from lit_adaptconv.verdict.summaries import MEASURES, to_target
 
 RESULTS, CURVES = "results.parquet", "curves.parquet"
@@ -156,6 +157,7 @@ class Store:
             "pair": trial.pair,
             "status": "interrupted" if running else result.status,
             "epochs": last.epoch if last else float(result.epochs),
+            "budget_share": budget_share(result.parameters, trial.budget),
             "training_flops": last.flops if last else None,
             "tuned": None if trial.tuned is None else json.dumps(trial.tuned, sort_keys=True),
             "versions": json.dumps(result.versions, sort_keys=True),
@@ -207,10 +209,13 @@ def read_results(folder: Path) -> pa.Table:
         UserError: There is none, or it has another schema.
     """
     table = _read(folder / RESULTS)
-    if PER_SAMPLE in table.column_names:
-        return table
-    unknown = pa.nulls(table.num_rows, pa.int64())  # written by an earlier version, which counted otherwise
-    return table.add_column(table.column_names.index("steps"), PER_SAMPLE, unknown)
+    if PER_SAMPLE not in table.column_names:  # written by an earlier version, which counted otherwise
+        table = table.add_column(table.column_names.index("steps"), PER_SAMPLE, pa.nulls(table.num_rows, pa.int64()))
+    if "budget_share" not in table.column_names:
+        sizes = zip(table["parameters"].to_pylist(), table["budget"].to_pylist(), strict=True)
+        shares = pa.array([budget_share(*size) for size in sizes], pa.float64())
+        table = table.add_column(table.column_names.index("flops"), "budget_share", shares)
+    return table
 
 
 def read_curves(folder: Path) -> pa.Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from lit_adaptconv.verdict.budget_share import budget_share, share_text
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import NONE, count, p_value, percentage, ratio
 
@@ -57,9 +58,15 @@ class Cell:
     n_unfinished: int
 
     @property
+    def budget_share(self) -> float | None:
+        """Share of the budget that it uses."""
+        return budget_share(self.parameters, self.budget)
+
+    @property
     def texts(self) -> tuple[str, ...]:
         """The same for a table."""
-        return (self.arm, *map(count, (self.budget, self.parameters, self.flops)), str(self.n), str(self.n_unfinished))
+        size = (count(self.budget), count(self.parameters), share_text(self.budget_share), count(self.flops))
+        return (self.arm, *size, str(self.n), str(self.n_unfinished))
 
 
 @dataclass(frozen=True)
