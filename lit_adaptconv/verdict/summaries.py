@@ -48,6 +48,7 @@ class Cell:
         flops: FLOPs of a forward pass of one sample, or None where no trial recorded them.
         n: Trials, whatever became of them.
         n_unfinished: Of these, failed, diverged or interrupted.
+        widths: Width of every layer; empty where no trial recorded them.
     """
 
     arm: str
@@ -56,6 +57,12 @@ class Cell:
     flops: int | None
     n: int
     n_unfinished: int
+    widths: tuple[int, ...] = ()
+
+    @property
+    def width(self) -> float | None:
+        """Mean width of its layers."""
+        return sum(self.widths) / len(self.widths) if self.widths else None
 
     @property
     def budget_share(self) -> float | None:
