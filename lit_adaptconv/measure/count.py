@@ -189,8 +189,10 @@ def _other_flops(func: Any, args: tuple[Any, ...], out: Any) -> int:
 
 
 def _is_bias(value: Any, result: Tensor) -> bool:
-    """Whether it has one number for each channel, or one for all."""
-    return isinstance(value, Tensor) and value.dim() > 0 and value.numel() == max(value.shape) < result.numel()
+    """Whether it has one number for each channel, which all pixels share."""
+    if not isinstance(value, Tensor) or value.dim() == 0 or value.numel() != max(value.shape):
+        return False
+    return value.numel() < result.numel() or value.dim() < result.dim()
 
 
 def _window(size: Any, dimensions: int) -> int:
@@ -238,9 +240,10 @@ def count_flops(module: nn.Module, input_shape: tuple[int, ...]) -> Flops:
         input_shape: Shape of one sample, `(C, H, W)`.
     """
     parameter = next(module.parameters(), torch.empty(0))
-    sample = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
-    with _evaluating(module), _uncompiled(), torch.enable_grad(), FlopMeter(module) as meter:
-        module(sample)
+    with torch.inference_mode(False), torch.enable_grad(), _evaluating(module), _uncompiled():
+        sample = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
+        with FlopMeter(module) as meter:
+            module(sample)
     return Flops(meter.total, meter.training)
 
 

@@ -142,8 +142,8 @@ class ImageClassifier(pl.LightningModule):
         return self._counted[1]
 
     @property
-    def _countable(self) -> list[tuple[torch.Size, bool]]:
-        return [(p.shape, p.requires_grad) for p in self.network.parameters()]
+    def _countable(self) -> list[bool]:
+        return [p.requires_grad for p in self.network.parameters()]
 
     @property
     def lr(self) -> float:

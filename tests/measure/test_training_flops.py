@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from itertools import pairwise
 
 import pytest
@@ -145,6 +147,30 @@ class Residual(nn.Module):
 
 def test_a_residual_branch_counts_its_addition_and_a_bias_is_free() -> None:
     assert count_flops(Residual(), (4, 8, 8)).forward == 2 * 64 * 4 * 36 + 4 * 64
+
+
+class Shifted(nn.Module):
+    """A linear layer whose bias is added apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.bias = nn.Linear(3, 4, bias=False), nn.Parameter(torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer(x) + self.bias
+        return out
+
+
+def test_a_bias_is_free_where_there_is_one_pixel_too() -> None:
+    assert count_flops(Shifted(), (3,)).forward == count_flops(nn.Linear(3, 4), (3,)).forward == 24
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_what_surrounds_the_count_does_not_matter(mode: Callable[[], AbstractContextManager[None]]) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), AdaptiveConv2d(2, 2, 3))
+    known = count_flops(network, (1, 8, 8))
+    with mode():
+        assert count_flops(network, (1, 8, 8)) == known
 
 
 class Functional(nn.Module):
