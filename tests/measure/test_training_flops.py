@@ -15,6 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lit_adaptconv import AdaptiveConv2d, LowRankAdaptiveConv2d
 from lit_adaptconv.functional import adaptive_conv2d
+from lit_adaptconv.layers.kinds import conv_kind, kinds
+from lit_adaptconv.measure import count
 from lit_adaptconv.measure.count import Flops, count_flops, flops_of
 from lit_adaptconv.ops.choice import VARIABLE
 
@@ -49,6 +51,24 @@ def test_products_are_those_of_the_gradients_that_autograd_computes(
         return
     counted = count_flops(network, (channels[0], 6, 6))
     assert counted.training == products(network, torch.randn(1, channels[0], 6, 6))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in kinds() if not kind.endswith("separable")])
+def test_products_of_every_kind_are_those_that_autograd_computes(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Depthwise layers are left out: of their weights' gradients PyTorch counts those between all channels."""
+    conv = conv_kind(kind)
+    network = nn.Sequential(conv(3, 4, 3, padding=1), nn.ReLU(), conv(4, 4, 3, stride=2)).eval()
+    monkeypatch.setattr(count, "_other_flops", lambda *args: 0)
+    for layer in network.modules():
+        if hasattr(layer, "extra_flops"):
+            monkeypatch.setattr(type(layer), "extra_flops", lambda *args: 0)
+    assert count_flops(network, (3, 9, 9)).training == products(network, torch.randn(1, 3, 9, 9))
+
+
+def test_a_depthwise_layer_costs_three_times_its_forward_pass() -> None:
+    network = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 4, 3, groups=4))
+    first, second = 2 * 36 * 4 * 9, 2 * 16 * 4 * 9
+    assert count_flops(network, (4, 8, 8)) == Flops(first + second, 2 * first + 3 * second)
 
 
 def test_the_first_layer_needs_no_gradient_for_its_input() -> None:
