@@ -147,7 +147,9 @@ def _targets(made: Drawing, content: SweepContent, gap: float) -> None:
     targets, metric = content.sweep.targets, content.metric
     for target, place in zip(targets, spread_apart([metric.scale * t for t in targets], gap), strict=True):
         made.rule(y=metric.scale * target, name=f"target {target:g}")
-        made.note(f"target {metric.goal(target)}", x=0, y=place, xanchor="left", yanchor="middle", size=11, **BACKED)
+        made.note(
+            f"target {metric.goal(target)}", x=0.015, y=place, xanchor="left", yanchor="middle", size=11, **BACKED
+        )
 
 
 def _numbers(table: pa.Table, name: str) -> Array:

@@ -25,8 +25,8 @@ from lit_adaptconv.verdict.verdict import Verdict
 SCRIPTS = ("theme.js", "figures.js", "trials.js", "page.js")
 MOST_SENTENCES, MOST_OPEN = 60, 12
 """Sentences of the verdict that are on the page, and that are to be seen at once."""
-WORDS = ("Arm", "Against", "Measure", "Method", "Answer", "Reason", "Note")
-"""Columns of a table that hold no numbers."""
+WORDS, SENTENCES = ("Arm", "Against", "Measure", "Method", "Answer"), ("Reason", "Note")
+"""Columns of a table that hold no numbers, and those that are read on several lines."""
 MOST_ROWS = 300
 """Rows of a table of the verdict that are on the page; `summary.md` has all."""
 
@@ -176,8 +176,12 @@ def _table(table: SummaryTable) -> str:
     return f"<details><summary>{html.escape(table.title)}</summary>{_grid(table)}</details>"
 
 
+def _class(column: str) -> str:
+    return ' class="text reason"' if column in SENTENCES else " class=text" if column in WORDS else ""
+
+
 def _grid(table: SummaryTable) -> str:
-    kinds = [" class=text" if name in WORDS else "" for name in table.columns]
+    kinds = [_class(name) for name in table.columns]
     head = "".join(f"<th{kind}>{html.escape(name)}</th>" for kind, name in zip(kinds, table.columns, strict=True))
     cells = (
         "".join(f"<td{kind}>{html.escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
