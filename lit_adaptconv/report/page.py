@@ -68,7 +68,7 @@ def _section(content: SweepContent, number: int) -> str:
         measures=_options(list(MEASURE_NAMES.items()), "steps"),
         budgets=_options([(budget_key(b), budget_name(b)) for b in content.shown_budgets], ""),
         arms="".join(_arm(s.name, s.number, s.colour) for s in content.arms.values()),
-        figures="".join(_card(place, how, verdict) for place, how in _cards(content.metric).items()),
+        figures="".join(_card(place, how, content) for place, how in _cards(content.metric).items()),
         thinned=f"<p class=note>{html.escape(thinned)}</p>" if thinned else "",
         statuses=_options([(status, status) for status in content.statuses], ""),
         tables="".join(_table(table) for table in verdict.tables()[1:]) if verdict else "",
@@ -148,15 +148,14 @@ def _arm(name: str, number: int, colour: str) -> str:
     )
 
 
-def _card(place: str, how: str, verdict: Verdict | None) -> str:
+def _card(place: str, how: str, content: SweepContent) -> str:
     size = equal = ""
     if place == "pareto":
         options = _options(
             [("parameters", "parameters"), ("flops", "FLOPs an image"), ("width", "width")], "parameters"
         )
         size = f'<label class=pick>Compare at equal <select data-pick="size">{options}</select></label>'
-        if verdict is not None:
-            equal = "".join(_equal(found, verdict) for found in (verdict.equal_flops, verdict.equal_widths))
+        equal = "".join(_equal(found, content) for found in content.equal_costs)
     wide = " wide" if place in ("pareto", "smallest") else ""
     return (
         f'<article class="card{wide}" data-place="{place}"><div class=head><h2></h2>{size}</div>'
@@ -164,9 +163,9 @@ def _card(place: str, how: str, verdict: Verdict | None) -> str:
     )
 
 
-def _equal(found: EqualCost, verdict: Verdict) -> str:
+def _equal(found: EqualCost, content: SweepContent) -> str:
     """The networks that cost the same, or what plan would have some; shown where the figure's size is this cost."""
-    table = found.table(verdict.metric, verdict.confidence)
+    table = found.table(content.metric, content.verdict.confidence if content.verdict else 0.95)
     grid = _grid(table) if table.rows else ""
     notes = "".join(f"<p class=how>{html.escape(note)}</p>" for note in found.notes)
     return f'<div class=equal data-size="{found.cost}" hidden>{grid}{notes}</div>'

@@ -34,7 +34,7 @@ def _sweep(content: SweepContent, pictures: Sequence[str]) -> str:
         lines += [line for file in pictures for line in (f"![{file.rsplit('/')[-1].removesuffix('.png')}]({file})", "")]
         for table in verdict.tables():
             lines += [f"## {markdown(table.title)}", "", *markdown_table(table), ""]
-        for equal in (verdict.equal_flops, verdict.equal_widths):
+        for equal in content.equal_costs:
             table = equal.table(metric=verdict.metric, confidence=verdict.confidence)
             lines += [f"## {markdown(table.title)}", "", *(markdown_table(table) if table.rows else []), ""]
             lines += [line for note in equal.notes for line in (markdown(note), "")]

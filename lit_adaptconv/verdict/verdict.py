@@ -12,7 +12,6 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.verdict import tables
 from lit_adaptconv.verdict.budget_share import unused_note
 from lit_adaptconv.verdict.comparison import compare
-from lit_adaptconv.verdict.equal_cost import EqualCost, equal_cost
 from lit_adaptconv.verdict.metric import ACCURACY, Metric
 from lit_adaptconv.verdict.observations import Observations, observe
 from lit_adaptconv.verdict.question import Question
@@ -47,8 +46,6 @@ class Verdict:
             of the metric and steps the one over all budgets together.
         smallest_budgets: One an arm × target.
         question: What the plan asks; all other comparisons are exploratory.
-        equal_flops: Networks that cost the same FLOPs.
-        equal_widths: Networks that are as wide.
         notes: What else there is to know, a sentence each: networks much below their budget, FLOPs that are left out.
     """
 
@@ -62,8 +59,6 @@ class Verdict:
     comparisons: tuple[Comparison, ...]
     smallest_budgets: tuple[SmallestBudget, ...]
     question: Question
-    equal_flops: EqualCost
-    equal_widths: EqualCost
     notes: tuple[str, ...]
 
     @property
@@ -143,8 +138,6 @@ def summarise(
         comparisons=compare(observations, ordered, metric, confidence, question),
         smallest_budgets=smallest_budgets(observations, finished, ordered, metric, confidence),
         question=question,
-        equal_flops=equal_cost(observations, cells, "flops", confidence),
-        equal_widths=equal_cost(observations, cells, "width", confidence),
         notes=_notes(results, cells),
     )
 

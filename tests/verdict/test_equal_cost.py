@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lit_adaptconv.verdict.equal_cost import AGREE, Cost, EqualCost
+from lit_adaptconv.verdict.equal_cost import AGREE, Cost, EqualCost, equal_cost
 from lit_adaptconv.verdict.metric import ACCURACY
-from lit_adaptconv.verdict.verdict import Verdict, summarise
+from lit_adaptconv.verdict.observations import observe
 
 MEASURES = ("steps", "epochs", "flops", "seconds")
 Networks = dict[tuple[str, int], tuple[int, str]]
 
 
-def verdict(networks: Networks, seeds: int = 3, lacking: frozenset[str] = frozenset()) -> Verdict:
+def results(networks: Networks, seeds: int = 3, lacking: frozenset[str] = frozenset()) -> pa.Table:
     """A sweep with one network an arm and budget: its FLOPs and its widths."""
     random, rows = np.random.default_rng(1), []
     for (arm, budget), (flops, widths) in networks.items():
@@ -27,12 +29,12 @@ def verdict(networks: Networks, seeds: int = 3, lacking: frozenset[str] = frozen
             row |= {"test_metric": float(random.normal(0.9, 0.01)), "val_metric": 0.9, "steps": 10, "epochs": 1.0}
             row |= {"training_flops": 30, "training_seconds": 1.0} | {f"{m}_to_0.9": None for m in MEASURES}
             rows.append(row)
-    return summarise(pa.Table.from_pylist(rows), [0.9], next(iter(networks))[0])
+    return pa.Table.from_pylist(rows)
 
 
-def equal(networks: Networks, cost: Cost, **how: object) -> EqualCost:
-    found = verdict(networks, **how)  # type: ignore[arg-type]
-    return found.equal_flops if cost == "flops" else found.equal_widths
+def equal(networks: Networks, cost: Cost, **how: Any) -> EqualCost:
+    observations = observe(results(networks, **how), [0.9], next(iter(networks))[0])
+    return equal_cost(observations, observations.cells(), cost, 0.95)
 
 
 @given(
@@ -58,12 +60,10 @@ def test_pairs_are_the_nearest_that_agree_and_who_has_none_is_named(primary: lis
 
 def test_the_difference_and_its_interval_are_those_of_the_two_samples() -> None:
     networks: Networks = {("standard", 100): (1000, "4-4"), ("other", 200): (1040, "8-8")}
-    made = verdict(networks, seeds=7)
-    (pair,) = made.equal_flops.pairs
-    means = {s.at.arm: s.mean for s in made.finished}
-    assert pair.estimate == pytest.approx(means["other"] - means["standard"])  # type: ignore[operator]
+    (pair,) = equal(networks, "flops", seeds=7).pairs
     random = np.random.default_rng(1)
     first, second = random.normal(0.9, 0.01, 7), random.normal(0.9, 0.01, 7)
+    assert pair.estimate == pytest.approx(second.mean() - first.mean())
     assert pair.bounds is not None
     for end in pair.bounds:  # at an end of the interval, the permutation test is just at its level
         assert end is not None
