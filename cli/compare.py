@@ -9,7 +9,7 @@ from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.runs import newest_run
 from lit_adaptconv.verdict.metric import ACCURACY, Metric
 
-from .tables import result_table
+from .tables import result_note, result_table
 
 
 def compare(*runs: Path, min_test_accuracy: float = 0.0) -> int:
@@ -27,7 +27,10 @@ def compare(*runs: Path, min_test_accuracy: float = 0.0) -> int:
         raise UserError(f"min_test_accuracy is a share between 0 and 1, such as 0.9 for 90 %, got {min_test_accuracy}")
     folders = [run if (run / "result.json").is_file() else newest_run(str(run.parent), run.name) for run in runs]
     results = [RunResult.read(folder / "result.json") for folder in folders]
-    Console().print(result_table(results))
+    console = Console()
+    console.print(result_table(results))
+    if note := result_note(results):
+        console.print(note, soft_wrap=True)
     for result in results if min_test_accuracy else ():
         if Metric(result.test_metric, result.mode, result.test_metric).name != ACCURACY.name:
             raise UserError(f"{result.name} was tested by {result.test_metric}: leave out --min_test_accuracy")

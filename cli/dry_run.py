@@ -11,12 +11,13 @@ from lit_adaptconv.sweep.estimate import Estimate
 from lit_adaptconv.sweep.plan import ArmBudget
 from lit_adaptconv.sweep.progress import seconds_on
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
+from lit_adaptconv.verdict.budget_share import budget_share, share_text, unused_note
 from lit_adaptconv.verdict.summaries import SummaryTable
 
 from .display import duration
 from .fitted import fitted
 
-COLUMNS = ("Budget", "Arm", "Parameters", "FLOPs", "Widths", "Trials", "Done", "A trial")
+COLUMNS = ("Budget", "Arm", "Parameters", "Of budget", "FLOPs", "Widths", "Trials", "Done", "A trial")
 
 
 def print_dry_run(
@@ -52,6 +53,7 @@ def print_dry_run(
                 "–" if at.budget is None else f"{at.budget:,}",
                 at.arm,
                 "none" if size.impossible else f"{size.parameters:,}",
+                share_text(budget_share(size.parameters, at.budget)),
                 f"{size.flops:,}" if size.flops else "",
                 "-".join(map(str, size.widths or size.settings.values())),
                 str(every[at]),
@@ -64,6 +66,8 @@ def print_dry_run(
     for size in sizes.values():
         if size.impossible:
             console.print(size.impossible, markup=False, highlight=False, soft_wrap=True)
+    if note := unused_note((at.arm, size.parameters, at.budget) for at, size in sizes.items()):
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     line = f"{len(trials):,} trials, {len(done):,} of them done; {workers} at the same time."
     if tuning:
         line = f"{tuning:,} of the trials are to tune, before the comparison begins. {line}"

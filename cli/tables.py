@@ -7,9 +7,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 from rich.table import Table
+from rich.text import Text
 
 from lit_adaptconv.measure.count import count_parameters
 from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.verdict.budget_share import budget_share, share_text, unused_note
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import count
 
@@ -27,6 +29,8 @@ def result_table(results: Sequence[RunResult]) -> Table:
 
     row("Network", (f"{r.backbone or r.model} {'-'.join(map(str, r.widths))}".rstrip() for r in results))
     row("Parameters", (count(r.parameters) for r in results))
+    if any(r.budget for r in results):
+        row("Of its budget", (share_text(budget_share(r.parameters, r.budget)) for r in results))
     row("FLOPs an image", (count(r.flops) for r in results))
     row("Epochs", (str(r.epochs) for r in results))
     row("Training", (f"{r.training_seconds:.1f} s" for r in results))
@@ -44,6 +48,12 @@ def result_table(results: Sequence[RunResult]) -> Table:
     if any(r.status != "done" for r in results):
         row("Status", (r.status for r in results))
     return table
+
+
+def result_note(results: Iterable[RunResult]) -> Text | None:
+    """What is said below: runs whose network uses little of its budget."""
+    note = unused_note((r.kind or r.model, r.parameters, r.budget) for r in results)
+    return None if note is None else text(note)
 
 
 def stage_table(stage: str, model: pl.LightningModule, metrics: Sequence[Mapping[str, Any]]) -> Table:

@@ -18,7 +18,7 @@ from lit_adaptconv.train.training import Training
 from .completion import PrintCompletion
 from .fitted import text
 from .progress import ProgressBar
-from .tables import result_table, stage_table
+from .tables import result_note, result_table, stage_table
 
 PROGRAM = "adaptconv"
 
@@ -55,6 +55,8 @@ class TrainingCLI(Training):
         if sync_hint:
             console.print(text(f"Weights & Biases: logged offline; send it with: {sync_hint}"), soft_wrap=True)
         console.print(result_table([recorder.result]))
+        if note := result_note([recorder.result]):
+            console.print(note, soft_wrap=True)
         console.print(text(f"Run: {os.path.relpath(recorder.folder)}"), soft_wrap=True)
 
     def show_metrics(self, stage: str, metrics: Sequence[Mapping[str, Any]]) -> None:

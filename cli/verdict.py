@@ -32,7 +32,7 @@ def print_verdict(console: Console, results: pa.Table, curves: pa.Table, sweep: 
             console.print()
         for sentence in verdict.sentences:
             console.print(text(f"• {sentence}"))
-    for note in sweep.notes:
+    for note in (*(verdict.notes if verdict else ()), *sweep.notes):
         console.print(text(note), soft_wrap=True)
     print_failures(console, results, sweep)
 

@@ -131,8 +131,9 @@ class AdaptiveConv2d(ConvLayer):
         return activate(out, self.output_activation)
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
-        """FLOPs of applying the generated kernels, which PyTorch's counter sees in the fused operator alone."""
-        weight = self.generator_weight
-        if implementation(weight.device.type, weight.dtype) != "reference":
-            return 0
-        return elementwise_product_flops(output_shape, math.prod(self.generator_bias.shape[1:]))
+        """FLOPs of the activations, and of applying the generated kernels where no fused operator tells of it."""
+        weight, terms = self.generator_weight, math.prod(self.generator_bias.shape[1:])
+        activated = terms * (self.kernel_activation != "identity") + (self.output_activation != "identity")
+        fused = implementation(weight.device.type, weight.dtype) != "reference"
+        applied = 0 if fused else elementwise_product_flops(output_shape, terms)
+        return applied + activated * math.prod(output_shape)

@@ -139,5 +139,5 @@ def stacked(stored: Tensor, like: Tensor) -> Tensor:
 
 
 def elementwise_product_flops(output_shape: tuple[int, ...], terms: int) -> int:
-    """FLOPs of an output whose every element is a sum of `terms` products."""
+    """FLOPs of an output whose every element is a sum of `terms` products, or a bias and so many."""
     return 2 * terms * math.prod(output_shape)

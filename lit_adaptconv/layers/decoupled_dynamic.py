@@ -117,9 +117,10 @@ class DecoupledDynamicFilter2d(ConvLayer):
         return self._with_bias(out)
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
-        """Products of both filters, and their multiply-adds with the pixels under them."""
+        """Products of both filters, after both were normalised, and their multiply-adds with the pixels under them."""
         taps = math.prod(self.kernel_size)
-        return elementwise_product_flops(output_shape, taps) + taps * math.prod(output_shape)
+        normalised = 2 * taps * (math.prod(output_shape[1:]) + self.out_channels)
+        return elementwise_product_flops(output_shape, taps) + taps * math.prod(output_shape) + normalised
 
 
 def _normalise(filters: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

@@ -106,7 +106,8 @@ class DeformableConv2d(ConvLayer):
         return out
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
-        """Multiply-adds of the kernel, and of the bilinear interpolation (four pixels for every tap and channel)."""
-        sampled = self.in_channels * math.prod(self.kernel_size)
-        sampling = (9 if self.modulated else 8) * sampled * math.prod(output_shape[1:])
-        return elementwise_product_flops(output_shape, sampled // self.groups) + sampling
+        """Multiply-adds of kernel and bilinear interpolation (four pixels a tap and channel), and the sigmoid."""
+        taps, pixels = math.prod(self.kernel_size), math.prod(output_shape[1:])
+        sampled = self.in_channels * taps
+        sampling = 9 * sampled + self.offset_groups * taps if self.modulated else 8 * sampled
+        return elementwise_product_flops(output_shape, sampled // self.groups) + sampling * pixels

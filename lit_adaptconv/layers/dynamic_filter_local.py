@@ -116,4 +116,4 @@ class LocalDynamicFilter2d(ConvLayer):
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
         """Multiply-adds of the hidden channels with their convolutions."""
-        return elementwise_product_flops(output_shape, self.hidden)
+        return elementwise_product_flops(output_shape, self.hidden) + self.hidden * math.prod(output_shape[1:])

@@ -123,8 +123,10 @@ class Involution2d(ConvLayer):
         return self._with_bias(out)
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
-        """Multiply-adds of the kernels with the pixels under them."""
-        return elementwise_product_flops(output_shape, math.prod(self.kernel_size))
+        """Multiply-adds of the kernels with the pixels under them, the generator's ReLU, and the stride's means."""
+        relu = self.reduce.out_channels * math.prod(output_shape[1:])
+        means = math.prod(self.stride) * math.prod(output_shape) if self.stride != (1, 1) else 0
+        return elementwise_product_flops(output_shape, math.prod(self.kernel_size)) + relu + means
 
 
 def _block_means(images: Tensor, block: tuple[int, int]) -> Tensor:

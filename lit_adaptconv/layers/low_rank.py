@@ -160,5 +160,6 @@ class LowRankAdaptiveConv2d(ConvLayer):
         return F.conv2d(batch, weight, None, self.stride, padding, self.dilation, self.groups)
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
-        """FLOPs of the products with the gates, which PyTorch's counter does not see."""
-        return elementwise_product_flops(output_shape, self.rank)
+        """FLOPs of the gates' activation, and of the products with them."""
+        gates = self.gate_bias.numel() * (self.gate_activation != "identity")
+        return elementwise_product_flops(output_shape, self.rank) + gates * math.prod(output_shape[1:])

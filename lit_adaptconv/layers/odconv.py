@@ -128,5 +128,7 @@ class ODConv2d(ConvLayer):
         return (by_group * taps.view(-1, 1, 1, 1, *self.kernel_size)).flatten(1, 2)
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
-        """Multiplications of the three gates into one sample's kernel."""
-        return 3 * self.out_channels * math.prod(self.weight.shape[1:])
+        """The gates' activations, and their multiplications into one sample's kernel; with several kernels, α_w."""
+        gates = sum(gate.out_features for gate in (self.tap_gate, self.channel_gate, self.filter_gate))
+        mixed = 2 * self.num_kernels if self.attention is not None else 0
+        return 3 * self.out_channels * math.prod(self.weight.shape[1:]) + gates + mixed

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from lit_adaptconv.report.style import ArmStyle, arm_styles
 from lit_adaptconv.sweep.folder import TRIALS, Sweep, SweepFolder
 from lit_adaptconv.sweep.store import CURVES, RESULTS, Store, read_curves, read_results
 from lit_adaptconv.text import csv_text, visible
+from lit_adaptconv.verdict.equal_cost import NAMES, EqualCost, equal_cost
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.observations import Observations, observe
 from lit_adaptconv.verdict.verdict import Verdict, verdict_of
@@ -78,6 +80,15 @@ class SweepContent:
     def observations(self) -> Observations:
         """The trials as arms × budgets × pairs."""
         return observe(self.results, self.sweep.targets, self.sweep.primary_arm, self.curves, self.metric)
+
+    @cached_property
+    def equal_costs(self) -> tuple[EqualCost, ...]:
+        """What can be said at equal FLOPs, and at equal widths; nothing while there is no verdict."""
+        if self.verdict is None:
+            return ()
+        observations = self.observations()
+        cells, confidence = observations.cells(), self.verdict.confidence
+        return tuple(equal_cost(observations, cells, cost, confidence) for cost in NAMES)
 
     @property
     def statuses(self) -> dict[str, int]:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from lit_adaptconv.report.axes import SPENT, metric_axis, room, spent_axis
 from lit_adaptconv.report.content import SweepContent, budget_name
-from lit_adaptconv.report.drawing import Drawing
+from lit_adaptconv.report.drawing import BACKED, Drawing
 from lit_adaptconv.report.style import label_ends, rounded, spread_apart
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.statistics import Array
@@ -147,7 +147,9 @@ def _targets(made: Drawing, content: SweepContent, gap: float) -> None:
     targets, metric = content.sweep.targets, content.metric
     for target, place in zip(targets, spread_apart([metric.scale * t for t in targets], gap), strict=True):
         made.rule(y=metric.scale * target, name=f"target {target:g}")
-        made.note(f"target {metric.goal(target)}", x=0.006, y=place, xanchor="left", yanchor="bottom", size=11)
+        made.note(
+            f"target {metric.goal(target)}", x=0.015, y=place, xanchor="left", yanchor="middle", size=11, **BACKED
+        )
 
 
 def _numbers(table: pa.Table, name: str) -> Array:

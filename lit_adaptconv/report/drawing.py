@@ -7,6 +7,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 INK, MUTED, GRID = "#1f2328", "#5b636d", "#e5e7ea"
+BACKED: dict[str, Any] = {"bgcolor": "white", "borderpad": 1}
+"""Of a text that stands on lines."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 

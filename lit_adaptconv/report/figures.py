@@ -45,7 +45,7 @@ def page_figures(content: SweepContent) -> Iterator[NamedFigure]:
         content: The sweep.
     """
     if content.verdict is not None:
-        sizes: tuple[Size, ...] = ("parameters", "flops")
+        sizes: tuple[Size, ...] = ("parameters", "flops", "width")
         yield from _figures(content, content.verdict.targets, MEASURES, sizes, content.shown_budgets)
 
 

@@ -17,6 +17,7 @@ from lit_adaptconv.report.figures import budget_key
 from lit_adaptconv.report.headline import headlines
 from lit_adaptconv.report.model import GLYPHS, model, script_json
 from lit_adaptconv.report.thinning import thinning
+from lit_adaptconv.verdict.equal_cost import EqualCost
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.summaries import SummaryTable
 from lit_adaptconv.verdict.verdict import Verdict
@@ -24,6 +25,8 @@ from lit_adaptconv.verdict.verdict import Verdict
 SCRIPTS = ("theme.js", "figures.js", "trials.js", "page.js")
 MOST_SENTENCES, MOST_OPEN = 60, 12
 """Sentences of the verdict that are on the page, and that are to be seen at once."""
+WORDS, SENTENCES = ("Arm", "Against", "Measure", "Method", "Answer"), ("Reason", "Note")
+"""Columns of a table that hold no numbers, and those that are read on several lines."""
 MOST_ROWS = 300
 """Rows of a table of the verdict that are on the page; `summary.md` has all."""
 
@@ -65,7 +68,7 @@ def _section(content: SweepContent, number: int) -> str:
         measures=_options(list(MEASURE_NAMES.items()), "steps"),
         budgets=_options([(budget_key(b), budget_name(b)) for b in content.shown_budgets], ""),
         arms="".join(_arm(s.name, s.number, s.colour) for s in content.arms.values()),
-        figures="".join(_card(place, how) for place, how in _cards(content.metric).items()),
+        figures="".join(_card(place, how, content) for place, how in _cards(content.metric).items()),
         thinned=f"<p class=note>{html.escape(thinned)}</p>" if thinned else "",
         statuses=_options([(status, status) for status in content.statuses], ""),
         tables="".join(_table(table) for table in verdict.tables()[1:]) if verdict else "",
@@ -125,6 +128,7 @@ def _warning(content: SweepContent) -> str:
         notes.append("The sweep is running. Who looks often enough sees some claim by chance: wait for the last trial.")
     elif content.statuses.get("done", 0) < content.sweep.expected:
         notes.append("Not all trials are done; those that failed are in the table of trials, with the reason.")
+    notes += content.verdict.notes if content.verdict else ()
     return f"<p class=note>{'<br>'.join(map(html.escape, notes))}</p>" if notes else ""
 
 
@@ -143,26 +147,47 @@ def _arm(name: str, number: int, colour: str) -> str:
     )
 
 
-def _card(place: str, how: str) -> str:
-    size = (
-        '<label class=pick>Size <select data-pick="size"><option value="parameters">parameters</option>'
-        '<option value="flops">FLOPs an image</option></select></label>'
-        if place == "pareto"
-        else ""
-    )
+def _card(place: str, how: str, content: SweepContent) -> str:
+    size = equal = ""
+    if place == "pareto":
+        options = _options(
+            [("parameters", "parameters"), ("flops", "FLOPs an image"), ("width", "width")], "parameters"
+        )
+        size = f'<label class=pick>Compare at equal <select data-pick="size">{options}</select></label>'
+        equal = "".join(_equal(found, content) for found in content.equal_costs)
     wide = " wide" if place in ("pareto", "smallest") else ""
     return (
         f'<article class="card{wide}" data-place="{place}"><div class=head><h2></h2>{size}</div>'
-        f"<p class=how>{html.escape(how)}</p><div class=legend></div><div class=plot role=img></div></article>"
+        f"<p class=how>{html.escape(how)}</p><div class=legend></div><div class=plot role=img></div>{equal}</article>"
     )
 
 
+def _equal(found: EqualCost, content: SweepContent) -> str:
+    """The networks that cost the same, or what plan would have some; shown where the figure's size is this cost."""
+    table = found.table(content.metric, content.verdict.confidence if content.verdict else 0.95)
+    grid = _grid(table) if table.rows else ""
+    notes = "".join(f"<p class=how>{html.escape(note)}</p>" for note in found.notes)
+    return f'<div class=equal data-size="{found.cost}" hidden>{grid}{notes}</div>'
+
+
 def _table(table: SummaryTable) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in table.columns)
-    cells = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in table.rows[:MOST_ROWS])
+    return f"<details><summary>{html.escape(table.title)}</summary>{_grid(table)}</details>"
+
+
+def _class(column: str) -> str:
+    return ' class="text reason"' if column in SENTENCES else " class=text" if column in WORDS else ""
+
+
+def _grid(table: SummaryTable) -> str:
+    kinds = [_class(name) for name in table.columns]
+    head = "".join(f"<th{kind}>{html.escape(name)}</th>" for kind, name in zip(kinds, table.columns, strict=True))
+    cells = (
+        "".join(f"<td{kind}>{html.escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
+        for row in table.rows[:MOST_ROWS]
+    )
     rows = [f"<tr>{row}</tr>" for row in cells]
     if len(table.rows) > MOST_ROWS:
         left = f"and {len(table.rows) - MOST_ROWS:,} more, in summary.md"
         rows.append(f"<tr><td class=text colspan={len(table.columns)}>{left}</td></tr>")
     inner = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return f"<details><summary>{html.escape(table.title)}</summary><div class=scroll tabindex=0>{inner}</div></details>"
+    return f"<div class=scroll tabindex=0>{inner}</div>"

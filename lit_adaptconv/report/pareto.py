@@ -15,8 +15,13 @@ from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import percentage
 from lit_adaptconv.verdict.summaries import MetricSummary
 
-Size = Literal["parameters", "flops"]
-SIZE_TITLES: dict[Size, str] = {"parameters": "Trainable parameters", "flops": "FLOPs of one image"}
+Size = Literal["parameters", "flops", "width"]
+SIZE_TITLES: dict[Size, str] = {
+    "parameters": "Trainable parameters",
+    "flops": "FLOPs of one image",
+    "width": "Mean width of the layers, channels",
+}
+SIZE_WORDS: dict[Size, str] = {"parameters": "parameters", "flops": "FLOPs of one image", "width": "width"}
 MOST_DOTS = 600
 """Trials that are shown one by one; of more, the means are enough."""
 
@@ -42,20 +47,23 @@ def pareto_front(sizes: Sequence[float], values: Sequence[float]) -> list[int]:
 def pareto_figure(content: SweepContent, size: Size = "parameters") -> Drawing | None:
     """Mean of the metric in the test with its interval over the size, a line an arm; None while no trial is done.
 
+    None too where the size is not known. Widths of networks with different numbers of layers are not compared.
+
     Args:
         content: The sweep.
         size: What the size is.
     """
     verdict, metric = content.verdict, content.metric
     known = [a for a in verdict.finished if a.mean is not None and getattr(a.at, size)] if verdict else []
-    if verdict is None or not known:
+    layers = {len(a.at.widths) for a in known} if size == "width" else {0}
+    if verdict is None or not known or len(layers) > 1:
         return None
     sizes = [float(getattr(a.at, size)) for a in known]
     means = [metric.scale * (a.mean or 0.0) for a in known]
-    title = f"Test {plain(metric.name)} by {'parameters' if size == 'parameters' else 'FLOPs of one image'}"
+    title = f"Test {plain(metric.name)} by {SIZE_WORDS[size]}"
     x = size_axis(SIZE_TITLES[size], min(sizes), max(sizes))
     made = Drawing(title, x, metric_axis(f"Test {metric.name}", metric))
-    dots = _dots(content, size)
+    dots = _dots(content, size, known)
     for style in content.arms.values():
         if style.name in dots:
             xs, ys = dots[style.name]
@@ -100,14 +108,20 @@ def pareto_figure(content: SweepContent, size: Size = "parameters") -> Drawing |
     return made
 
 
-def _dots(content: SweepContent, size: Size) -> dict[str, tuple[list[float], list[float]]]:
-    rows = content.results.select(["arm", size, "status", "test_metric"]).to_pylist()
-    rows = [r for r in rows if r["status"] == "done" and r[size] and np.isfinite(r["test_metric"] or np.nan)]
+def _dots(
+    content: SweepContent, size: Size, known: Sequence[MetricSummary]
+) -> dict[str, tuple[list[float], list[float]]]:
+    columns = ["arm", "budget", "parameters", "flops", "status", "test_metric"]
+    rows = content.results.select(columns).to_pylist()
+    rows = [r for r in rows if r["status"] == "done" and np.isfinite(r["test_metric"] or np.nan)]
+    widths = {(a.at.arm, a.at.budget): a.at.width for a in known}
     dots: dict[str, tuple[list[float], list[float]]] = {}
     for row in rows if len(rows) <= MOST_DOTS else ():
-        xs, ys = dots.setdefault(row["arm"], ([], []))
-        xs.append(row[size])
-        ys.append(content.metric.scale * row["test_metric"])
+        where = widths.get((row["arm"], row["budget"])) if size == "width" else row[size]
+        if where:
+            xs, ys = dots.setdefault(row["arm"], ([], []))
+            xs.append(where)
+            ys.append(content.metric.scale * row["test_metric"])
     return dots
 
 
@@ -125,7 +139,9 @@ def _hover(a: MetricSummary, confidence: float, metric: Metric) -> str:
     unfinished = f", {a.at.n_unfinished} more unfinished" if a.at.n_unfinished else ""
     sizes = [f"{size:,} {name}" for size, name in ((a.at.parameters, "parameters"), (a.at.flops, "FLOPs")) if size]
     budget = f" (budget {a.at.budget:,})" if a.at.budget is not None else f" ({budget_name(None)})"
-    return f"<b>{metric.shown(a.mean)}</b>{spread}{interval}<br>n = {a.n}{unfinished}<br>{', '.join(sizes)}{budget}"
+    widths = f"<br>widths {'-'.join(map(str, a.at.widths))}" if 0 < len(a.at.widths) <= 12 else ""
+    size = f"{', '.join(sizes)}{budget}{widths}"
+    return f"<b>{metric.shown(a.mean)}</b>{spread}{interval}<br>n = {a.n}{unfinished}<br>{size}"
 
 
 def _reach(known: Sequence[MetricSummary], dots: Sequence[float], metric: Metric) -> tuple[float, float]:

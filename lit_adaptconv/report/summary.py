@@ -30,9 +30,14 @@ def _sweep(content: SweepContent, pictures: Sequence[str]) -> str:
         lines += [f"- **{markdown(line.text)}**" for line in headlines(verdict, verdict.main_target)]
         lines += [f"- {markdown(sentence)}" for sentence in verdict.sentences]
         lines.append("")
+        lines += [line for note in verdict.notes for line in (markdown(note), "")]
         lines += [line for file in pictures for line in (f"![{file.rsplit('/')[-1].removesuffix('.png')}]({file})", "")]
         for table in verdict.tables():
             lines += [f"## {markdown(table.title)}", "", *markdown_table(table), ""]
+        for equal in content.equal_costs:
+            table = equal.table(metric=verdict.metric, confidence=verdict.confidence)
+            lines += [f"## {markdown(table.title)}", "", *(markdown_table(table) if table.rows else []), ""]
+            lines += [line for note in equal.notes for line in (markdown(note), "")]
     if sweep.notes:
         lines += [*(f"- {markdown(note)}" for note in sweep.notes), ""]
     rows = content.results.select(["trial", "arm", "budget", "seed", "status", "reason"]).to_pylist()

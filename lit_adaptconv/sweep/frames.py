@@ -30,7 +30,8 @@ class SweepTables:
         folder: Its folder.
         results: A row a trial, the columns of `results.parquet`.
         curves: A row an evaluation, the columns of `curves.parquet`.
-        summary: A row an arm and budget: size, trials, mean, standard deviation and interval of the test metric.
+        summary: A row an arm and budget: size, share of the budget, trials, mean, standard deviation and interval of
+            the test metric.
         speed: A row an arm, budget, target and measure: how many trials reached it, and the median with its interval.
         comparisons: A row an arm, budget and measure: estimate, interval, p and answer beside the primary arm; `over`
             more than one budget where they are taken together.
@@ -137,5 +138,7 @@ def _frame(rows: Sequence[Any]) -> pd.DataFrame:
     for row in rows:
         cells = asdict(row)
         low, high = cells.pop("interval", None) or cells.pop("bounds", None) or (None, None)
-        flat.append({**cells.pop("at", {}), **cells, "low": low, "high": high})
+        if (at := cells.pop("at", None)) is not None:
+            cells = {**at, "budget_share": row.at.budget_share, **cells}
+        flat.append({**cells, "low": low, "high": high})
     return pd.DataFrame(flat)

@@ -27,9 +27,11 @@ def results_schema(targets: Sequence[float]) -> pa.Schema:
     """
     text, whole, real = pa.string(), pa.int64(), pa.float64()
     columns = {"trial": text, "sweep": text, "arm": text, "kind": text, "kind_options": text}
-    columns |= {"data": text, "backbone": text, "budget": whole, "widths": text, "parameters": whole, "flops": whole}
+    columns |= {"data": text, "backbone": text, "budget": whole, "widths": text, "parameters": whole}
+    columns |= {"budget_share": real, "flops": whole}
     columns |= {"seed": whole, "pair": whole, "status": text, "reason": text}
     columns |= {"val_metric": real, "best_val_metric": real, "test_metric": real, "test_loss": real}
+    columns |= {"training_flops_per_sample": whole}
     columns |= {"steps": whole, "epochs": real, "training_flops": whole, "training_seconds": real}
     types = {"steps": whole, "epochs": real, "flops": whole, "seconds": real}
     columns |= {to_target(measure, target): types[measure] for target in targets for measure in MEASURES}

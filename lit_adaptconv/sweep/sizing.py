@@ -256,6 +256,7 @@ def _shape(data: pl.LightningDataModule) -> dict[str, Any]:
 def _flops(module: pl.LightningModule) -> int:
     """FLOPs of a forward pass of one sample; 0 where they are not known."""
     try:
-        return flops_of(module) or 0
+        known = flops_of(module)
+        return known.forward if known else 0
     except Exception:  # of a forward pass that needs more than shapes, or an example of another type
         return 0

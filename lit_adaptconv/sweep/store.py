@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.text import visible
 from lit_adaptconv.train.convergence import first_reached
 from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.verdict.budget_share import budget_share
 from lit_adaptconv.verdict.summaries import MEASURES, to_target
 
 RESULTS, CURVES = "results.parquet", "curves.parquet"
+PER_SAMPLE = "training_flops_per_sample"
 FINAL = ("done", "failed", "diverged", "interrupted")
 
 
@@ -110,12 +112,14 @@ class Store:
 
     def results(self) -> pa.Table:
         """The table of `results.parquet`."""
-        rows = []
-        for trial, result in self.begun():
+        rows, begun = [], self.begun()
+        columns = ("flops", "training_flops", *(to_target("flops", target) for target in self.sweep.targets))
+        two = counted_in_two_ways(result for _, result in begun)
+        for trial, result in begun:
             row = self._rows.get(trial.id) or self.row(trial, result)
             if trial.id in self._results:
                 self._rows[trial.id] = row
-            rows.append(row)
+            rows.append(row | dict.fromkeys(columns) if two and counted_before(result) else row)
         return pa.Table.from_pylist(rows, results_schema(self.sweep.targets))
 
     def curves(self) -> pa.Table:
@@ -132,7 +136,8 @@ class Store:
         running = result.status == "running"
         last = result.curve[-1] if result.curve else None
         metric = self.sweep.metric
-        copied = ("data", "backbone", "device", "parameters", "flops", "git_commit", "started", "threads")
+        copied: tuple[str, ...] = ("data", "backbone", "device", "parameters", "flops", PER_SAMPLE, "git_commit")
+        copied += ("started", "threads")
         row: dict[str, Any] = {name: getattr(result, name) or None for name in copied}
         row["reason"] = "it is running, or was killed" if running else result.reason
         row = {name: visible(value) if isinstance(value, str) else value for name, value in row.items()}
@@ -152,6 +157,7 @@ class Store:
             "pair": trial.pair,
             "status": "interrupted" if running else result.status,
             "epochs": last.epoch if last else float(result.epochs),
+            "budget_share": budget_share(result.parameters, trial.budget),
             "training_flops": last.flops if last else None,
             "tuned": None if trial.tuned is None else json.dumps(trial.tuned, sort_keys=True),
             "versions": json.dumps(result.versions, sort_keys=True),
@@ -168,15 +174,28 @@ _MEASURED |= {"val_metric": "value", "train_metric": "train_value", "val_loss": 
 
 
 def _curves(results: Sequence[tuple[Trial, RunResult]]) -> pa.Table:
-    rows = [(trial, evaluation) for trial, result in results for evaluation in result.curve]
+    rows = [(trial, evaluation, result) for trial, result in results for evaluation in result.curve]
+    two = counted_in_two_ways(result for _, result in results)
     columns: dict[str, list[Any]] = {name: [] for name in CURVES_SCHEMA.names}
-    for trial, evaluation in rows:
+    for trial, evaluation, result in rows:
         columns["trial"].append(trial.id)
         for name in ("arm", "kind", "budget", "seed", "pair"):
             columns[name].append(getattr(trial, name))
         for name, attribute in _MEASURED.items():
-            columns[name].append(getattr(evaluation, attribute))
+            left_out = name == "flops" and two and counted_before(result)
+            columns[name].append(None if left_out else getattr(evaluation, attribute))
     return pa.table(columns, schema=CURVES_SCHEMA)
+
+
+def counted_before(result: RunResult) -> bool:
+    """Whether its FLOPs are those of earlier versions: without activations, and training as three forward passes."""
+    return result.training_flops_per_sample is None and any(e.flops is not None for e in result.curve)
+
+
+def counted_in_two_ways(results: Iterable[RunResult]) -> bool:
+    """Whether some FLOPs are counted as earlier versions did and others are not: those are left out of the tables."""
+    old = [counted_before(result) for result in results if result.curve]
+    return any(old) and not all(old)
 
 
 def _write(path: Path, table: pa.Table) -> None:
@@ -189,7 +208,14 @@ def read_results(folder: Path) -> pa.Table:
     Raises:
         UserError: There is none, or it has another schema.
     """
-    return _read(folder / RESULTS)
+    table = _read(folder / RESULTS)
+    if PER_SAMPLE not in table.column_names:  # written by an earlier version, which counted otherwise
+        table = table.add_column(table.column_names.index("steps"), PER_SAMPLE, pa.nulls(table.num_rows, pa.int64()))
+    if "budget_share" not in table.column_names:
+        sizes = zip(table["parameters"].to_pylist(), table["budget"].to_pylist(), strict=True)
+        shares = pa.array([budget_share(*size) for size in sizes], pa.float64())
+        table = table.add_column(table.column_names.index("flops"), "budget_share", shares)
+    return table
 
 
 def read_curves(folder: Path) -> pa.Table:

@@ -23,7 +23,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from lit_adaptconv.errors import DivergedError, UserError, told_in_one_line
-from lit_adaptconv.measure.count import count_parameters, forward_flops
+from lit_adaptconv.measure.count import Flops, count_flops, count_parameters
 from lit_adaptconv.models.backbones import LeNet5
 from lit_adaptconv.models.network import BackboneCallable, ConvertOptions, build_network
 from lit_adaptconv.train.compatibility import check_compatible, stack_kernels
@@ -117,7 +117,7 @@ class ImageClassifier(pl.LightningModule):
         self.widths: tuple[int, ...] = getattr(self.network, "widths", ())
         self.num_classes = num_classes
         self.parameter_count = count_parameters(self.network)
-        self.flops = forward_flops(self.network, self.image_shape)
+        self._counted = self._countable, count_flops(self.network, self.image_shape)
         if compile:
             self.network.compile()  # in place: the names of its parameters stay
         self.optimizer = optimizer
@@ -133,6 +133,26 @@ class ImageClassifier(pl.LightningModule):
         )
         # Over all images of all processes; what Lightning itself makes of a plain number is rounded there.
         self.val_loss, self.test_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
+
+    @property
+    def flops(self) -> int:
+        """FLOPs of a forward pass of one image."""
+        return self._flops.forward
+
+    @property
+    def training_flops(self) -> int:
+        """FLOPs of a training step of one image; what is frozen costs less."""
+        return self._flops.training
+
+    @property
+    def _flops(self) -> Flops:
+        if self._counted[0] != self._countable:  # layers were converted or frozen
+            self._counted = self._countable, count_flops(self.network, self.image_shape)
+        return self._counted[1]
+
+    @property
+    def _countable(self) -> list[bool]:
+        return [p.requires_grad for p in self.network.parameters()]
 
     @property
     def lr(self) -> float:

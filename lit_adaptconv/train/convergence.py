@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.measure.count import TRAINING_FACTOR, flops_of
+from lit_adaptconv.measure.count import flops_of
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Evaluation:
     Attributes:
         step: Optimizer steps so far.
         epoch: Epochs so far, as a fraction.
-        flops: Training FLOPs so far (three forward passes a sample), or None where the module does not know its own.
+        flops: Training FLOPs so far, forward and backward, or None where they are not known.
         seconds: Training seconds so far; evaluation and checkpoints are not counted.
         value: The monitored metric.
         train_value: The same metric in training, since the evaluation before, if the module logs it: `train/accuracy`.
@@ -63,8 +63,10 @@ class ConvergenceCallback(pl.Callback):
 
     Each target that is reached is logged at once, in the row of the evaluation, as `convergence/steps_to_<target>`,
     `.../epochs_to_<target>`, `.../flops_to_<target>` and `.../seconds_to_<target>`. Evaluate more often than once an
-    epoch (`trainer.val_check_interval`) for a finer answer. FLOPs are known if the module has an attribute `flops`, the
-    FLOPs of a forward pass of one sample, as `ImageClassifier` has, or an `example_input_array`.
+    epoch (`trainer.val_check_interval`) for a finer answer. FLOPs are known if the module has
+    attributes `flops` and `training_flops`, those of a forward pass and of a training step of one sample, as
+    `ImageClassifier` has, or an `example_input_array`. They are counted again where an epoch's start has frozen or
+    freed parameters.
 
     Args:
         targets: Values of the metric to reach.
@@ -85,7 +87,9 @@ class ConvergenceCallback(pl.Callback):
         self.seconds = 0.0
         self.samples = 0
         self._started: float | None = None
-        self._flops: int | None = None
+        self.flops: int | None = 0
+        self._per_sample: int | None = None
+        self._trainable: tuple[bool, ...] | None = None
 
     @property
     def reached(self) -> list[TargetReached]:
@@ -114,14 +118,19 @@ class ConvergenceCallback(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Start the clock again after an evaluation, and what other callbacks did at its end."""
+        if batch_idx == 0:
+            self._count_flops(pl_module)
         self._run_clock()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the samples of the batch."""
+        """Count the samples of the batch, and the FLOPs of training on them."""
         first = batch[0] if isinstance(batch, (list, tuple)) else batch
-        self.samples += (len(first) if isinstance(first, Tensor) else 1) * trainer.world_size
+        samples = (len(first) if isinstance(first, Tensor) else 1) * trainer.world_size
+        self.samples += samples
+        known = self.flops is not None and self._per_sample is not None
+        self.flops = self.flops + samples * self._per_sample if known else None  # type: ignore[operator]
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock: evaluation is not training."""
@@ -142,8 +151,15 @@ class ConvergenceCallback(pl.Callback):
         self._record(trainer, value)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count the FLOPs of a forward pass, where that is known."""
-        self._flops = flops_of(pl_module)
+        """Count the FLOPs of a training step, where that can be known."""
+        self._trainable = None
+        self._count_flops(pl_module)
+
+    def _count_flops(self, module: pl.LightningModule) -> None:
+        trainable = tuple(p.requires_grad for p in module.parameters())
+        if trainable != self._trainable:
+            counted = flops_of(module)
+            self._per_sample, self._trainable = None if counted is None else counted.training, trainable
 
     def _record(self, trainer: pl.Trainer, value: float) -> None:
         train = split_metric(self.monitor, "train")
@@ -151,7 +167,7 @@ class ConvergenceCallback(pl.Callback):
         evaluation = Evaluation(
             step=trainer.global_step,
             epoch=trainer.current_epoch + batches / max(1, trainer.num_training_batches),
-            flops=None if self._flops is None else TRAINING_FACTOR * self._flops * self.samples,
+            flops=self.flops,
             seconds=self.seconds,
             value=value,
             train_value=None if train == self.monitor else number(trainer.callback_metrics.get(train)),
@@ -178,11 +194,15 @@ class ConvergenceCallback(pl.Callback):
             "curve": [asdict(e) for e in self.curve],
             "seconds": self._seconds_so_far(),
             "samples": self.samples,
+            "flops": self.flops,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue the curve of a checkpoint."""
+        """Continue the curve of a checkpoint; FLOPs that an earlier version counted otherwise are not mixed in."""
         self.curve = [Evaluation(**renamed(e)) for e in state_dict["curve"]]
+        self.flops = state_dict.get("flops", None if state_dict["samples"] else 0)
+        if self.flops is None:
+            self.curve = [replace(e, flops=None) for e in self.curve]
         self.seconds = state_dict["seconds"]
         self.samples = state_dict["samples"]
 

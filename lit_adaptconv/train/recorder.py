@@ -79,7 +79,9 @@ class RunRecorder(pl.Callback):
         self.result.threads = torch.get_num_threads()
         self.result.versions = versions()
         self.result.git_commit = git_commit()
-        self.result.parameters, self.result.flops = count_parameters(pl_module), flops_of(pl_module)
+        self.result.parameters, flops = count_parameters(pl_module), flops_of(pl_module)
+        self.result.flops = None if flops is None else flops.forward
+        self.result.training_flops_per_sample = None if flops is None else flops.training
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ConvertConvolutions):
                 self.result.kind, self.result.kind_options = callback.kind, dict(callback.kind_options or {})

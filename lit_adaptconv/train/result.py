@@ -35,6 +35,9 @@ class RunResult:
         budget: Budget that was asked for, or None.
         parameters: Trainable parameters; None where they are not known, as of a network that could not be built.
         flops: FLOPs of a forward pass of one sample, a multiply-add counting two; None where they are not known.
+        training_flops_per_sample: FLOPs of a training step of one sample, as training began; None where they are not
+            known, and in results of earlier versions, which counted no activations, and three forward passes in
+            training.
         seed: Seed of the run.
         group: Group of runs that it belongs to.
         job_type: Its role in the group.
@@ -71,6 +74,7 @@ class RunResult:
     budget: int | None = None
     parameters: int | None = None
     flops: int | None = None
+    training_flops_per_sample: int | None = None
     seed: int | None = None
     group: str | None = None
     job_type: str | None = None

@@ -268,7 +268,7 @@ class Training(LightningCLI):
 
     def _planned(self, run: RunOptions) -> RunResult:
         model, config = self.model, self.config["fit"]
-        network = getattr(model, "network", None)
+        network, flops = getattr(model, "network", None), flops_of(model)
         return RunResult(
             name=str(run.name),
             id=str(run.id),
@@ -280,7 +280,8 @@ class Training(LightningCLI):
             widths=list(getattr(model, "widths", ())),
             budget=run.budget or getattr(model, "budget", None),
             parameters=count_parameters(model),
-            flops=flops_of(model),
+            flops=None if flops is None else flops.forward,
+            training_flops_per_sample=None if flops is None else flops.training,
             seed=config.seed_everything,
             group=run.group,
             job_type=run.job_type,

@@ -162,15 +162,18 @@ class Observations:
         """Each arm at each budget; None where it has no trials there."""
         exists, done = self.rows >= 0, self.status("done")
         parameters, flops = self.column("parameters"), self.column("flops")
-        return [
-            [
-                Cell(arm, budget, _largest(parameters[a, b]), _largest(flops[a, b]), int(n), int(n - done[a, b].sum()))
-                if (n := exists[a, b].sum())
-                else None
-                for b, budget in enumerate(self.budgets)
-            ]
-            for a, arm in enumerate(self.arms)
-        ]
+        known = "widths" in self.table.column_names
+        widths = self.table["widths"].to_pylist() if known else [None] * self.table.num_rows
+
+        def cell(a: int, b: int) -> Cell | None:
+            n = int(exists[a, b].sum())
+            if n == 0:
+                return None
+            size = _largest(parameters[a, b]), _largest(flops[a, b])
+            told = next((widths[row] for row in self.rows[a, b] if row >= 0 and widths[row]), None)
+            return Cell(self.arms[a], self.budgets[b], *size, n, n - int(done[a, b].sum()), _widths(told))
+
+        return [[cell(a, b) for b in range(len(self.budgets))] for a in range(len(self.arms))]
 
 
 def observe(
@@ -265,6 +268,11 @@ def _curves(results: pa.Table, curves: pa.Table, targets: Sequence[float], metri
 def _numbers(table: pa.Table, name: str) -> Array:
     column = pc.cast(table[name], pa.float64(), safe=False)
     return np.asarray(column.to_numpy(), dtype=np.float64)
+
+
+def _widths(text: str | None) -> tuple[int, ...]:
+    parts = (text or "").split("-")
+    return tuple(map(int, parts)) if all(part.isdecimal() and int(part) for part in parts) else ()
 
 
 def _largest(values: Array) -> int | None:

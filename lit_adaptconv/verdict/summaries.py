@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from lit_adaptconv.verdict.budget_share import budget_share, share_text
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import NONE, count, p_value, percentage, ratio
 
@@ -47,6 +48,7 @@ class Cell:
         flops: FLOPs of a forward pass of one sample, or None where no trial recorded them.
         n: Trials, whatever became of them.
         n_unfinished: Of these, failed, diverged or interrupted.
+        widths: Width of every layer; empty where no trial recorded them.
     """
 
     arm: str
@@ -55,11 +57,23 @@ class Cell:
     flops: int | None
     n: int
     n_unfinished: int
+    widths: tuple[int, ...] = ()
+
+    @property
+    def width(self) -> float | None:
+        """Mean width of its layers."""
+        return sum(self.widths) / len(self.widths) if self.widths else None
+
+    @property
+    def budget_share(self) -> float | None:
+        """Share of the budget that it uses."""
+        return budget_share(self.parameters, self.budget)
 
     @property
     def texts(self) -> tuple[str, ...]:
         """The same for a table."""
-        return (self.arm, *map(count, (self.budget, self.parameters, self.flops)), str(self.n), str(self.n_unfinished))
+        size = (count(self.budget), count(self.parameters), share_text(self.budget_share), count(self.flops))
+        return (self.arm, *size, str(self.n), str(self.n_unfinished))
 
 
 @dataclass(frozen=True)

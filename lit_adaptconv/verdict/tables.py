@@ -17,7 +17,7 @@ from lit_adaptconv.verdict.summaries import (
 )
 
 _NAMES: dict[Measure, str] = {"steps": "steps", "epochs": "epochs", "flops": "FLOPs", "seconds": "seconds"}
-_CELL = ("Arm", "Budget", "Parameters", "FLOPs", "Trials", "Unfinished")
+_CELL = ("Arm", "Budget", "Parameters", "Of budget", "FLOPs", "Trials", "Unfinished")
 
 
 def verdict_table(

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.verdict import tables
+from lit_adaptconv.verdict.budget_share import unused_note
 from lit_adaptconv.verdict.comparison import compare
 from lit_adaptconv.verdict.metric import ACCURACY, Metric
 from lit_adaptconv.verdict.observations import Observations, observe
@@ -45,6 +46,7 @@ class Verdict:
             of the metric and steps the one over all budgets together.
         smallest_budgets: One an arm × target.
         question: What the plan asks; all other comparisons are exploratory.
+        notes: What else there is to know, a sentence each: networks much below their budget, FLOPs that are left out.
     """
 
     metric: Metric
@@ -57,6 +59,7 @@ class Verdict:
     comparisons: tuple[Comparison, ...]
     smallest_budgets: tuple[SmallestBudget, ...]
     question: Question
+    notes: tuple[str, ...]
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -135,7 +138,22 @@ def summarise(
         comparisons=compare(observations, ordered, metric, confidence, question),
         smallest_budgets=smallest_budgets(observations, finished, ordered, metric, confidence),
         question=question,
+        notes=_notes(results, cells),
     )
+
+
+def _notes(results: pa.Table, cells: Sequence[Sequence[Cell | None]]) -> tuple[str, ...]:
+    found = [cell for row in cells for cell in row if cell is not None]
+    notes = [unused_note((cell.arm, cell.parameters, cell.budget) for cell in found)]
+    if "training_flops_per_sample" in results.column_names:
+        known = np.array([v is not None for v in results["training_flops_per_sample"].to_pylist()])
+        steps = np.array([bool(v) for v in results["steps"].to_pylist()])
+        if known.any() and (left_out := int((steps & ~known).sum())):
+            notes.append(
+                f"FLOPs of {left_out:,} trials are left out: they are not known, or an earlier version counted them "
+                "otherwise."
+            )
+    return tuple(note for note in notes if note)
 
 
 def verdict_of(

@@ -40,9 +40,12 @@ def test_a_run_leaves_its_configuration_metrics_checkpoints_and_result(fit: Comm
     assert {f.name for f in run.iterdir()} == {"config.yaml", "metrics.csv", "checkpoints", "result.json"}
     assert {f.name for f in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     result = RunResult.read(run / "result.json")
-    assert (result.status, result.parameters, result.flops, result.epochs) == ("done", 61_706, 2 * 416_520, 2)
+    assert (result.status, result.parameters, result.flops, result.epochs) == ("done", 61_706, 845_852, 2)
     assert [e.epoch for e in result.curve] == [0.5, 1.0, 1.5, 2.0]
-    assert [e.flops for e in result.curve] == [3 * result.flops * s for s in (640, 1221, 1861, 2442)]
+    images, activated = 2 * 28 * 28 * 6 * 25, 845_852 - 2 * 416_520  # the images need no gradient
+    training_flops = 3 * 2 * 416_520 - images + 2 * activated
+    assert result.training_flops_per_sample == training_flops
+    assert [e.flops for e in result.curve] == [training_flops * s for s in (640, 1221, 1861, 2442)]
     logged = [float(row["val/accuracy"]) for row in rows(run) if row["val/accuracy"]]
     assert logged == pytest.approx([e.value for e in result.curve], abs=1e-6)
     assert result.best_val_value == max(e.value for e in result.curve)
@@ -138,6 +141,8 @@ def test_two_processes_train_one_run(folder: Path) -> None:
     (run,) = (folder / "runs" / "a").iterdir()
     result = RunResult.read(run / "result.json")
     assert result.status == "done"
-    assert result.curve[-1].flops == 3 * result.flops * 1222  # 1,221 images, one twice: both have as many
+    assert (
+        result.curve[-1].flops == result.training_flops_per_sample * 1222
+    )  # 1,221 images, one twice: both have as many
     assert result.steps == 5  # of 2 × 128 images
     assert out.count("Test accuracy") == 1

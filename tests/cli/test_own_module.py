@@ -39,9 +39,10 @@ def test_it_leaves_what_any_run_leaves(fit: Fit, capsys: pytest.CaptureFixture[s
     assert "Run: runs/own/1" in capsys.readouterr().out
     expected = sum(p.numel() for p in Segmenter(hidden=3).parameters())
     assert (result.status, result.model, result.data, result.parameters) == ("done", "Segmenter", "Blobs", expected)
-    assert result.flops == 2 * 64 * (3 * 9 + 3)
+    assert result.flops == 2 * 64 * (3 * 9 + 3) + 3 * 64
     assert [round(e.epoch) for e in result.curve] == [1, 2]
-    assert result.curve[-1].flops == 3 * result.flops * 2 * 64
+    training = 64 * (2 * 2 * 3 * 9 + 3 * 2 * 3 + 2 * 3)  # the first convolution's input needs no gradient
+    assert result.curve[-1].flops == training * 2 * 64
     assert {path.name for path in Path("runs/own/1/checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     config = yaml.safe_load(Path("runs/own/1/config.yaml").read_text())
     assert config["model"] == {"class_path": "own_package.Segmenter", "init_args": {"hidden": 3, "lr": 0.05}}

@@ -18,10 +18,10 @@ def test_a_config_is_profiled_without_training(capsys: pytest.CaptureFixture[str
     assert main(["profile", "--config", "config.yaml", "--output", "out/p.json", *FAST]) == 0
     out = capsys.readouterr().out
     assert "61,706" in out
-    assert "833,040" in out
+    assert "845,852" in out
     assert "features.3" in out
     content = json.loads(Path("out/p.json").read_text())
-    assert (content["parameters"], content["flops"], content["batch_size"]) == (61_706, 833_040, 2)
+    assert (content["parameters"], content["flops"], content["batch_size"]) == (61_706, 845_852, 2)
 
 
 def test_a_checkpoint_is_profiled_with_its_runs_network(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

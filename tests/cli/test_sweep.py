@@ -22,6 +22,7 @@ from lit_adaptconv.sweep.reading import read_plan
 from lit_adaptconv.sweep.run import run_sweep
 from lit_adaptconv.sweep.store import read_curves, read_results
 from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.verdict.budget_share import share_text
 
 PLAN: dict[str, Any] = {
     "name": "tiny",
@@ -205,7 +206,8 @@ def test_the_verdict_fits_the_screen_and_cuts_no_number(
     assert max(len(line.rstrip()) for line in lines) <= columns
     rows = {row["arm"]: row for row in finished.results().to_pylist()}
     for arm, row in rows.items():
-        assert any(line.split()[:4] == [arm, "200", str(row["parameters"]), f"{row['flops']:,}"] for line in lines)
+        size = [arm, "200", str(row["parameters"]), *share_text(row["parameters"] / 200).split(), f"{row['flops']:,}"]
+        assert any(line.split()[:6] == size for line in lines)
 
 
 def test_while_a_sweep_runs_status_calls_no_running_trial_interrupted(
@@ -235,6 +237,11 @@ def test_a_dry_run_tells_the_exact_sizes_and_trains_nothing(
     for row in finished.results().to_pylist():
         assert f"{row['parameters']:,}" in out
         assert f"{row['flops']:,}" in out
+        assert share_text(row["budget_share"]) in out
+    little = [line for line in out.splitlines() if line.startswith("Less than 95 % of the budget is used by ")]
+    shares = [line.split()[3] for line in out.splitlines() if len(line.split()) > 4 and line.split()[4] == "%"]
+    assert len(shares) == 4
+    assert len(little) == any(float(share) < 95 for share in shares)
     assert "8 trials, 4 of them done" in out
     assert "from 4 finished trials" in out
     assert trials(finished.folder) == before

@@ -9,7 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 from adaptconv_cli.main import main
-from adaptconv_cli.tables import result_table, stage_table
+from adaptconv_cli.tables import result_note, result_table, stage_table
 from adaptconv_cli.verdict import print_verdict
 from report_cases import made_up_sweep
 from rich.console import Console
@@ -111,3 +111,13 @@ def test_a_run_can_be_asked_for_an_accuracy(
     result.write(folder / "runs" / "a" / "1" / "result.json")
     assert main(["compare", "runs/a/1", "--min_test_accuracy", least]) == (message is not None)
     assert capsys.readouterr().err == ("" if message is None else f"adaptconv: error: {message}\n")
+
+
+def test_the_share_of_a_budget_is_shown_where_there_is_one_and_little_is_told_in_a_line() -> None:
+    small, large = classifier(parameters=762, budget=934), classifier(parameters=933, budget=934)
+    assert "Of its budget" not in rows(result_table([classifier()]))
+    assert rows(result_table([small, large, classifier()]))["Of its budget"] == ["81.5 %", "99.8 %", "–"]
+    note = result_note([small, large, classifier()])
+    assert note is not None
+    assert note.plain == "Less than 95 % of the budget is used by adaptive at 934 (has 762, 81.5 %)."
+    assert result_note([large, classifier()]) is None

@@ -25,13 +25,16 @@ layers = given(
 
 @layers
 @settings(max_examples=20)
-def test_full_rank_costs_a_generated_kernel_and_its_use(
+def test_full_rank_costs_a_generated_kernel_its_tanh_and_its_use(
     group_in: int, group_out: int, groups: int, k: int, q: int, stride: int, side: int
 ) -> None:
     c, o = group_in * groups, group_out * groups
     layer = AdaptiveConv2d(c, o, k, stride, groups=groups, generator_size=q)
     pixels = ((side - k) // stride + 1) ** 2
-    assert forward_flops(layer, (c, side, side)) == 2 * pixels * o * group_in * k * k * (q * q + 1)
+    assert (
+        forward_flops(layer, (c, side, side))
+        == 2 * pixels * o * group_in * k * k * (q * q + 1) + pixels * o * group_in * k * k
+    )
 
 
 @layers
@@ -42,7 +45,8 @@ def test_low_rank_costs_two_convolutions_and_a_product_each_rank(
     c, o, rank = group_in * groups, group_out * groups, 1 + q % 3
     layer = LowRankAdaptiveConv2d(c, o, k, stride, groups=groups, generator_size=q, rank=rank)
     pixels = ((side - k) // stride + 1) ** 2
-    assert forward_flops(layer, (c, side, side)) == 2 * pixels * o * rank * (group_in * (k * k + q * q) + 1)
+    costs = 2 * pixels * o * rank * (group_in * (k * k + q * q) + 1) + pixels * o * rank
+    assert forward_flops(layer, (c, side, side)) == costs
 
 
 def test_separable_costs_its_two_parts() -> None:
@@ -50,9 +54,9 @@ def test_separable_costs_its_two_parts() -> None:
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_plain_network_costs_its_multiply_adds(bias: bool) -> None:
+def test_a_plain_network_costs_its_multiply_adds_and_activations(bias: bool) -> None:
     network = nn.Sequential(nn.Conv2d(3, 5, 3, bias=bias), nn.ReLU(), nn.Flatten(), nn.Linear(5 * 36, 7, bias=bias))
-    assert forward_flops(network, (3, 8, 8)) == 2 * (36 * 5 * 3 * 9 + 5 * 36 * 7)
+    assert forward_flops(network, (3, 8, 8)) == 2 * (36 * 5 * 3 * 9 + 5 * 36 * 7) + 5 * 36
 
 
 def test_counting_changes_nothing() -> None:

@@ -36,9 +36,19 @@ def test_lenet5_is_what_a_hand_counts() -> None:
         "head.3": (120 * 84 + 84, 120 * 84),
         "head.5": (84 * 10 + 10, 84 * 10),
     }
-    assert rows(measured) == {name: (parameters, 2 * macs) for name, (parameters, macs) in by_hand.items()}
+    elementwise = {
+        "features.1": 6 * 28 * 28,
+        "features.2": 6 * 14 * 14 * 4,  # four pixels a maximum
+        "features.4": 16 * 10 * 10,
+        "features.5": 16 * 5 * 5 * 4,
+        "head.2": 120,
+        "head.4": 84,
+    }
+    expected = {name: (parameters, 2 * macs) for name, (parameters, macs) in by_hand.items()}
+    assert rows(measured) == expected | {name: (0, flops) for name, flops in elementwise.items()}
     assert measured.parameters == sum(parameters for parameters, _ in by_hand.values()) == 61_706
-    assert measured.flops == 2 * sum(macs for _, macs in by_hand.values()) == 2 * 416_520
+    products = 2 * sum(macs for _, macs in by_hand.values())
+    assert (products, measured.flops) == (2 * 416_520, products + sum(elementwise.values()))
 
 
 def test_an_adaptive_layer_is_what_a_hand_counts() -> None:
@@ -46,7 +56,7 @@ def test_an_adaptive_layer_is_what_a_hand_counts() -> None:
     measured = profile(network, "adaptive", (3, 10, 10), 4, seconds=QUICK)
     taps = 8 * 3 * 25
     assert measured.layers[0].parameters == taps * 9 + taps + 8  # generator weights, generator biases, biases
-    assert measured.layers[0].flops == 2 * 100 * taps * (9 + 1)  # nine products make a tap, one uses it
+    assert measured.layers[0].flops == 100 * taps * (2 * 9 + 1 + 2)  # nine products make a tap, tanh, one uses it
     assert measured.layers[0].output_shape == (8, 10, 10)
     assert measured.layers[0].activation_bytes == 4 * 3 * 100 * FLOAT  # the fused kernel keeps the input alone
 
@@ -116,14 +126,15 @@ def test_a_layer_inside_a_layer_belongs_to_its_row() -> None:
     )
     assert [row.name for row in measured.layers] == ["0", OUTSIDE]
     part = LowRankAdaptiveConv2d(1, 2, 3, bias=False)
-    assert measured.flops == forward_flops(part, (1, 6, 6)) + forward_flops(nn.Conv2d(1, 2, 3), (1, 6, 6))
+    static, added = forward_flops(nn.Conv2d(1, 2, 3), (1, 6, 6)), 2 * 16
+    assert measured.flops == forward_flops(part, (1, 6, 6)) + static + added
 
 
 def test_the_file_holds_everything(tmp_path: Path) -> None:
     measured = profile(LeNet5(), "standard", (1, 28, 28), 2, seconds=QUICK)
     measured.write(tmp_path / "profile.json")
     content = json.loads((tmp_path / "profile.json").read_text())
-    assert content["flops"] == 833_040
+    assert content["flops"] == 845_852
     assert [row["name"] for row in content["layers"]] == [row.name for row in measured.layers]
     assert content["threads"] == torch.get_num_threads()
 

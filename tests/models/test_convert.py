@@ -235,8 +235,8 @@ def test_flops_are_those_of_one_sample_before_and_after() -> None:
     conversion = convert(nn.Sequential(nn.Conv2d(3, 4, 3)), "adaptive_separable", example_input=IMAGES)
     pixels = 10 * 10
     assert conversion.flops_before == 2 * pixels * 4 * 27
-    depthwise = 3 * 9 * (9 + 1)  # generator and application
-    assert conversion.flops_after == 2 * pixels * (depthwise + 4 * 3)
+    depthwise = 3 * 9 * (2 * 9 + 1 + 2)  # generator, tanh and application
+    assert conversion.flops_after == pixels * (depthwise + 2 * 4 * 3)
     assert convert(Net(), "adaptive").flops_before is None
 
 

@@ -136,7 +136,11 @@ def test_each_selector_changes_the_figures_that_it_speaks_of(opened: Open) -> No
     for measure in ("epochs", "flops", "seconds"):
         assert {"curves", "survival", "ratio"} <= changed(lambda measure=measure: choose(driver, "measure", measure))
     assert {"curves", "survival"} <= changed(lambda: choose(driver, "budget", "1200"))
-    assert "pareto" in changed(lambda: choose(driver, "size", "flops"))
+    seen = "return [...document.querySelectorAll('.equal')].filter(e => e.offsetHeight).map(e => e.dataset.size)"
+    assert driver.execute_script(seen) == []
+    for size in ("flops", "width"):
+        assert "pareto" in changed(lambda size=size: choose(driver, "size", size))
+        assert driver.execute_script(seen) == [size]
     rows = len(column(driver, "Arm"))
     off = "document.querySelector('.arm input[value=\"2\"]').click()"
     assert changed(lambda: driver.execute_script(off)) == set(places)

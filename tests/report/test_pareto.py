@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from report_cases import made_up_sweep
 
-from lit_adaptconv.report.content import read_content
+from lit_adaptconv.report.content import content_of, read_content
 from lit_adaptconv.report.pareto import pareto_figure, pareto_front
 
 POINTS = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), max_size=12)
@@ -46,6 +47,20 @@ def test_means_stand_over_the_exact_size_with_their_intervals(tmp_path: Path, si
             break
     else:
         pytest.fail("low_rank has no line")
+
+
+def test_widths_are_the_mean_of_the_layers_and_networks_of_other_depths_are_not_compared(tmp_path: Path) -> None:
+    made_up_sweep(tmp_path, failures=False)
+    content = read_content(tmp_path)
+    drawing = pareto_figure(content, "width")
+    assert drawing is not None
+    lines = [trace for trace in drawing.data if trace["mode"] == "lines+markers" and trace["name"] != "Pareto front"]
+    assert [trace["x"] for trace in lines] == [[3.5] * 3] * 3
+    assert [trace["x"] for trace in drawing.data if trace["mode"] == "markers"] == [[3.5] * 24] * 3
+    widths = pa.array(["3-4-5" if arm == "adaptive" else "3-4" for arm in content.results["arm"].to_pylist()])
+    place = content.results.column_names.index("widths")
+    deeper = content.results.set_column(place, "widths", widths)
+    assert pareto_figure(content_of(tmp_path, content.sweep, False, deeper, content.curves), "width") is None
 
 
 def test_seeds_are_shown_one_by_one_only_while_they_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

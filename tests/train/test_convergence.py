@@ -149,16 +149,54 @@ def test_a_reached_target_is_logged_once_beside_its_evaluation() -> None:
     assert (values["convergence/steps_to_0.5"], values["convergence/epochs_to_0.5"]) == (10, 2)
 
 
-def test_flops_are_three_forward_passes_a_sample() -> None:
+def test_flops_are_those_of_a_training_step_for_every_sample() -> None:
     callback = ConvergenceCallback([0.0])
     model = ImageClassifier(image_size=(12, 12))
     data = digits(batch_size=500)
     trainer(max_epochs=2, callbacks=[callback], log_every_n_steps=1).fit(model, data)
     trained = len(data._ready(data._train).indices)
-    assert [e.flops for e in callback.curve] == [3 * model.flops * trained, 2 * 3 * model.flops * trained]
-    assert callback.reached[0].flops == 3 * model.flops * trained
+    assert [e.flops for e in callback.curve] == [model.training_flops * trained, 2 * model.training_flops * trained]
+    assert callback.reached[0].flops == model.training_flops * trained
+    assert 2 * model.flops < model.training_flops < 3 * model.flops  # the first layer's input needs no gradient
     assert callback.curve[0].train_value is not None
     assert callback.curve[0].loss is not None
+
+
+class Thaw(pl.Callback):
+    """Frees the first layer as an epoch starts."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        pl_module.network.features[0].requires_grad_(False)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        pl_module.network.features[0].requires_grad_(trainer.current_epoch > 0)
+
+
+def test_what_is_freed_in_the_midst_of_training_costs_from_then_on() -> None:
+    callback, model = ConvergenceCallback([0.0]), ImageClassifier(image_size=(12, 12))
+    data, whole = digits(batch_size=500), model.training_flops
+    trainer(max_epochs=2, callbacks=[callback, Thaw()], log_every_n_steps=1).fit(model, data)
+    trained = len(data._ready(data._train).indices)
+    frozen = callback.curve[0].flops
+    assert frozen is not None
+    saved = (
+        2 * 12 * 12 * 6 * 25 + 6 * 12 * 12 + 6 * 6 * 6 * 4 + 2 * 2 * 2 * 16 * 6 * 25
+    )  # and what needs none behind it
+    assert frozen == (whole - saved) * trained
+    assert callback.curve[1].flops == frozen + whole * trained
+
+
+def test_flops_of_an_earlier_version_s_checkpoint_are_not_mixed_with_these() -> None:
+    state = {
+        "curve": [{"step": 1, "epoch": 1.0, "flops": 9, "seconds": 1.0, "value": 0.1}],
+        "seconds": 1.0,
+        "samples": 3,
+    }
+    callback, again = ConvergenceCallback(), ConvergenceCallback()
+    callback.load_state_dict(state)
+    assert (callback.flops, callback.curve[0].flops, callback.curve[0].value) == (None, None, 0.1)
+    again.load_state_dict(state | {"flops": 12})
+    assert (again.flops, again.curve[0].flops) == (12, 9)
 
 
 class Pause(pl.Callback):

@@ -640,3 +640,12 @@ def leaves(value: Any) -> Iterator[Any]:
             yield from leaves(element)
     else:
         yield value
+
+
+@pytest.mark.parametrize(("unknown", "told"), [(0, False), (3, True), (12, False)])
+def test_flops_that_are_left_out_of_the_tables_are_told_of(unknown: int, told: bool) -> None:
+    rows = [trial(arm, i, 20 + i) for arm in ("standard", "adaptive") for i in range(6)]
+    for k, row in enumerate(rows):
+        row["training_flops_per_sample"] = None if k < unknown else 30
+    notes = summarise(pa.Table.from_pylist(rows), [0.98], "standard").notes
+    assert [note for note in notes if note.startswith("FLOPs of 3 trials are left out")] == list(notes) * told

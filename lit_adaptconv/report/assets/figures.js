@@ -50,6 +50,7 @@ const figures = (() => {
       const pick = { ...state, size: (card.querySelector("[data-pick=size]") || {}).value || "" };
       const key = ["target", "measure", "budget", "size"].map((p) => (uses.includes(p) ? pick[p] : "")).join("|");
       const found = model.figures[place][key];
+      for (const part of card.querySelectorAll(".equal")) part.hidden = part.dataset.size !== pick.size;
       const plot = card.querySelector(".plot");
       if (!found) {
         Plotly.purge(plot);

@@ -13,6 +13,7 @@ const trials = (() => {
       { name: "Arm", key: "arm", text: true, cls: "arm-name" },
       { name: "Budget", key: "budget", show: (v) => (v === null ? "usual" : whole(v)) },
       { name: "Parameters", key: "parameters", show: whole },
+      { name: "Of budget", key: "budget_share", show: (v) => (v === null ? "–" : (Math.floor(1000 * v + 1e-9) / 10).toFixed(1) + " %") },
       { name: "FLOPs", key: "flops", show: whole },
       { name: "Seed", key: "seed", show: String },
       { name: "Status", key: "status", text: true, status: true },
