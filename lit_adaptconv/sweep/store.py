@@ -15,7 +15,7 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically
 from lit_adaptconv.sweep.engines import Outcome
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
-from lit_adaptconv.sweep.schema import CURVES_SCHEMA, RENAMED, SCHEMA_KEY, SCHEMA_VERSION, results_schema
+from lit_adaptconv.sweep.schema import CURVES_SCHEMA, RENAMED, SCHEMA_KEY, SCHEMA_VERSION, TESTED, results_schema
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.text import visible
 from lit_adaptconv.train.convergence import first_reached
@@ -157,6 +157,8 @@ class Store:
             "versions": json.dumps(result.versions, sort_keys=True),
             "code_version": trial.code,
         }
+        if (images := result.test_images) is not None:
+            row |= {"test_images": images.images, "test_labels": images.labels, "test_correct": images.bits}
         for target in self.sweep.targets:
             reached = first_reached(result.curve, target, metric.mode)
             row |= {to_target(measure, target): getattr(reached, measure) for measure in MEASURES}
@@ -189,7 +191,11 @@ def read_results(folder: Path) -> pa.Table:
     Raises:
         UserError: There is none, or it has another schema.
     """
-    return _read(folder / RESULTS)
+    table = _read(folder / RESULTS)
+    for name, kind in TESTED.items():
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows, kind))
+    return table
 
 
 def read_curves(folder: Path) -> pa.Table:
@@ -215,6 +221,11 @@ def _read(path: Path) -> pa.Table:
     if version != SCHEMA_VERSION:
         raise UserError(f"{path} has schema {version!r}, this version reads {SCHEMA_VERSION!r}: rebuild it")
     return table
+
+
+def readable(table: pa.Table) -> pa.Table:
+    """A table without its columns of bytes."""
+    return table.select([field.name for field in table.schema if not pa.types.is_binary(field.type)])
 
 
 def rebuild(folder: Path) -> Store:
