@@ -54,6 +54,11 @@ class ImageShares:
         return max(1.0, 2 * len(self.shares) / excess) if excess > 0 else np.inf
 
 
+def difference_variance(one: ImageShares, other: ImageShares) -> float:
+    """Variance of the difference of two means that comes from the images, which are the same for both."""
+    return _variance(one.shares - other.shares, one.noise + other.noise)
+
+
 def _variance(shares: Array, noise: float) -> float:
     return max(0.0, float(shares.var(ddof=1)) / len(shares) - noise)
 
