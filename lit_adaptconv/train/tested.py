@@ -23,16 +23,23 @@ class ImageBits:
         images: Number of images.
         labels: Checksum of their labels in order: trials with the same one were tested on the same images.
         correct: Base64 of one bit an image, 1 where the label was found; the first of a byte's is its highest.
+
+    Raises:
+        ValueError: There are not as many bits as images.
     """
 
     images: int
     labels: str
     correct: str
 
+    def __post_init__(self) -> None:
+        if len(self.bits) != -(-self.images // 8):
+            raise ValueError(f"{8 * len(self.bits)} bits are not those of {self.images} images")
+
     @property
     def bits(self) -> bytes:
         """The bits, eight a byte."""
-        return base64.b64decode(self.correct)
+        return base64.b64decode(self.correct, validate=True)
 
 
 class BitCollector:

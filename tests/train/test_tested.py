@@ -17,6 +17,7 @@ from plain_module import Data, Plain
 from training import digits, trainer
 
 from lit_adaptconv.data.order import BatchOrder
+from lit_adaptconv.errors import UserError
 from lit_adaptconv.train.classifier import ImageClassifier
 from lit_adaptconv.train.convergence import ConvergenceCallback
 from lit_adaptconv.train.metrics_csv import MetricsCSV
@@ -67,6 +68,18 @@ def test_a_module_that_only_logs_has_none_and_old_results_have_none(tmp_path: Pa
     del old["test_images"]
     (tmp_path / "result.json").write_text(json.dumps(old))
     assert RunResult.read(tmp_path / "result.json").test_images is None
+
+
+@pytest.mark.parametrize(
+    "change", [{"correct": "no bits?"}, {"correct": ""}, {"images": 400}, {"images": "360"}, {"more": 1}]
+)
+def test_damaged_bits_make_a_damaged_result(change: dict[str, Any], tmp_path: Path) -> None:
+    a_test(tmp_path, ImageClassifier(image_size=(12, 12)), digits())
+    content = json.loads((tmp_path / "result.json").read_text())
+    content["test_images"] |= change
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="is not a result that this version reads: test_images: "):
+        RunResult.read(tmp_path / "result.json")
 
 
 @settings(max_examples=200, deadline=None)
