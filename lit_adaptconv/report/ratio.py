@@ -148,4 +148,5 @@ def _hover(c: Comparison) -> str:
     reason = plain(f"{c.reason}{further_text(c)}", 240)
     why = f"<br>{reason}" if reason else ""
     n = f"n = {c.n_text}{f' at {c.over} budgets' if c.over > 1 else ''}"
-    return f"<b>{c.estimate_text}{unit}</b>{interval}<br>{n}{cut}{p}<br><b>{c.answer_text}</b>{why}"
+    cost = "" if c.step_cost is None else f"<br>cost of a step: {c.step_cost}"
+    return f"<b>{c.estimate_text}{unit}</b>{interval}<br>{n}{cut}{p}{cost}<br><b>{c.answer_text}</b>{why}"

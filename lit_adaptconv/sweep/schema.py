@@ -19,8 +19,9 @@ RENAMED = {
 """Columns of version 1, which knew no metric but accuracy, and their names now."""
 
 
-TESTED = {"test_images": pa.int64(), "test_labels": pa.string(), "test_correct": pa.binary()}
-"""Columns that say which images of the test a trial got right; earlier versions did not write them."""
+ADDED = {"step_seconds": pa.float64()}
+ADDED |= {"test_images": pa.int64(), "test_labels": pa.string(), "test_correct": pa.binary()}
+"""Columns that older tables of version 2 lack: the cost of a step, timed by turns, and which test images were found."""
 
 
 def results_schema(targets: Sequence[float]) -> pa.Schema:
@@ -39,7 +40,7 @@ def results_schema(targets: Sequence[float]) -> pa.Schema:
     columns |= {to_target(measure, target): types[measure] for target in targets for measure in MEASURES}
     columns |= {"tuned": text, "device": text, "threads": whole, "versions": text, "git_commit": text}
     columns |= {"code_version": text, "started": text}
-    columns |= TESTED
+    columns |= ADDED
     return pa.schema(list(columns.items()), metadata={SCHEMA_KEY: SCHEMA_VERSION})
 
 

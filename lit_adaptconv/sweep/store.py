@@ -15,7 +15,8 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically
 from lit_adaptconv.sweep.engines import Outcome
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
-from lit_adaptconv.sweep.schema import CURVES_SCHEMA, RENAMED, SCHEMA_KEY, SCHEMA_VERSION, TESTED, results_schema
+from lit_adaptconv.sweep.schema import ADDED, CURVES_SCHEMA, RENAMED, SCHEMA_KEY, SCHEMA_VERSION, results_schema
+from lit_adaptconv.sweep.step_costs import read_step_costs
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.text import visible
 from lit_adaptconv.train.convergence import first_reached
@@ -116,6 +117,9 @@ class Store:
             if trial.id in self._results:
                 self._rows[trial.id] = row
             rows.append(row)
+        timed = read_step_costs(self.folder.path)
+        costs = {(cost.arm, cost.budget): cost.seconds for cost in timed.costs} if timed else {}
+        rows = [{**row, "step_seconds": costs.get((row["arm"], row["budget"]))} for row in rows]
         return pa.Table.from_pylist(rows, results_schema(self.sweep.targets))
 
     def curves(self) -> pa.Table:
@@ -192,7 +196,7 @@ def read_results(folder: Path) -> pa.Table:
         UserError: There is none, or it has another schema.
     """
     table = _read(folder / RESULTS)
-    for name, kind in TESTED.items():
+    for name, kind in ADDED.items():
         if name not in table.column_names:
             table = table.append_column(name, pa.nulls(table.num_rows, kind))
     return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -322,6 +323,7 @@ def _comparison(
         target=asked.target,
         exploratory=asked.exploratory,
         method=method if p is not None else "none",
+        step_cost=_step_cost(observations, measure),
         n=n,
         n_primary=m,
         n_cut=int(asked.n_cut[arm - 1][here].sum()),
@@ -382,6 +384,12 @@ def _answer(
         within = f" over {c.family} comparisons" if c.family > 1 else ""
         return "undecided", f"with {c.n_text} seeds p cannot be below {p_value(min(1.0, smallest * c.family))}{within}"
     return "undecided", f"p = {p_value(c.p_adjusted)} is above {alpha:.2g}"
+
+
+def _step_cost(observations: Observations, measure: Measure | Metric) -> Literal["by turns", "trials' own"] | None:
+    if measure != "seconds":
+        return None
+    return "by turns" if observations.timed_by_turns else "trials' own"
 
 
 def _pairs(n: int) -> str:

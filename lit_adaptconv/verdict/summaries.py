@@ -125,6 +125,8 @@ class Comparison:
         target: The target, or None for the metric.
         exploratory: Whether the plan did not ask this.
         method: Where the evidence comes from.
+        step_cost: Of a ratio in seconds, where the cost of a step comes from: it was timed by turns when the sweep was
+            over, or it is that of the trials' own seconds; else None.
         n: Trials of the arm that are compared.
         n_primary: Trials of the primary arm.
         n_cut: Of these trials, those that did not reach the target.
@@ -156,6 +158,7 @@ class Comparison:
     target: float | None
     exploratory: bool
     method: Method
+    step_cost: Literal["by turns", "trials' own"] | None
     n: int
     n_primary: int
     n_cut: int
@@ -210,6 +213,11 @@ class Comparison:
     def p_text(self) -> str:
         """The corrected p; "–" if there is none."""
         return NONE if self.p_adjusted is None else p_value(self.p_adjusted)
+
+    @property
+    def method_text(self) -> str:
+        """The method; of a ratio in seconds, how the cost of a step was found."""
+        return self.method if self.step_cost is None else f"{self.method}; step's cost: {self.step_cost}"
 
     @property
     def n_text(self) -> str:

@@ -97,7 +97,7 @@ def comparison_table(comparisons: tuple[Comparison, ...], confidence: float, met
         interval, adjusted, probability = _evidence(c)
         p, equal = (NONE if x is None else p_value(x) for x in (c.p, c.p_equivalent))
         reason = f"{c.reason}{further_text(c)}" or NONE
-        head = (_where(c.over, c.budget), c.arm, c.primary, *measured, c.method, c.estimate_text)
+        head = (_where(c.over, c.budget), c.arm, c.primary, *measured, c.method_text, c.estimate_text)
         intervals = (interval, c.images_text) if images else (interval,)
         rows.append((*head, *intervals, p, adjusted, equal, probability, c.answer_text, reason))
     return SummaryTable("All comparisons", (*columns, *evidence, "Answer", "Reason"), tuple(rows))
