@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from lit_adaptconv.sweep.store import read_results
 
-TIMES = ("training_seconds", "started")
+TIMES = ("training_seconds", "started", "step_seconds")
 LONGEST_MINUTES = 30
 """From the last kill to the end."""
 

@@ -2,7 +2,8 @@
 
     python benchmarks/sweep_scale.py [--plan configs/sweeps/digits.yaml] [--seeds 1667]
 
-The finished trials are simulated, a `result.json` with twenty evaluations each, where the real ones would be;
+The finished trials are simulated, a `result.json` with twenty evaluations and the bits of 10,000 test images each,
+where the real ones would be;
 `adaptconv status` then reads them all, writes both tables and prints the verdict. Seconds, CPU seconds and memory are
 those of the whole command.
 """
@@ -10,6 +11,7 @@ those of the whole command.
 from __future__ import annotations
 
 import argparse
+import base64
 import os
 import subprocess
 import sys
@@ -25,6 +27,9 @@ from lit_adaptconv.sweep.run import prepare
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.train.convergence import Evaluation
 from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.train.tested import ImageBits
+
+IMAGES = 10_000
 
 
 def simulated(trial: Trial, name: str, random: np.random.Generator) -> RunResult:
@@ -35,6 +40,7 @@ def simulated(trial: Trial, name: str, random: np.random.Generator) -> RunResult
         Evaluation(10 * i, i / 2, 64 * 30 * trial.flops * i, 0.1 * i, accuracy, accuracy, 1 - accuracy)
         for i, accuracy in enumerate(accuracies, start=1)
     ]
+    right = random.random(IMAGES) < accuracies[-1]
     return RunResult(
         name="trials",
         id=trial.id,
@@ -55,7 +61,8 @@ def simulated(trial: Trial, name: str, random: np.random.Generator) -> RunResult
         training_seconds=2.0,
         val_value=accuracies[-1],
         best_val_value=max(accuracies),
-        test_metrics={"test/accuracy": accuracies[-1] + float(random.normal(0, 0.01)), "test/loss": 1 - accuracies[-1]},
+        test_metrics={"test/accuracy": float(right.mean()), "test/loss": 1 - accuracies[-1]},
+        test_images=ImageBits(IMAGES, "00000000", base64.b64encode(np.packbits(right).tobytes()).decode()),
         curve=curve,
         device="cpu",
         threads=1,

@@ -52,7 +52,8 @@ def print_failures(console: Console, results: pa.Table, sweep: Sweep, *, busy: b
 
 def _halves(summary: SummaryTable, metric: str) -> list[SummaryTable]:
     """The verdict in two tables, steps and the metric, for a narrow screen."""
-    head, middle = 3, 3 + (len(summary.columns) - 3) // 2
+    head = 3
+    middle = next(place for place, name in enumerate(summary.columns) if place > head and name.startswith("Test "))
     parts = []
     for name, part in (("speed", slice(head, middle)), (metric, slice(middle, None))):
         columns = (*summary.columns[:head], *summary.columns[part])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lit_adaptconv.sweep.sizing import NetworkSize
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
 from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.train.tested import ImageBits
 from lit_adaptconv.verdict.metric import ACCURACY, Metric
 
 
@@ -37,6 +39,7 @@ def made_up_sweep(
     failures: bool = True,
     targets: tuple[float, ...] = (0.8, 0.9),
     metric: Metric = ACCURACY,
+    images: int = 0,
 ) -> Store:
     """Write the folder of a sweep whose second arm learns faster than the first and whose others learn more slowly.
 
@@ -63,9 +66,23 @@ def made_up_sweep(
     (folder / "plan.yaml").write_text(yaml.safe_dump({"name": name, "arms": list(arms)}))
     store = Remembered(place, sweep)
     made = {trial.id: _result(trial, arms, evaluations, failures, budgets) for trial in trials}
+    for number, one in enumerate(made.values()):
+        if images and one.test_value is not None:
+            _test_on(one, images, number)
     store.results_of = {id: _judged(result, metric) for id, result in made.items()}
     store.write()
     return store
+
+
+def _test_on(result: RunResult, images: int, number: int) -> None:
+    """Let the test have been one of so many images, some of which are hard for all."""
+    random = np.random.default_rng(number)
+    hard = np.random.default_rng(0).normal(size=images) + random.normal(size=images)
+    right = np.zeros(images, np.bool_)
+    right[np.argsort(hard)[: round((result.test_value or 0.0) * images)]] = True
+    result.test_value = float(right.mean())
+    result.test_metrics = {"test/accuracy": result.test_value}
+    result.test_images = ImageBits(images, "0123abcd", base64.b64encode(np.packbits(right).tobytes()).decode())
 
 
 def _value(accuracy: float, metric: Metric) -> float:

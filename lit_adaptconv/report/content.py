@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.report.style import ArmStyle, arm_styles
 from lit_adaptconv.sweep.folder import TRIALS, Sweep, SweepFolder
-from lit_adaptconv.sweep.store import CURVES, RESULTS, Store, read_curves, read_results
+from lit_adaptconv.sweep.store import CURVES, RESULTS, Store, read_curves, read_results, readable
 from lit_adaptconv.text import csv_text, visible
 from lit_adaptconv.verdict.equal_cost import NAMES, EqualCost, equal_cost
 from lit_adaptconv.verdict.metric import Metric
@@ -105,7 +105,8 @@ class SweepContent:
         return f"{now}: {done:,} of {self.sweep.expected:,} trials done{others}"
 
     def named(self, table: pa.Table) -> pa.Table:
-        """The results or the curves with the metric's own name in the columns, as they leave this package."""
+        """The results or the curves as text takes them: the metric's own name in the columns, and no packed bits."""
+        table = readable(table)
         return table.rename_columns(self.metric.headings(table.column_names))
 
     def distinct(self, column: str) -> list[str]:

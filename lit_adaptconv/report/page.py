@@ -84,15 +84,15 @@ def _cards(metric: Metric) -> dict[str, str]:
     """The places of the figures, in order, and how to read each."""
     side, reaches = ("Right", "at least") if metric.mode == "max" else ("Left", "at most")
     return {
-        "pareto": f"Mean test {metric.name} of the finished networks with its interval; small marks are seeds. Ringed: "
-        f"no network of any arm is both smaller and {metric.better}.",
+        "pareto": f"Mean test {metric.name} of the finished networks with its interval for new seeds, small marks are "
+        f"seeds; point at a mean for more. Ringed: no network of any arm is both smaller and {metric.better}.",
         "curves": f"Validation {metric.name} while training: median over the seeds, band from first to third quartile.",
         "survival": "Higher and further left is better. A stroke marks trials whose training ended short of the "
         "target.",
         "ratio": "Left of 1 an arm needs less than the primary arm. Filled: better, worse or equivalent. Hollow: "
-        "undecided; point at it to see why. An interval that goes on has no end there.",
+        "undecided; point at it to see why. Intervals are for new seeds; one that goes on has no end there.",
         "difference": f"{side} of 0 an arm is {metric.better} than the primary arm. Filled: better, worse or "
-        "equivalent. Hollow: undecided.",
+        "equivalent. Hollow: undecided. Intervals are for new seeds; point at one for more.",
         "smallest": f"The fewest parameters with which the mean {metric.name} in validation is {reaches} the target, "
         "read between the budgets, with its interval for new seeds.",
     }

@@ -13,7 +13,7 @@ from lit_adaptconv.report.drawing import INK, Drawing
 from lit_adaptconv.report.style import label_ends, plain, rounded
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import percentage
-from lit_adaptconv.verdict.summaries import MetricSummary
+from lit_adaptconv.verdict.summaries import NEW_SEEDS, NEW_SEEDS_AND_IMAGES, MetricSummary
 
 Size = Literal["parameters", "flops", "width"]
 SIZE_TITLES: dict[Size, str] = {
@@ -134,8 +134,9 @@ def _errors(line: Sequence[MetricSummary], scale: float) -> dict[str, object]:
 
 def _hover(a: MetricSummary, confidence: float, metric: Metric) -> str:
     spread = "" if a.sd is None else f" ± {metric.gap(a.sd)} (SD)"
-    ends = "" if a.interval is None else f"{metric.bare(a.interval.low)} to {metric.shown(a.interval.high)}"
-    interval = ends and f"<br>{percentage(confidence)} interval {ends}"
+    covers = ((a.interval, NEW_SEEDS), (a.interval_images, NEW_SEEDS_AND_IMAGES))
+    ends = [f"{metric.bare(each.low)} to {metric.shown(each.high)} {what}" for each, what in covers if each is not None]
+    interval = f"<br>{percentage(confidence)} interval {',<br>'.join(ends)}" if ends else ""
     unfinished = f", {a.at.n_unfinished} more unfinished" if a.at.n_unfinished else ""
     sizes = [f"{size:,} {name}" for size, name in ((a.at.parameters, "parameters"), (a.at.flops, "FLOPs")) if size]
     budget = f" (budget {a.at.budget:,})" if a.at.budget is not None else f" ({budget_name(None)})"

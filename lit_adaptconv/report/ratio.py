@@ -10,7 +10,7 @@ from lit_adaptconv.report.drawing import GRID, INK, Drawing
 from lit_adaptconv.report.style import ArmStyle, plain
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.sentences import further_text
-from lit_adaptconv.verdict.summaries import Bounds, Comparison, Measure
+from lit_adaptconv.verdict.summaries import NEW_SEEDS, NEW_SEEDS_AND_IMAGES, Bounds, Comparison, Measure
 
 ROW_PIXELS = 26
 TOGETHER = "together"
@@ -141,10 +141,14 @@ def _ends(c: Comparison) -> tuple[float, float, float]:
 
 def _hover(c: Comparison) -> str:
     unit = c.measure.unit if isinstance(c.measure, Metric) else ""
-    interval = "" if c.estimate is None else f", interval {c.interval_text}" if c.bounds else ", no interval"
+    interval = f", interval {c.interval_text} {NEW_SEEDS}" if c.bounds else ", no interval"
+    interval = "" if c.estimate is None else interval
+    if c.bounds_images is not None:
+        interval += f",<br>{c.images_text} {NEW_SEEDS_AND_IMAGES}"
     p = "" if c.p_adjusted is None else f", p = {c.p_text}"
     cut = f", {c.n_cut} of the trials cut off" if c.n_cut else ""
     reason = plain(f"{c.reason}{further_text(c)}", 240)
     why = f"<br>{reason}" if reason else ""
     n = f"n = {c.n_text}{f' at {c.over} budgets' if c.over > 1 else ''}"
-    return f"<b>{c.estimate_text}{unit}</b>{interval}<br>{n}{cut}{p}<br><b>{c.answer_text}</b>{why}"
+    cost = "" if c.step_cost is None else f"<br>cost of a step: {c.step_cost}"
+    return f"<b>{c.estimate_text}{unit}</b>{interval}<br>{n}{cut}{p}{cost}<br><b>{c.answer_text}</b>{why}"

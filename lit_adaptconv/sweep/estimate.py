@@ -88,12 +88,12 @@ def _probe(prepared: Prepared, work: Mapping[ArmBudget, int], threads: int) -> d
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        return {at: _step(prepared, at) for at in ends[:: max(1, -(-len(ends) // PROBES))]}
+        return {at: step_seconds(prepared, at) for at in ends[:: max(1, -(-len(ends) // PROBES))]}
     finally:
         torch.set_num_threads(before)
 
 
-def _step(prepared: Prepared, at: ArmBudget) -> float:
+def step_seconds(prepared: Prepared, at: ArmBudget) -> float:
     """Median seconds of a training step, the making of its batch counted."""
     given, clock = prepared.maker.plan.trainer, _Clock()
     taken = {name: given[name] for name in ("accelerator", "devices", "precision") if given.get(name) is not None}

@@ -31,7 +31,8 @@ class SweepTables:
         results: A row a trial, the columns of `results.parquet`.
         curves: A row an evaluation, the columns of `curves.parquet`.
         summary: A row an arm and budget: size, share of the budget, trials, mean, standard deviation and interval of
-            the test metric.
+            the test metric, for new seeds as `low` and `high`, for new seeds and images as `low_images` and
+            `high_images`.
         speed: A row an arm, budget, target and measure: how many trials reached it, and the median with its interval.
         comparisons: A row an arm, budget and measure: estimate, interval, p and answer beside the primary arm; `over`
             more than one budget where they are taken together.
@@ -133,12 +134,18 @@ def _tables(folder: Path) -> SweepTables:
 
 
 def _frame(rows: Sequence[Any]) -> pd.DataFrame:
-    """A row for each record; what lies within a record stands beside the rest, the ends of an interval as low, high."""
+    """A row for each record; what lies within a record stands beside the rest, the ends of an interval as low, high.
+
+    Those of an interval for new seeds and images are low_images and high_images.
+    """
     flat = []
     for row in rows:
         cells = asdict(row)
-        low, high = cells.pop("interval", None) or cells.pop("bounds", None) or (None, None)
         if (at := cells.pop("at", None)) is not None:
             cells = {**at, "budget_share": row.at.budget_share, **cells}
-        flat.append({**cells, "low": low, "high": high})
+        ends: dict[str, float | None] = {}
+        for name in [name for name in cells if name.startswith(("interval", "bounds"))]:
+            end = name.removeprefix("interval").removeprefix("bounds")
+            ends[f"low{end}"], ends[f"high{end}"] = cells.pop(name) or (None, None)
+        flat.append({**cells, **ends})
     return pd.DataFrame(flat)

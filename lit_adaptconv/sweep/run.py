@@ -182,7 +182,8 @@ def run_sweep(
         return RayEngine(run_trial, folder.path, ray_address, workers, plan.cpus, share)
 
     with folder.locked(), Interruption() as interruption:
-        return _Run(prepared, folder, accept_old, listener or Listener(), interruption).run(make_engine)
+        run = _Run(prepared, folder, accept_old, listener or Listener(), interruption)
+        return run.run(make_engine, here=engine == "local")
 
 
 class _Run:
@@ -196,6 +197,7 @@ class _Run:
         listener: Listener,
         interruption: Interruption,
     ) -> None:
+        self._prepared = prepared
         self._maker = prepared.maker
         self._plan = prepared.maker.plan
         self._data = prepared.data
@@ -206,7 +208,7 @@ class _Run:
         self._tuner: Tuner | None = None
         interruption.announce = listener.say
 
-    def run(self, make_engine: Callable[[], Engine]) -> SweepOutcome:
+    def run(self, make_engine: Callable[[], Engine], here: bool) -> SweepOutcome:
         if self._plan.tuning is not None:
             check_search(self._folder)
             self._tuner = Tuner(self._maker, self._plan.tuning, self._adopt)
@@ -230,7 +232,19 @@ class _Run:
             driver.run(*self._work(store))
         finally:
             engine.close()
+        if here and not self._interruption.asked:
+            self._time_steps(store)
         return SweepOutcome(self._folder.path, store.sweep, store.results(), store.curves(), self._interruption.asked)
+
+    def _time_steps(self, store: Store) -> None:
+        """Time a step of each network by turns; a sweep whose steps can't be timed is none the worse."""
+        from lit_adaptconv.sweep.step_timing import time_steps
+
+        try:
+            if time_steps(self._prepared, store, lambda: self._interruption.asked):
+                store.write()
+        except Exception as error:  # of a network, or of a full disk: the trials are done
+            self._listener.say(f"the networks' steps could not be timed by turns: {error}")
 
     def _look_for_wandb(self) -> None:
         """Let the trials be logged offline at once where the server of Weights & Biases does not answer."""

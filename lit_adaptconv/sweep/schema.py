@@ -19,6 +19,11 @@ RENAMED = {
 """Columns of version 1, which knew no metric but accuracy, and their names now."""
 
 
+ADDED = {"step_seconds": pa.float64()}
+ADDED |= {"test_images": pa.int64(), "test_labels": pa.string(), "test_correct": pa.binary()}
+"""Columns that older tables of version 2 lack: the cost of a step, timed by turns, and which test images were found."""
+
+
 def results_schema(targets: Sequence[float]) -> pa.Schema:
     """Schema of `results.parquet`, a row a trial.
 
@@ -37,6 +42,7 @@ def results_schema(targets: Sequence[float]) -> pa.Schema:
     columns |= {to_target(measure, target): types[measure] for target in targets for measure in MEASURES}
     columns |= {"tuned": text, "device": text, "threads": whole, "versions": text, "git_commit": text}
     columns |= {"code_version": text, "started": text}
+    columns |= ADDED
     return pa.schema(list(columns.items()), metadata={SCHEMA_KEY: SCHEMA_VERSION})
 
 

@@ -15,7 +15,8 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically
 from lit_adaptconv.sweep.engines import Outcome
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
-from lit_adaptconv.sweep.schema import CURVES_SCHEMA, RENAMED, SCHEMA_KEY, SCHEMA_VERSION, results_schema
+from lit_adaptconv.sweep.schema import ADDED, CURVES_SCHEMA, RENAMED, SCHEMA_KEY, SCHEMA_VERSION, results_schema
+from lit_adaptconv.sweep.step_costs import read_step_costs
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.text import visible
 from lit_adaptconv.train.convergence import first_reached
@@ -120,6 +121,9 @@ class Store:
             if trial.id in self._results:
                 self._rows[trial.id] = row
             rows.append(row | dict.fromkeys(columns) if two and counted_before(result) else row)
+        timed = read_step_costs(self.folder.path)
+        costs = {(cost.arm, cost.budget): cost.seconds for cost in timed.costs} if timed else {}
+        rows = [{**row, "step_seconds": costs.get((row["arm"], row["budget"]))} for row in rows]
         return pa.Table.from_pylist(rows, results_schema(self.sweep.targets))
 
     def curves(self) -> pa.Table:
@@ -163,6 +167,8 @@ class Store:
             "versions": json.dumps(result.versions, sort_keys=True),
             "code_version": trial.code,
         }
+        if (images := result.test_images) is not None:
+            row |= {"test_images": images.images, "test_labels": images.labels, "test_correct": images.bits}
         for target in self.sweep.targets:
             reached = first_reached(result.curve, target, metric.mode)
             row |= {to_target(measure, target): getattr(reached, measure) for measure in MEASURES}
@@ -215,6 +221,9 @@ def read_results(folder: Path) -> pa.Table:
         sizes = zip(table["parameters"].to_pylist(), table["budget"].to_pylist(), strict=True)
         shares = pa.array([budget_share(*size) for size in sizes], pa.float64())
         table = table.add_column(table.column_names.index("flops"), "budget_share", shares)
+    for name, kind in ADDED.items():
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows, kind))
     return table
 
 
@@ -241,3 +250,8 @@ def _read(path: Path) -> pa.Table:
     if version != SCHEMA_VERSION:
         raise UserError(f"{path} has schema {version!r}, this version reads {SCHEMA_VERSION!r}: rebuild it")
     return table
+
+
+def readable(table: pa.Table) -> pa.Table:
+    """A table without its columns of bytes."""
+    return table.select([field.name for field in table.schema if not pa.types.is_binary(field.type)])

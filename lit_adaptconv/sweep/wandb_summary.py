@@ -10,7 +10,7 @@ import pyarrow as pa
 import wandb
 
 from lit_adaptconv.sweep.folder import Sweep
-from lit_adaptconv.sweep.store import RESULTS
+from lit_adaptconv.sweep.store import RESULTS, readable
 from lit_adaptconv.train.tracking import wandb_logger, wandb_sync_hint
 from lit_adaptconv.verdict.verdict import Verdict
 
@@ -44,8 +44,9 @@ def log_summary(
         folder, project, f"{sweep.name} summary", f"{sweep.uid}-summary", config, sweep.name, "summary", tags
     )
     run = logger.experiment
-    columns: list[str | int] = [*sweep.metric.headings(results.column_names)]
-    run.log({"results": wandb.Table(columns=columns, data=_rows(results))})
+    shown = readable(results)
+    columns: list[str | int] = [*sweep.metric.headings(shown.column_names)]
+    run.log({"results": wandb.Table(columns=columns, data=_rows(shown))})
     for table in verdict.tables():
         run.log({_key(table.title): wandb.Table(columns=list(table.columns), data=[list(row) for row in table.rows])})
     run.log({f"figures/{name}": wandb.Plotly(figure) for name, figure in figures.items()})

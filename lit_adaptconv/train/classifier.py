@@ -28,6 +28,7 @@ from lit_adaptconv.models.backbones import LeNet5
 from lit_adaptconv.models.network import BackboneCallable, ConvertOptions, build_network
 from lit_adaptconv.train.compatibility import check_compatible, stack_kernels
 from lit_adaptconv.train.schedules import OneCycle
+from lit_adaptconv.train.tested import BitCollector
 from lit_adaptconv.train.weight_decay import DecayOn, with_groups
 
 SchedulerCallable = Callable[[Optimizer], LRScheduler]
@@ -131,6 +132,7 @@ class ImageClassifier(pl.LightningModule):
         self.train_accuracy, self.val_accuracy, self.test_accuracy = (
             MulticlassAccuracy(num_classes, average="micro", validate_args=False) for _ in range(3)
         )
+        self.tested = BitCollector()
         # Over all images of all processes; what Lightning itself makes of a plain number is rounded there.
         self.val_loss, self.test_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
 
@@ -280,17 +282,23 @@ class ImageClassifier(pl.LightningModule):
         """Evaluate one batch of the validation split."""
         self._evaluate(batch, "val", self.val_loss, self.val_accuracy)
 
+    def on_test_start(self) -> None:
+        """Forget an earlier test."""
+        self.tested.clear()
+
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Evaluate one batch of the test split."""
-        self._evaluate(batch, "test", self.test_loss, self.test_accuracy)
+        self.tested.add(self._evaluate(batch, "test", self.test_loss, self.test_accuracy), batch[1])
 
-    def _evaluate(self, batch: Batch, stage: str, loss: MeanMetric, accuracy: MulticlassAccuracy) -> None:
+    def _evaluate(self, batch: Batch, stage: str, loss: MeanMetric, accuracy: MulticlassAccuracy) -> Tensor:
+        """Return the logits."""
         images, labels = batch
         logits = self._logits(images)
         loss.update(F.cross_entropy(logits, labels, reduction="none"))
         accuracy.update(logits, labels)
         self.log(f"{stage}/loss", loss, batch_size=len(labels))
         self.log(f"{stage}/accuracy", accuracy, batch_size=len(labels), prog_bar=True)
+        return logits
 
     def on_validation_epoch_end(self) -> None:
         """Log the training accuracy since the last evaluation beside the validation accuracy."""

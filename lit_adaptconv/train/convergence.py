@@ -161,12 +161,16 @@ class ConvergenceCallback(pl.Callback):
             counted = flops_of(module)
             self._per_sample, self._trainable = None if counted is None else counted.training, trainable
 
+    def is_behind(self, trainer: pl.Trainer) -> bool:
+        """Whether a batch was trained since the last evaluation, or there was none."""
+        last = self.curve[-1] if self.curve else None
+        return last is None or (last.step, last.epoch) != (trainer.global_step, _epochs(trainer))
+
     def _record(self, trainer: pl.Trainer, value: float) -> None:
         train = split_metric(self.monitor, "train")
-        batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         evaluation = Evaluation(
             step=trainer.global_step,
-            epoch=trainer.current_epoch + batches / max(1, trainer.num_training_batches),
+            epoch=_epochs(trainer),
             flops=self.flops,
             seconds=self.seconds,
             value=value,
@@ -181,7 +185,9 @@ class ConvergenceCallback(pl.Callback):
                 for logger in trainer.loggers:
                     logger.log_metrics(
                         {f"convergence/{measure}_to_{r.target}": float(v) for measure, v in measures.items()},
-                        step=trainer.global_step - 1,  # Lightning counts from 0: the row of the evaluation itself
+                        step=max(
+                            0, trainer.global_step - 1
+                        ),  # Lightning counts from 0: the row of the evaluation itself
                     )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -205,6 +211,12 @@ class ConvergenceCallback(pl.Callback):
             self.curve = [replace(e, flops=None) for e in self.curve]
         self.seconds = state_dict["seconds"]
         self.samples = state_dict["samples"]
+
+
+def _epochs(trainer: pl.Trainer) -> float:
+    """Epochs trained so far, as a fraction."""
+    batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    return trainer.current_epoch + batches / max(1, trainer.num_training_batches)
 
 
 def renamed(evaluation: Mapping[str, Any]) -> dict[str, Any]:

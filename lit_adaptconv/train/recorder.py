@@ -22,6 +22,7 @@ from lit_adaptconv.train.convergence import ConvergenceCallback, number, split_m
 from lit_adaptconv.train.convert_callback import ConvertConvolutions
 from lit_adaptconv.train.metrics_csv import MetricsCSV
 from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.train.tested import BitCollector
 
 
 class RunRecorder(pl.Callback):
@@ -130,6 +131,8 @@ class RunRecorder(pl.Callback):
         metrics = {name: number(value) for name, value in trainer.callback_metrics.items()}
         self.result.test_metrics = {name: value for name, value in metrics.items() if value is not None}
         self.result.test_value = metrics.get(self.result.test_metric)
+        tested = getattr(pl_module, "tested", None)
+        self.result.test_images = tested.images(trainer) if isinstance(tested, BitCollector) else None
         if self.result.test_value is None:
             logged = ", ".join(sorted(metrics)) or "nothing"
             self.result.reason = f"the test has not logged {self.result.test_metric!r}; logged: {logged}"

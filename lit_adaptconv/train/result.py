@@ -12,6 +12,7 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import read_text, write_text
 from lit_adaptconv.records import record
 from lit_adaptconv.train.convergence import Evaluation, TargetReached, renamed
+from lit_adaptconv.train.tested import ImageBits
 
 Status = Literal["running", "done", "diverged", "failed", "interrupted"]
 SCHEMA_VERSION = 2
@@ -51,6 +52,7 @@ class RunResult:
         best_val_value: Its best value of any evaluation.
         test_value: The test metric of the finished model.
         test_metrics: Everything that the test logged.
+        test_images: Which images of the test the finished model got right; None where the module does not tell.
         convergence: For each target, when it was first reached.
         curve: Every evaluation.
         device: What it trained on.
@@ -88,6 +90,7 @@ class RunResult:
     best_val_value: float | None = None
     test_value: float | None = None
     test_metrics: dict[str, float] = field(default_factory=dict)
+    test_images: ImageBits | None = None
     convergence: list[TargetReached] = field(default_factory=list)
     curve: list[Evaluation] = field(default_factory=list)
     device: str = ""

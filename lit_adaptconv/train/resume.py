@@ -59,6 +59,10 @@ class RandomStateCallback(pl.Callback):
                 "checkpoint, perhaps with other batches than it would have had; torchdata's StatefulDataLoader can be "
                 "continued exactly"
             )
+        self.restore(trainer)
+
+    def restore(self, trainer: pl.Trainer) -> None:
+        """Set the generators to the checkpoint's states, once."""
         if self._loaded is None:
             return
         states = self._loaded.get("processes", [self._loaded])  # earlier versions kept the first process's alone

@@ -23,6 +23,7 @@ from lit_adaptconv.train.checkpoint import AtomicCheckpointIO, BestCheckpoint, L
 from lit_adaptconv.train.class_defaults import parse_args
 from lit_adaptconv.train.config_file import config_text
 from lit_adaptconv.train.convergence import ConvergenceCallback
+from lit_adaptconv.train.ending import EvaluatingTrainer
 from lit_adaptconv.train.found import take_found
 from lit_adaptconv.train.metrics_csv import MetricsCSV
 from lit_adaptconv.train.model_and_data import (
@@ -66,6 +67,7 @@ class Training(LightningCLI):
         with contextlib.ExitStack() as self._held:
             try:
                 super().__init__(
+                    trainer_class=EvaluatingTrainer,
                     save_config_callback=None,
                     seed_everything_default=0,
                     trainer_defaults={**TRAINER_DEFAULTS, "num_sanity_val_steps": 1},

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from scipy import special
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.verdict.images import COLUMNS, image_shares, reaches, widened
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import count
 from lit_adaptconv.verdict.power import against_best
 from lit_adaptconv.verdict.statistics import Array, spread
-from lit_adaptconv.verdict.summaries import Bounds, SummaryTable
+from lit_adaptconv.verdict.summaries import NEW_SEEDS, NEW_SEEDS_AND_IMAGES, Bounds, SummaryTable
 
 ALPHA = 0.05
 """Error of all intervals of a sweep together."""
@@ -37,6 +38,8 @@ class Network:
         ended: Trials that ended: done, failed or diverged.
         values: Test metric of those that are done.
         validated: Their mean in validation, or None.
+        images: Variance of the mean of `values` that comes from the test images, and its degrees of freedom; None where
+            the trials do not tell which images they got right.
     """
 
     arm: str
@@ -46,6 +49,7 @@ class Network:
     ended: int
     values: tuple[float, ...]
     validated: float | None
+    images: tuple[float, float] | None = None
 
     @property
     def known(self) -> bool:
@@ -68,6 +72,8 @@ class Candidate:
         ended: Seeds that ended: trained, failed or diverged.
         mean: Mean of the test metric.
         interval: Its interval for new seeds. The intervals of all candidates hold together.
+        interval_images: The same for new seeds and new test images; without ends where the trials do not tell which
+            images they got right.
         loss: How much worse its mean is than the best one's; 0 for the best.
         most_loss: How much worse than the best network it is at most. These bounds hold together too.
         place: Where that puts it.
@@ -83,6 +89,7 @@ class Candidate:
     ended: int
     mean: float
     interval: Bounds
+    interval_images: Bounds
     loss: float
     most_loss: float
     place: Place
@@ -114,7 +121,9 @@ class Choice:
 
     def _sentence(self, candidates: Sequence[Candidate]) -> str:
         best, *others = candidates
-        metric, (low, high) = self.metric, best.interval
+        metric = self.metric
+        wide = best.interval_images.low is not None
+        (low, high), covered = (best.interval_images, NEW_SEEDS_AND_IMAGES) if wide else (best.interval, NEW_SEEDS)
         seeds = (
             f"{best.n} seeds" if best.n == best.ended else f"{best.n} of {best.ended} seeds, the others did not train"
         )
@@ -124,7 +133,7 @@ class Choice:
         elif len(self.sweeps) > 1:
             where = f"on {_title(best)} "
         size = "" if best.parameters is None else f", {best.parameters:,} parameters"
-        interval = "" if low is None else f", {metric.bare(low)} to {metric.shown(high)} for new seeds"
+        interval = "" if low is None else f", {metric.bare(low)} to {metric.shown(high)} {covered}"
         start = f"{where}take {best.arm}{size}: test {metric.name} {metric.shown(best.mean)}{interval} ({seeds})"
         return "; ".join([start[0].upper() + start[1:], *self._beside(others)]) + "."
 
@@ -150,7 +159,7 @@ class Choice:
     def _single(self, candidates: Sequence[Candidate]) -> SummaryTable:
         metric = self.metric
         columns: tuple[str, ...] = ("Arm", "Parameters", "FLOPs", "Seeds that trained", f"Test {metric.name}")
-        columns += ("95 % for new seeds", "Loses", "At most", "Claim")
+        columns += (*self._intervals(), "Loses", "At most", "Claim")
         rows = tuple(
             (c.arm, *self._facts(c), metric.gap(c.loss), metric.gap(c.most_loss), self._claim(c))
             for c in candidates
@@ -161,7 +170,7 @@ class Choice:
     def _several(self) -> SummaryTable:
         metric = self.metric
         columns: tuple[str, ...] = ("Data", "Take", "Parameters", "FLOPs", "Seeds that trained", f"Test {metric.name}")
-        columns += ("95 % for new seeds", "Not ruled out beside it")
+        columns += (*self._intervals(), "Not ruled out beside it")
         rows = []
         for part in (*self.sweeps, self.pooled):
             if part:
@@ -171,8 +180,14 @@ class Choice:
         return SummaryTable("What to take, a data set a row", columns, tuple(rows))
 
     def _facts(self, c: Candidate) -> tuple[str, ...]:
-        trained, interval = f"{c.n} of {c.ended}", " to ".join(map(self.metric.bare, c.interval))
-        return count(c.parameters), count(c.flops), trained, self.metric.shown(c.mean), interval
+        intervals = (c.interval, c.interval_images)[: len(self._intervals())]
+        shown = (self.metric.shown(c.mean), *(" to ".join(map(self.metric.bare, each)) for each in intervals))
+        return count(c.parameters), count(c.flops), f"{c.n} of {c.ended}", *shown
+
+    def _intervals(self) -> tuple[str, ...]:
+        """Headings of the intervals, which say what they cover."""
+        images = any(c.interval_images.low is not None for part in (*self.sweeps, self.pooled) for c in part)
+        return (f"95 % {NEW_SEEDS}", f"95 % {NEW_SEEDS_AND_IMAGES}")[: 2 if images else 1]
 
     def _claim(self, c: Candidate) -> str:
         if c.place == "equivalent":
@@ -188,7 +203,8 @@ def networks_of(results: pa.Table, metric: Metric) -> list[Network]:
         metric: What they are judged by.
     """
     columns = ["arm", "budget", "parameters", "flops", "status", "test_metric", "val_metric"]
-    found: dict[tuple[str, int | None], list[dict[str, object]]] = {}
+    columns += [name for name in COLUMNS if name in results.column_names]
+    found: dict[tuple[str, int | None], list[dict[str, Any]]] = {}
     for row in results.select(columns).to_pylist():
         found.setdefault((row["arm"], row["budget"]), []).append(row)
     networks = []
@@ -209,9 +225,17 @@ def networks_of(results: pa.Table, metric: Metric) -> list[Network]:
                     sum(row["status"] in ("done", "failed", "diverged") for row in rows),
                     tuple(numbers("test_metric", done)),
                     metric.sign * float(np.mean(validated)) if validated else None,
+                    _images(done),
                 )
             )
     return networks
+
+
+def _images(done: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
+    rows = [row for row in done if row["test_metric"] is not None and np.isfinite(row["test_metric"])]
+    bits, images, labels = COLUMNS
+    shares = image_shares([(row.get(bits), row.get(images), row.get(labels), row["test_metric"]) for row in rows])
+    return None if shares is None else (shares.variance, shares.freedom)
 
 
 def choose(
@@ -263,7 +287,8 @@ def choose(
             )
         taken.append(found)
         means, sds, ns = (np.array(x) for x in zip(*(_moments(n) for n in found.values()), strict=True))
-        parts.append(_judged(name, data, list(found.values()), metric, (means, sds, ns), margin))
+        own = [[network] for network in found.values()]
+        parts.append(_judged(name, data, list(found.values()), metric, (means, sds, ns), margin, own))
     common = [arm for arm in taken[0] if all(arm in found for found in taken)] if len(taken) > 1 else []
     pooled: tuple[Candidate, ...] = ()
     if common:
@@ -273,7 +298,8 @@ def choose(
         ]
         moments = [_pooled([_moments(found[arm]) for found in taken]) for arm in common]
         means, sds, ns = (np.array(x) for x in zip(*moments, strict=True))
-        pooled = _judged("", "", networks, metric, (means, sds, ns), margin)
+        own = [[found[arm] for found in taken] for arm in common]
+        pooled = _judged("", "", networks, metric, (means, sds, ns), margin, own)
     return Choice(metric, margin, tuple(parts), pooled, tuple(unknown))
 
 
@@ -332,7 +358,9 @@ def _judged(
     metric: Metric,
     moments: tuple[Array, Array, Array],
     margin: float | None,
+    own: Sequence[Sequence[Network]],
 ) -> tuple[Candidate, ...]:
+    """Judge networks by the moments of their means; `own` are the networks that each mean is of."""
     means, sds, ns = moments
     worth = metric.sign * means
     low, high = against_best(worth, sds, ns, ALPHA)
@@ -350,6 +378,10 @@ def _judged(
         elif high[i] <= 0 and worth[i] < worth[best]:
             place = "ruled out"
         interval = Bounds(float(means[i] - reach[i]), float(means[i] + reach[i])) if sds[i] > 0 else Bounds(None, None)
+        wide = Bounds(None, None)
+        if sds[i] > 0 and (sides := _reaches(own[i], ALPHA / 2 / len(means))) is not None:
+            ends = widened(means[i], means[i] - reach[i], means[i] + reach[i], *sides)
+            wide = Bounds(float(ends[0]), float(ends[1]))
         made.append(
             Candidate(
                 name,
@@ -362,12 +394,24 @@ def _judged(
                 network.ended,
                 float(means[i]),
                 interval,
+                wide,
                 float(worth[best] - worth[i]),
                 most,
                 place,
             )
         )
     return tuple(made)
+
+
+def _reaches(networks: Sequence[Network], tail: float) -> tuple[Array, Array] | None:
+    """How far the test images let the mean of some networks' means be; each was tested on images of its own."""
+    known = [network.images for network in networks if network.images is not None]
+    if len(known) < len(networks):
+        return None
+    means = np.array([np.mean(network.values) for network in networks])
+    variances, freedoms = (np.array(x) for x in zip(*known, strict=True))
+    down, up = (np.sqrt((side**2).sum()) / len(networks) for side in reaches(means, variances, freedoms, tail))
+    return down, up
 
 
 def _sized(candidate: Candidate) -> str:

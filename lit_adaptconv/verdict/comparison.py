@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from lit_adaptconv.verdict.evidence import Evidence, Permuted, Shares, Shifted, permuted, smallest_p
 from lit_adaptconv.verdict.family import Claims, Judgement, Part, judge
+from lit_adaptconv.verdict.images import ImageVariances, image_variances, widened
 from lit_adaptconv.verdict.lognormal import Lognormal
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import p_value
@@ -40,6 +43,8 @@ class _Asked:
         n: Trials of the arm and of the primary arm.
         n_cut: Of these, those without the target.
         sd: Standard deviation of an arm's trials, or of the differences of its pairs.
+        images: Variance of the difference that comes from the test images; NaN where it is not known.
+        images_together: The same over all budgets together, an element an arm.
     """
 
     measure: Measure | Metric
@@ -52,6 +57,8 @@ class _Asked:
     n: tuple[Array, Array]
     n_cut: Array
     sd: Array
+    images: Array
+    images_together: Array
 
     @property
     def effect_margin(self) -> float:
@@ -67,6 +74,7 @@ def compare(
     metric: Metric,
     confidence: float = 0.95,
     question: Question | None = None,
+    images: ImageVariances | None = None,
 ) -> tuple[Comparison, ...]:
     """Compare every arm with the primary arm, which is the first.
 
@@ -76,6 +84,7 @@ def compare(
         metric: What the networks are judged by.
         confidence: Level of the intervals; a claim needs a corrected p of at most 1 − confidence.
         question: What the plan asks; by default the metric in the test.
+        images: Variances that come from the test images; by default they are worked out.
 
     Returns:
         An arm × (the metric, and measure × target), in this order: first the comparison over all budgets together,
@@ -85,7 +94,7 @@ def compare(
     arms, budgets, _ = observations.rows.shape
     if arms < 2:
         return ()
-    asked = [_metric(observations, metric, question)]
+    asked = [_metric(observations, metric, question, images or image_variances(observations))]
     for target in targets:
         asked += _speed(observations, target, question)
     judged: list[tuple[Claims, Claims | None, int]] = []
@@ -108,7 +117,7 @@ def _together(asked: _Asked) -> bool:
     return isinstance(asked.measure, Metric) or asked.measure == "steps"
 
 
-def _metric(observations: Observations, metric: Metric, question: Question) -> _Asked:
+def _metric(observations: Observations, metric: Metric, question: Question, images: ImageVariances) -> _Asked:
     values = observations.final()
     arms, budgets, pairs = values.shape
     flat, others = values[1:].reshape(-1, pairs), np.tile(values[0], (arms - 1, 1))
@@ -129,9 +138,19 @@ def _metric(observations: Observations, metric: Metric, question: Question) -> _
     counts = (n.reshape(shape), m.reshape(shape))
     margin = question.metric_margin(metric)
     asked = question.on(metric) and question.measure != "steps"
-    scores = scores.reshape(*shape, pairs)
     return _Asked(
-        metric, None, not asked, margin, parts, smallest.reshape(shape), scores, counts, np.zeros(shape, int), sd
+        metric,
+        None,
+        not asked,
+        margin,
+        parts,
+        smallest.reshape(shape),
+        scores.reshape(*shape, pairs),
+        counts,
+        np.zeros(shape, int),
+        sd,
+        images.differences,
+        images.together,
     )
 
 
@@ -166,7 +185,18 @@ def _speed(observations: Observations, target: float, question: Question) -> lis
         counts = (n[0], n[1])
         found.append(
             _Asked(
-                measure, target, exploratory, question.steps_margin, parts, known, scores, counts, np.asarray(n_cut), sd
+                measure,
+                target,
+                exploratory,
+                question.steps_margin,
+                parts,
+                known,
+                scores,
+                counts,
+                np.asarray(n_cut),
+                sd,
+                np.full(shape, np.nan),
+                np.full(shape[:1], np.nan),
             )
         )
     return found
@@ -277,6 +307,12 @@ def _comparison(
     if p is not None and (math.isfinite(low) or math.isfinite(high)):
         bounds = Bounds(_scaled(measure, low), _scaled(measure, high))
     single = int(here.sum()) == 1
+    variance = asked.images[at] if single else asked.images_together[at]
+    reach = -special.ndtri(claims.tail[at]) * np.sqrt(variance)
+    wide = None
+    if bounds is not None and math.isfinite(reach):
+        ends = widened(*map(np.asarray, (estimate, low, high, reach, reach)))
+        wide = Bounds(*(_scaled(measure, float(end)) for end in ends))
     n, m = (int(x[arm - 1][here].sum()) if single else _common(x[arm - 1][here]) for x in asked.n)
     made = Comparison(
         arm=observations.arms[arm],
@@ -287,11 +323,13 @@ def _comparison(
         target=asked.target,
         exploratory=asked.exploratory,
         method=method if p is not None else "none",
+        step_cost=_step_cost(observations, measure),
         n=n,
         n_primary=m,
         n_cut=int(asked.n_cut[arm - 1][here].sum()),
         estimate=_scaled(measure, estimate),
         bounds=bounds,
+        bounds_images=wide,
         p=p,
         p_adjusted=adjusted,
         p_equivalent=None if asked.margin is None else equivalence,
@@ -346,6 +384,12 @@ def _answer(
         within = f" over {c.family} comparisons" if c.family > 1 else ""
         return "undecided", f"with {c.n_text} seeds p cannot be below {p_value(min(1.0, smallest * c.family))}{within}"
     return "undecided", f"p = {p_value(c.p_adjusted)} is above {alpha:.2g}"
+
+
+def _step_cost(observations: Observations, measure: Measure | Metric) -> Literal["by turns", "trials' own"] | None:
+    if measure != "seconds":
+        return None
+    return "by turns" if observations.timed_by_turns else "trials' own"
 
 
 def _pairs(n: int) -> str:

@@ -33,6 +33,7 @@ class Claims:
         adjusted: The same after correction: at most α exactly where the interval excludes no effect.
         equivalence: Corrected p of an effect beyond the margin, by two one-sided tests.
         above: Whether the evidence is for an effect above none.
+        tail: Error at each end of the intervals.
     """
 
     estimate: Array
@@ -42,6 +43,7 @@ class Claims:
     adjusted: Array
     equivalence: Array
     above: Mask
+    tail: Array
 
 
 @dataclass(frozen=True)
@@ -120,17 +122,24 @@ def judge(
     for evidence, row in parts:
         estimate[row] = evidence.estimate
         low[row], high[row] = evidence.ends(tails.ravel()[row])
-    each = _claims((estimate, low, high), p, factor, equal * np.maximum(family, 1)[:, None, None], more, alpha)
+    each = _claims((estimate, low, high), p, factor, equal * np.maximum(family, 1)[:, None, None], more, alpha, tails)
+    tails = alpha / joint_factor / 2
     if several.any():
-        ends = (together.estimate, *together.ends((alpha / joint_factor / 2).ravel()))
+        ends = (together.estimate, *together.ends(tails.ravel()))
     else:
         ends = (np.full(questions * arms, np.nan),) * 3
-    over_all = _claims(ends, joint, joint_factor, joint_equal * joint_factor, joint_more, alpha)
+    over_all = _claims(ends, joint, joint_factor, joint_equal * joint_factor, joint_more, alpha, tails)
     return Judgement(each, over_all, family)
 
 
 def _claims(
-    ends: tuple[Array, Array, Array], p: Array, factor: Array, equivalence: Array, more: Array, alpha: float
+    ends: tuple[Array, Array, Array],
+    p: Array,
+    factor: Array,
+    equivalence: Array,
+    more: Array,
+    alpha: float,
+    tails: Array,
 ) -> Claims:
     """Claims whose intervals agree with their p where an end is no effect but for rounding."""
     estimate, low, high = (np.where(np.isfinite(p), x.reshape(p.shape), np.nan) for x in ends)
@@ -138,7 +147,7 @@ def _claims(
     shown = adjusted <= alpha + ROUNDING
     low = np.where(shown & above, np.maximum(low, ROUNDING), np.where(shown, low, np.minimum(low, 0.0)))
     high = np.where(shown & ~above, np.minimum(high, -ROUNDING), np.where(shown, high, np.maximum(high, 0.0)))
-    return Claims(estimate, low, high, p, adjusted, np.minimum(1.0, equivalence), above)
+    return Claims(estimate, low, high, p, adjusted, np.minimum(1.0, equivalence), above, tails)
 
 
 def _scattered(parts: Sequence[Part], rows: int, margins: Array) -> tuple[Array, Array, Array]:

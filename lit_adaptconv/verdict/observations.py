@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -137,8 +138,20 @@ class Observations:
         exact = self.curves is None
         return Times(time, np.where(np.isfinite(time), time if exact else before, 0.0), end)
 
+    @cached_property
+    def timed_by_turns(self) -> bool:
+        """Whether the step of every network was timed by turns with those of all others."""
+        if "step_seconds" not in self.table.column_names:
+            return False
+        return bool(((self.rows < 0) | (self.column("step_seconds") > 0)).all())
+
     def step_costs(self, measure: Measure) -> Array:
-        """Logarithm of what a step costs, of every trial, shape `(arms, budgets, pairs)`; NaN where it is not known."""
+        """Logarithm of what a step costs, of every trial, shape `(arms, budgets, pairs)`; NaN where it is not known.
+
+        In seconds it is that of its network, where all were timed by turns, else the trial's own.
+        """
+        if measure == "seconds" and self.timed_by_turns:
+            return np.asarray(np.log(self.column("step_seconds")))
         with np.errstate(divide="ignore", invalid="ignore"):
             cost = np.log(self._end(measure) / self._end(SINGLE_STEP))
         return np.where(np.isfinite(cost), cost, np.nan)

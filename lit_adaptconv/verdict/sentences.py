@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import NONE, count, percentage, ratio
-from lit_adaptconv.verdict.summaries import Bounds, Comparison, SmallestBudget
+from lit_adaptconv.verdict.summaries import NEW_SEEDS, NEW_SEEDS_AND_IMAGES, Bounds, Comparison, SmallestBudget
 
 
 def sentences(
@@ -79,7 +79,10 @@ def _said(c: Comparison, confidence: float, metric: Metric) -> str:
 
 def evidence_text(c: Comparison, confidence: float) -> str:
     """Interval, number of trials and p, in brackets after an estimate."""
-    parts = [] if c.estimate is None or c.bounds is None else [f"{percentage(confidence)} interval {c.interval_text}"]
+    known = c.estimate is not None and c.bounds is not None
+    parts = [f"{percentage(confidence)} interval {c.interval_text} {NEW_SEEDS}"] if known else []
+    if c.bounds_images is not None:
+        parts.append(f"{c.images_text} {NEW_SEEDS_AND_IMAGES}")
     parts.append(f"n = {c.n_text}{f' at {c.over} budgets' if c.over > 1 else ''}")
     if c.n_cut:
         parts.append(f"{c.n_cut} of the trials cut off")

@@ -17,6 +17,11 @@ Answer = Literal["better", "worse", "equivalent", "undecided"]
 Method = Literal["permutation", "pairs", "model", "shares", "budgets", "none"]
 """Where the evidence comes from: see `docs/fair_comparison.md`."""
 
+NEW_SEEDS = "for new seeds"
+"""What an interval over the seeds covers: other seeds, the same test images."""
+NEW_SEEDS_AND_IMAGES = "for new seeds and images"
+"""What an interval over both covers: other seeds, and other test images of the same kind."""
+
 
 def to_target(measure: Measure, target: float) -> str:
     """Column of the results that holds what it took to reach a target, such as `steps_to_0.95`."""
@@ -108,7 +113,9 @@ class MetricSummary:
         n: Trials with a value of the test metric.
         mean: Its mean, or None without any.
         sd: Standard deviation (n − 1), or None with fewer than two.
-        interval: Interval of the mean, or None with fewer than five or where all are equal.
+        interval: Interval of the mean for new seeds, or None with fewer than two or where all are equal.
+        interval_images: Interval of the mean for new seeds and new test images; None where the trials do not tell which
+            images they got right.
     """
 
     at: Cell
@@ -116,6 +123,7 @@ class MetricSummary:
     mean: float | None
     sd: float | None
     interval: Interval | None
+    interval_images: Interval | None
 
 
 @dataclass(frozen=True)
@@ -131,12 +139,16 @@ class Comparison:
         target: The target, or None for the metric.
         exploratory: Whether the plan did not ask this.
         method: Where the evidence comes from.
+        step_cost: Of a ratio in seconds, where the cost of a step comes from: it was timed by turns when the sweep was
+            over, or it is that of the trials' own seconds; else None.
         n: Trials of the arm that are compared.
         n_primary: Trials of the primary arm.
         n_cut: Of these trials, those that did not reach the target.
         estimate: Ratio of the arm's time to the primary's (below 1: the arm needs less), or difference of the metric,
             arm − primary; None where it is not known, and where only a bound is.
-        bounds: Interval of the effect; None where nothing is known.
+        bounds: Interval of the effect for new seeds; None where nothing is known.
+        bounds_images: Interval of a difference of the metric for new seeds and new test images, on which no claim
+            rests; None where the trials do not tell which images they got right.
         p: Two-sided p of no effect, or None.
         p_adjusted: The same, corrected for the family; at most 1 − confidence exactly where `bounds` excludes no
             effect.
@@ -160,11 +172,13 @@ class Comparison:
     target: float | None
     exploratory: bool
     method: Method
+    step_cost: Literal["by turns", "trials' own"] | None
     n: int
     n_primary: int
     n_cut: int
     estimate: float | None
     bounds: Bounds | None
+    bounds_images: Bounds | None
     p: float | None
     p_adjusted: float | None
     p_equivalent: float | None
@@ -198,13 +212,26 @@ class Comparison:
         """The interval; "–" if there is none, or the estimate is a bound."""
         if self.estimate is None or self.bounds is None:
             return NONE
-        low, high = (NONE if end is None else self.shown(end) for end in self.bounds)
+        return self._between(self.bounds)
+
+    @property
+    def images_text(self) -> str:
+        """The interval for new seeds and images; "–" where it is not known."""
+        return NONE if self.estimate is None or self.bounds_images is None else self._between(self.bounds_images)
+
+    def _between(self, bounds: Bounds) -> str:
+        low, high = (NONE if end is None else self.shown(end) for end in bounds)
         return f"{low} to {high}"
 
     @property
     def p_text(self) -> str:
         """The corrected p; "–" if there is none."""
         return NONE if self.p_adjusted is None else p_value(self.p_adjusted)
+
+    @property
+    def method_text(self) -> str:
+        """The method; of a ratio in seconds, how the cost of a step was found."""
+        return self.method if self.step_cost is None else f"{self.method}; step's cost: {self.step_cost}"
 
     @property
     def n_text(self) -> str:

@@ -7,6 +7,8 @@ from lit_adaptconv.verdict.numbers import NONE, count, p_value, percentage, rati
 from lit_adaptconv.verdict.sentences import between, further_text
 from lit_adaptconv.verdict.summaries import (
     MEASURES,
+    NEW_SEEDS,
+    NEW_SEEDS_AND_IMAGES,
     Cell,
     Comparison,
     Measure,
@@ -25,8 +27,10 @@ def verdict_table(
 ) -> SummaryTable:
     """Steps to the main target and the metric in the test; an arm over its budgets together, and at each, a row."""
     columns = ["Budget", "Arm", "Seeds"]
-    for name in (f"Steps to {metric.goal(main_target)}", f"Test {metric.name},{metric.unit or ' difference'}"):
-        columns += [name, f"{percentage(confidence)} interval", "p", "P(beats primary)", "Answer"]
+    images = any(c.bounds_images is not None for c in comparisons)
+    steps, test = f"Steps to {metric.goal(main_target)}", f"Test {metric.name},{metric.unit or ' difference'}"
+    for name in (steps, test):
+        columns += [name, *_intervals(confidence, images and name == test), "p", "P(beats primary)", "Answer"]
     rows: dict[tuple[str, bool, int | None], dict[bool, Comparison]] = {}
     for c in comparisons:
         if c.measure == metric or (c.measure == "steps" and c.target == main_target):
@@ -36,7 +40,13 @@ def verdict_table(
         cells = []
         for final in (False, True):
             one = found.get(final)
-            cells += [NONE] * 5 if one is None else [one.estimate_text, *_evidence(one), one.answer_text]
+            wide = final and images
+            if one is None:
+                cells += [NONE] * (6 if wide else 5)
+            else:
+                interval, *evidence = _evidence(one)
+                both = [one.images_text] if wide else []
+                cells += [one.estimate_text, interval, *both, *evidence, one.answer_text]
         over, n = (max(getattr(c, name) for c in found.values()) for name in ("over", "n"))
         shown.append((_where(over, budget), arm, str(n), *cells))
     title = f"Against {comparisons[0].primary}" if shown else "Nothing to compare: one arm"
@@ -49,11 +59,13 @@ def _where(over: int, budget: int | None) -> str:
 
 def metric_table(finished: tuple[MetricSummary, ...], confidence: float, metric: Metric) -> SummaryTable:
     """The metric in the test, an arm and budget a row."""
-    columns = (*_CELL, "Mean %" if metric.percent else "Mean", "SD", percentage(confidence))
+    images = any(a.interval_images is not None for a in finished)
+    columns = (*_CELL, "Mean %" if metric.percent else "Mean", "SD", *_intervals(confidence, images))
     rows = []
     for a in finished:
-        interval = " to ".join(map(metric.bare, a.interval)) if a.interval else NONE
-        rows.append((*a.at.texts, metric.bare(a.mean), NONE if a.sd is None else metric.gap(a.sd), interval))
+        intervals = [a.interval, a.interval_images] if images else [a.interval]
+        texts = (" to ".join(map(metric.bare, each)) if each else NONE for each in intervals)
+        rows.append((*a.at.texts, metric.bare(a.mean), NONE if a.sd is None else metric.gap(a.sd), *texts))
     return SummaryTable(f"Test {metric.name}", columns, tuple(rows))
 
 
@@ -74,7 +86,8 @@ def convergence_table(convergence: tuple[SpeedSummary, ...], confidence: float, 
 def comparison_table(comparisons: tuple[Comparison, ...], confidence: float, metric: Metric) -> SummaryTable:
     """Every comparison, with the reason where it is undecided."""
     columns = ("Budget", "Arm", "Against", "Measure", "Target", "Seeds", "Cut off", "Method", "Estimate")
-    evidence = (f"{percentage(confidence)} interval", "p", "p (family)", "p (equivalent)", "P(beats primary)")
+    images = any(c.bounds_images is not None for c in comparisons)
+    evidence = (*_intervals(confidence, images), "p", "p (family)", "p (equivalent)", "P(beats primary)")
     rows = []
     for c in comparisons:
         if isinstance(c.measure, Metric) or c.target is None:
@@ -84,8 +97,9 @@ def comparison_table(comparisons: tuple[Comparison, ...], confidence: float, met
         interval, adjusted, probability = _evidence(c)
         p, equal = (NONE if x is None else p_value(x) for x in (c.p, c.p_equivalent))
         reason = f"{c.reason}{further_text(c)}" or NONE
-        head = (_where(c.over, c.budget), c.arm, c.primary, *measured, c.method, c.estimate_text)
-        rows.append((*head, interval, p, adjusted, equal, probability, c.answer_text, reason))
+        head = (_where(c.over, c.budget), c.arm, c.primary, *measured, c.method_text, c.estimate_text)
+        intervals = (interval, c.images_text) if images else (interval,)
+        rows.append((*head, *intervals, p, adjusted, equal, probability, c.answer_text, reason))
     return SummaryTable("All comparisons", (*columns, *evidence, "Answer", "Reason"), tuple(rows))
 
 
@@ -104,6 +118,12 @@ def smallest_budget_table(smallest: tuple[SmallestBudget, ...], metric: Metric, 
         cells = (needed, known[0], share, known[1], chosen, metric.shown(s.mean), s.reason or NONE)
         rows.append((metric.goal(s.target), s.arm, *cells))
     return SummaryTable(f"Smallest network that is {metric.enough}", columns, tuple(rows))
+
+
+def _intervals(confidence: float, images: bool) -> tuple[str, ...]:
+    """Headings of the intervals, which say what they cover."""
+    covered = (NEW_SEEDS, NEW_SEEDS_AND_IMAGES) if images else (NEW_SEEDS,)
+    return tuple(f"{percentage(confidence)} {what}" for what in covered)
 
 
 def _evidence(c: Comparison) -> tuple[str, str, str]:

@@ -12,6 +12,7 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.verdict import tables
 from lit_adaptconv.verdict.budget_share import unused_note
 from lit_adaptconv.verdict.comparison import compare
+from lit_adaptconv.verdict.images import ImageVariances, image_variances, reaches, widened
 from lit_adaptconv.verdict.metric import ACCURACY, Metric
 from lit_adaptconv.verdict.observations import Observations, observe
 from lit_adaptconv.verdict.question import Question
@@ -125,7 +126,8 @@ def summarise(
         main_target = question.target
     observations = observe(results, ordered, primary_arm, curves, metric)
     cells = observations.cells()
-    finished = _finished(observations, cells, confidence)
+    images = image_variances(observations)
+    finished = _finished(observations, cells, confidence, images)
     main = common_target(observations, ordered) if main_target is None else float(main_target)
     return Verdict(
         metric=metric,
@@ -135,7 +137,7 @@ def summarise(
         confidence=confidence,
         convergence=_convergence(observations, cells, ordered, confidence),
         finished=finished,
-        comparisons=compare(observations, ordered, metric, confidence, question),
+        comparisons=compare(observations, ordered, metric, confidence, question, images),
         smallest_budgets=smallest_budgets(observations, finished, ordered, metric, confidence),
         question=question,
         notes=_notes(results, cells),
@@ -179,13 +181,15 @@ def common_target(observations: Observations, targets: tuple[float, ...]) -> flo
 
 
 def _finished(
-    observations: Observations, cells: list[list[Cell | None]], confidence: float
+    observations: Observations, cells: list[list[Cell | None]], confidence: float, images: ImageVariances
 ) -> tuple[MetricSummary, ...]:
     values = observations.final().reshape(-1, observations.rows.shape[-1])
     n = np.isfinite(values).sum(1)
     mean = np.where(np.isfinite(values), values, 0.0).sum(1) / np.maximum(n, 1)
     low, high = student_interval(values, confidence)
     sd = spread(values)
+    down, up = reaches(mean, images.means.ravel(), images.freedoms.ravel(), (1 - confidence) / 2)
+    wide = widened(mean, low, high, down, up)
     return tuple(
         MetricSummary(
             at,
@@ -193,6 +197,7 @@ def _finished(
             float(mean[i]) if n[i] else None,
             float(sd[i]) if n[i] > 1 else None,
             Interval(float(low[i]), float(high[i])) if np.isfinite(low[i]) else None,
+            Interval(float(wide[0][i]), float(wide[1][i])) if np.isfinite(wide[0][i]) else None,
         )
         for i, at in enumerate(at for row in cells for at in row)
         if at is not None

@@ -52,6 +52,20 @@ def test_a_run_leaves_its_configuration_metrics_checkpoints_and_result(fit: Comm
     assert result.test_value is not None
 
 
+@pytest.mark.parametrize(
+    ("options", "epochs"), [("--trainer.val_check_interval 0.4", 1.0), ("--trainer.max_steps 3", 0.3)]
+)
+def test_a_run_ends_with_an_evaluation_whatever_its_settings(fit: Command, options: str, epochs: float) -> None:
+    run, also = Path("runs/a/1"), ["--trainer.max_epochs", "1", "--run.name", "a", "--run.id", "1"]
+    assert fit(*options.split(), *also) == 0
+    result = RunResult.read(run / "result.json")
+    assert (result.curve[-1].step, result.curve[-1].epoch) == (result.steps, pytest.approx(epochs))
+    assert (result.val_value, result.epochs) == (result.curve[-1].value, 1)
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    values = [e["value"] for e in best["callbacks"]["ConvergenceCallback"]["curve"]]
+    assert max(values) == values[-1] == result.best_val_value
+
+
 def test_the_saved_configuration_alone_repeats_the_run(fit: Command) -> None:
     options = ["--model.backbone", "ConvNet", "--model.kind", "adaptive_low_rank", "--data.shift", "1"]
     assert fit(*options, "--trainer.max_epochs", "1", "--run.name", "a", "--run.id", "1", "--seed_everything", "3") == 0

@@ -146,6 +146,25 @@ def test_several_sweeps_stand_on_one_page_one_library_and_a_link_each(tmp_path: 
     assert text.count("plotly.js v") == without_plotly(text).count("plotly.js v") + 1
 
 
+def test_the_page_the_tables_and_the_sentences_say_alike_what_an_interval_covers(tmp_path: Path) -> None:
+    for images in (0, 250):
+        made_up_sweep(tmp_path / str(images), images=images, failures=False)
+        content = read_content(tmp_path / str(images))
+        assert content.verdict is not None
+        hovers = json.dumps([made.drawing.data for made in main_figures(content)])
+        texts = (summary([content], [[]]), "".join(content.verdict.sentences), hovers)
+        for text in texts:
+            assert " for new seeds" in text
+            assert (" for new seeds and images" in text) == (images > 0)
+        trials = model(content)["trials"]
+        assert "test_correct" not in trials  # 1,250 bytes a trial: the results have them
+        assert "test_images" in trials
+        read = Tags(without_plotly(page([content]))).text
+        assert ("95 % for new seeds and images" in read) == (images > 0)
+        for sentence in content.verdict.sentences:
+            assert sentence in read
+
+
 def test_columns_travel_packed_and_come_back_the_same(hostile: Path) -> None:
     content = read_content(hostile)
     for name, column in packed(content.results).items():

@@ -52,6 +52,18 @@ def test_the_summary_is_that_of_the_rows(folder: Path) -> None:
     steps = tables.speed[(tables.speed["measure"] == "steps") & (tables.speed["target"] == 0.8)]
     assert np.isfinite(steps["median"]).all()
     assert any(" points (95 % interval " in sentence for sentence in tables.sentences)
+    assert tables.summary["low_images"].isna().all()  # nobody kept which images these networks got right
+
+
+def test_where_trials_have_bits_the_frames_have_the_wider_intervals_too(tmp_path: Path) -> None:
+    made_up_sweep(tmp_path, images=400, failures=False)
+    tables = la.compare(tmp_path)
+    assert (tables.summary["low_images"] <= tables.summary["low"]).all()
+    assert (tables.summary["high_images"] >= tables.summary["high"]).all()
+    accuracy = tables.comparisons[tables.comparisons["target"].isna()]
+    assert (accuracy["low_images"] <= accuracy["low"]).all()
+    assert tables.comparisons["low_images"].notna().sum() == len(accuracy)
+    assert "low_images" not in tables.speed
 
 
 @pytest.mark.slow

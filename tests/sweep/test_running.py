@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from adaptconv_cli.main import main
@@ -66,6 +67,11 @@ def test_two_processes_of_a_trial_give_the_result_of_one(tmp_path: Path, monkeyp
         assert (mine.step, mine.epoch, mine.flops) == (theirs.step, theirs.epoch, theirs.flops)
         assert mine.loss == pytest.approx(theirs.loss, rel=1e-2)
         assert mine.value == pytest.approx(theirs.value, abs=3 / 217)
+    assert one.test_images is not None
+    assert other.test_images is not None
+    assert (other.test_images.images, other.test_images.labels) == (360, one.test_images.labels)
+    bits = np.unpackbits(np.frombuffer(other.test_images.bits, np.uint8))
+    assert bits.mean() == pytest.approx(other.test_value, abs=1e-6)
     assert not [*(tmp_path / "two").glob("trials/*/checkpoints/best.ckpt")]
 
 

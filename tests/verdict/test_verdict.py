@@ -74,6 +74,26 @@ def together(result: Verdict, measure: str | Metric = "steps", arm: str = "adapt
     return comparison
 
 
+def test_a_ratio_in_seconds_is_that_of_the_steps_times_that_of_a_step_timed_by_turns() -> None:
+    rows = pairs(SLOW, FAST)
+    for number, row in enumerate(rows):  # a machine that was busy now and then
+        row["training_seconds"] *= 1 + number % 5
+        row["step_seconds"] = 0.03 if row["arm"] == "adaptive" else 0.02
+    result = verdict(rows)
+    steps, seconds = found(result), found(result, "seconds")
+    assert seconds.estimate == pytest.approx(1.5 * (steps.estimate or 0.0))
+    assert seconds.p == pytest.approx(stats.ttest_1samp(np.log(np.divide(FAST, SLOW)) + np.log(1.5), 0).pvalue)  # type: ignore[arg-type]
+    rows[3]["step_seconds"] = None  # of another version, perhaps: then nobody's is taken
+    mixed = verdict(rows)
+    for row in rows:
+        del row["step_seconds"]
+    assert mixed.comparisons == verdict(rows).comparisons
+    assert (seconds.step_cost, found(mixed, "seconds").step_cost, steps.step_cost) == ("by turns", "trials' own", None)
+    for made, words in ((result, "pairs; step's cost: by turns"), (mixed, "pairs; step's cost: trials' own")):
+        (table,) = [table for table in made.tables() if table.title == "All comparisons"]
+        assert [row[7] for row in table.rows if row[3] == "seconds"] == [words]
+
+
 def test_an_arm_that_needs_half_the_steps_is_better_and_the_sentence_says_how_much() -> None:
     result = verdict(pairs(SLOW, FAST))
     c = found(result)
