@@ -307,8 +307,8 @@ def _comparison(
     if p is not None and (math.isfinite(low) or math.isfinite(high)):
         bounds = Bounds(_scaled(measure, low), _scaled(measure, high))
     single = int(here.sum()) == 1
-    variance = asked.images[at] if single else asked.images_together[at]
-    reach = -special.ndtri(claims.tail[at]) * np.sqrt(variance)
+    variance = float(asked.images[at] if single else asked.images_together[at])
+    reach = -special.ndtri(float(claims.tail[at])) * math.sqrt(variance) if variance > 0 else variance
     wide = None
     if bounds is not None and math.isfinite(reach):
         ends = widened(*map(np.asarray, (estimate, low, high, reach, reach)))

@@ -295,6 +295,31 @@ def test_what_is_chosen_is_told_with_its_interval_for_both() -> None:
     assert all(len(line) == len(made.table.columns) for made in (new, old, several) for line in made.table.rows)
 
 
+@pytest.mark.parametrize("seeds", [1, 2, 3, 5])
+@pytest.mark.parametrize("alike", ["seeds", "arms", "images", "none"])
+def test_few_seeds_and_degenerate_bits_make_no_warning(seeds: int, alike: str) -> None:
+    rows, _ = table(np.random.default_rng(11), seeds=seeds)
+    for each in rows:
+        if alike == "seeds" or (alike == "arms" and each["arm"] == "adaptive"):
+            pair = each["pair"] if alike == "arms" else 0
+            (other,) = (r for r in rows if (r["arm"], r["budget"], r["pair"]) == ("standard", each["budget"], pair))
+            each |= {name: other[name] for name in ("test_correct", "test_metric")}
+        elif alike == "images":
+            each |= {"test_correct": np.packbits(np.ones(250, np.bool_)).tobytes(), "test_metric": 1.0}
+    found = verdict(rows)
+    for a in found.finished:
+        assert a.interval_images is None or a.interval is not None
+    for c in found.comparisons:
+        if c.bounds_images is not None:
+            assert c.bounds is not None
+            ends = [*c.bounds_images, *c.bounds]
+            assert all(end is None or math.isfinite(end) for end in ends)
+            if None not in ends:
+                assert ends[0] <= ends[2] <= ends[3] <= ends[1]  # type: ignore[operator]
+    assert found.sentences
+    assert found.tables()
+
+
 def test_a_metric_that_is_no_share_of_images_has_one_interval() -> None:
     rows, _ = table(np.random.default_rng(10), budgets=(500,))
     for each in rows:
