@@ -58,6 +58,8 @@ class RunOptions:
     budget: int | None = None
 
     def __post_init__(self) -> None:
+        if self.budget is not None and self.budget < 1:
+            raise UserError(f"run.budget must be at least 1, got {self.budget}")
         for option, value in (("name", self.name), ("id", self.id)):
             if value is not None and not is_plain(value):
                 raise UserError(

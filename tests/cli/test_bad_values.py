@@ -132,6 +132,7 @@ FIT = [
     ("--data.shift 100", 1, "shift must be smaller than the images got 100"),
     ("--data.root somewhere", 2, "--data: option 'root' is not accepted"),
     ("--data.image_size 100000", 1, "memory"),
+    ("--run.budget -1", 1, "run.budget must be at least 1, got -1"),
     ("--run.name a/b", 1, "run.name plain name of a folder"),
     ("--run.name " + "x" * 300, 1, "File name too long"),
     ("--run.tags a", 2, "--run.tags takes a list, such as [a]"),

@@ -164,12 +164,14 @@ def test_the_command_takes_a_model_of_torchvisions_by_its_function(
 def photographs(tmp_path: Path) -> Path:
     """A folder of a few generated images of three classes, sorted as ImageNet is."""
     root = tmp_path / "photographs"
-    for split, count in (("train", 6), ("val", 2), ("test", 2)):
+    for lighter, (split, count) in zip((0, 6, 8), (("train", 6), ("val", 2), ("test", 2)), strict=True):
         for label, colour in enumerate([(200, 30, 30), (30, 200, 30), (30, 30, 200)]):
             folder = root / split / f"class{label}"
             folder.mkdir(parents=True)
             for index in range(count):
-                Image.new("RGB", (60 + 4 * index, 52), tuple(c + index for c in colour)).save(folder / f"{index}.png")
+                Image.new("RGB", (60 + 4 * index, 52), tuple(c + lighter + index for c in colour)).save(
+                    folder / f"{index}.png"
+                )
     return root
 
 

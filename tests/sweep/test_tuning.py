@@ -116,7 +116,7 @@ def run(
     prepared = Prepared(made or maker(of), Nothing(), {})
     running = _Run(prepared, SweepFolder(folder), accept_old, Listener(say=said.append), Interruption())
     make: Callable[[], Engine] = lambda: engine  # noqa: E731
-    outcome = running.run(make)
+    outcome = running.run(make, here=False)
     return outcome, [trials[id] for id in engine.ran], said
 
 
