@@ -7,7 +7,7 @@ contradict each other: `above` is the p of "the effect is at most this", `below`
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations
@@ -23,6 +23,10 @@ PERMUTATIONS = 19_999
 """Random permutations, where there are more than can be enumerated."""
 ENUMERATED = 13_000
 """Most permutations that are enumerated: those of eight seeds against eight."""
+KEPT = 64
+"""Most seeds whose permutations are kept in memory for the next comparison."""
+AT_ONCE = 4_000_000
+"""Weights of permutations that are in memory at a time, where they are not kept."""
 SURE = 1e-4  # a budget whose p is 1 does not outweigh all others
 HALVINGS = 40
 
@@ -189,34 +193,45 @@ def permuted(values: Array, others: Array) -> Permuted:
         Pitman, "Significance tests which may be applied to samples from any populations", Supplement to the Journal of
         the Royal Statistical Society 4 (1937).
     """
-    exchanges = _exchanges(values.shape[1], others.shape[1])
+    n, m = values.shape[1], others.shape[1]
     both = np.concatenate([values, others], 1)
-    turns = np.empty((len(both), len(exchanges)))
-    for start in range(0, len(both), 64):
-        block = both[start : start + 64]
-        middle = block.mean(1, keepdims=True)
-        found = (block - middle) @ exchanges.T
-        rounding = 1e-9 * np.abs(block).max(1, keepdims=True)
-        turns[start : start + 64] = np.sort(np.where(np.abs(found) <= rounding, 0.0, found), 1)
+    centred = both - both.mean(1, keepdims=True)
+    turns = np.concatenate([centred @ part.T for part in (_kept(n, m) if n + m <= KEPT else _exchanges(n, m))], 1)
+    rounding = 1e-9 * np.abs(both).max(1, keepdims=True)
+    for row, near in zip(turns, rounding, strict=True):
+        row[np.abs(row) <= near] = 0.0
+        row.sort()
     return Permuted(values.mean(1) - others.mean(1), turns)
 
 
-@lru_cache(maxsize=4)
-def _exchanges(n: int, m: int) -> Array:
-    """How each permutation but the observed one weighs the values that it exchanges, `(permutations, n + m)`."""
+def _exchanges(n: int, m: int) -> Iterator[Array]:
+    """How each permutation but the observed one weighs the values that it exchanges, `(part of them, n + m)`."""
     if comb(n + m, n) <= ENUMERATED:
         taken = np.array(list(combinations(range(n + m), n)))
         first = np.zeros((len(taken), n + m), np.bool_)
         np.put_along_axis(first, taken, True, 1)
-        first = first[1:]  # the first combination is the sample as it is
+        parts = iter([first[1:]])  # the first combination is the sample as it is
     else:
-        ranks = np.random.default_rng(0).random((PERMUTATIONS, n + m)).argsort(1)
-        first = ranks < n
-    moved = np.concatenate([~first[:, :n], first[:, n:]], 1)
-    k = moved[:, :n].sum(1, keepdims=True)
+        random = np.random.default_rng(0)
+        most = max(1, AT_ONCE // (n + m))
+        counts = (min(most, PERMUTATIONS - start) for start in range(0, PERMUTATIONS, most))
+        parts = (_chosen(random.random((count, n + m)), n) for count in counts)
     signs = np.concatenate([np.ones(n), -np.ones(m)])
-    weights: Array = moved * signs / np.maximum(k, 1)
-    return weights
+    for first in parts:
+        moved = np.concatenate([~first[:, :n], first[:, n:]], 1)
+        yield moved * signs / np.maximum(moved[:, :n].sum(1, keepdims=True), 1)
+
+
+def _chosen(numbers: Array, n: int) -> npt.NDArray[np.bool_]:
+    """Choose `n` places in each row."""
+    if numbers.shape[1] <= KEPT:
+        return numbers.argsort(1) < n
+    return numbers <= np.partition(numbers, n - 1, 1)[:, n - 1 : n]  # quicker than to sort
+
+
+@lru_cache(maxsize=4)
+def _kept(n: int, m: int) -> tuple[Array, ...]:
+    return tuple(_exchanges(n, m))
 
 
 def smallest_p(n: int, m: int | None = None) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import combinations
 from math import comb
 
@@ -202,3 +203,13 @@ def test_the_interval_of_a_permutation_test_covers_a_shift(sizes: tuple[int, int
     evidence: Permuted = permuted(x, y)
     low, high = evidence.ends(np.full(rows, 0.025))
     assert 0.935 <= np.mean((low <= 0.7) & (high >= 0.7)) <= 0.972
+
+
+def test_the_permutations_of_many_seeds_do_not_fill_the_memory() -> None:
+    random = np.random.default_rng(0)
+    tracemalloc.start()
+    try:
+        permuted(random.normal(size=(6, 1667)), random.normal(size=(6, 1667)))
+        assert tracemalloc.get_traced_memory()[1] < 300e6
+    finally:
+        tracemalloc.stop()
