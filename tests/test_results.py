@@ -16,6 +16,7 @@ from report_cases import made_up_sweep
 from benchmarks import results
 from benchmarks.facts import Facts
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.sweep.store import read_curves, read_results
 
 ROOT = Path(__file__).parent.parent
 PAGES = list(results.pages())
@@ -43,14 +44,13 @@ def test_a_quotation_within_a_sentence_does_not_begin_a_line(page: Path) -> None
 
 @pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)
 def test_what_is_kept_is_a_complete_sweep_that_a_plan_repeats(folder: Path) -> None:
-    rows = pq.read_table(folder / "results.parquet").to_pylist()
+    rows = read_results(folder).to_pylist()
     assert {row["status"] for row in rows} <= {"done", "diverged"}
     assert len({(row["arm"], row["budget"], row["seed"]) for row in rows}) == len(rows)
     assert all(row["parameters"] <= row["budget"] for row in rows)
     assert (ROOT / "configs" / "sweeps" / f"{folder.name}.yaml").exists()
-    curves = pq.read_table(folder / "curves.parquet").to_pandas()
-    last = curves.sort_values("step").groupby("trial")["val_accuracy"].last()
-    assert all(abs(last[row["trial"]] - row["val_accuracy"]) < 1e-6 for row in rows)
+    last = read_curves(folder).to_pandas().sort_values("step").groupby("trial")["val_metric"].last()
+    assert all(abs(last[row["trial"]] - row["val_metric"]) < 1e-6 for row in rows)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from lit_adaptconv.train.convergence import Evaluation
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.verdict.metric import ACCURACY, Metric
 
-OLD = Path(__file__).parents[2] / "docs" / "results" / "digits"
+OLD = Path(__file__).parents[2] / "docs" / "results" / "mnist_small_2500"
 """A sweep that the version before wrote."""
 
 
