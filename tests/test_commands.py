@@ -33,6 +33,7 @@ SHORT = {
     "adaptconv fit": ["--trainer.max_epochs", "1", *FEW, "--run.wandb", "false"],
     "adaptconv profile": ["--seconds", "0.01"],
     "adaptconv sweep": ["--dry-run"],  # the tutorial's and the example's are trained in tests of their own
+    "python -m benchmarks.image_simulation": ["--sweeps", "5"],
     "python -m benchmarks.simulation": ["--sweeps", "5"],
     "python -m pytest": ["--collect-only", "-q"],
     "python -m venv": ["--without-pip"],
