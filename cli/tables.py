@@ -27,10 +27,14 @@ def result_table(results: Sequence[RunResult]) -> Table:
     def row(name: str, values: Iterable[str]) -> None:
         table.add_row(*map(text, (name, *values)))
 
+    if len(results) > 1:
+        row("Run", (r.name for r in results))
     row("Network", (f"{r.backbone or r.model} {'-'.join(map(str, r.widths))}".rstrip() for r in results))
     row("Parameters", (count(r.parameters) for r in results))
     if any(r.budget for r in results):
         row("Of its budget", (share_text(budget_share(r.parameters, r.budget)) for r in results))
+    if any(r.weight_bytes for r in results):
+        row("Bytes of weights", (count(r.weight_bytes) for r in results))
     row("FLOPs an image", (count(r.flops) for r in results))
     row("Epochs", (str(r.epochs) for r in results))
     row("Training", (f"{r.training_seconds:.1f} s" for r in results))
