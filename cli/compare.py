@@ -71,6 +71,8 @@ def compare(args: list[str]) -> int:
     )
     if given.json not in (None, STDOUT):
         check_writable(Path(given.json))
+        if given.baseline is not None and Path(given.json).resolve() == given.baseline.resolve():
+            raise UserError("--json would overwrite the baseline, and the next comparison pass: give another file")
     folders = [run if (run / "result.json").is_file() else newest_run(str(run.parent), run.name) for run in given.runs]
     results = [RunResult.read(folder / "result.json") for folder in folders]
     baseline = None if given.baseline is None else Compared.read(given.baseline)

@@ -200,7 +200,7 @@ def _gates(run: ComparedRun, name: str, limits: Limits) -> Iterator[Gate]:
     ):
         if ceiling is not None:
             met = size is not None and size <= ceiling
-            unknown = f"{name} does not tell what --{gate} asks for: an earlier version recorded it"
+            unknown = f"{name} has not recorded what --{gate} limits, as runs of earlier versions have not"
             reason = unknown if size is None else f"{name} {has.format(f'{size:,}')}, more than {ceiling:,}"
             yield Gate(name, gate, ceiling, size, met, "" if met else reason)
 

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.text import visible
 from lit_adaptconv.train.result import RunResult
 
 from .conftest import Command
@@ -172,6 +173,24 @@ def test_the_table_is_markdown_that_says_which_gates_are_not_met(capsys: pytest.
     ]
 
 
+@pytest.mark.parametrize("options", [[], ["--markdown"]])
+@pytest.mark.parametrize("name", ["a\x1b[31mb", "[/red]", ":warning:", "a\nb", "\u202ea", "\udcff", "=1"])
+def test_a_name_is_text_wherever_it_is_told(name: str, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    result(name).write(Path("runs/x/1/result.json"))
+    base = baseline(result(f"{name} before"))
+    limits = ["--max_parameters", "1", "--baseline", base]
+    assert main(["compare", "runs/x/1", "runs/x/1", *limits, *options, "--json", "out.json"]) == 1
+    out, err = capsys.readouterr()
+    assert not set(out + err) & {*"\x1b\u202e\udcff"}
+    assert err.count(visible(" ".join(name.split()))) == 2
+    if options:
+        plain = re.sub(r"\\([^\w\\])", r"\1", out).replace(r"\\", "\\")
+        assert visible(name) in plain
+    else:
+        assert visible(name) in out
+    assert Compared.read(Path("out.json")).runs[0].name == name
+
+
 NO_BASELINE = {
     "missing": (None, "no baseline at b.json"),
     "empty": ("", "b.json is no baseline"),
@@ -220,6 +239,7 @@ def test_what_is_no_baseline_is_told_in_one_line(case: str, capsys: pytest.Captu
         (["--json", ""], "is a folder"),
         (["--json", "-", "--markdown"], "--json a file"),
         (["--baseline", "runs"], "no baseline"),
+        (["--baseline", "baseline.json", "--json", "./baseline.json"], "overwrite the baseline"),
         (["--max_latency", "2"], "--max_latency"),
     ],
 )
