@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -133,7 +133,7 @@ class Compared:
     @classmethod
     def of(cls, results: Sequence[RunResult]) -> Compared:
         """The runs, without gates."""
-        names = ComparedRun.__dataclass_fields__
+        names = [field.name for field in fields(ComparedRun)]
         return cls(tuple(ComparedRun(**{name: getattr(result, name) for name in names}) for result in results))
 
     @classmethod
@@ -165,7 +165,8 @@ class Compared:
             known.setdefault(run.name, [])
             known[run.name] += [] if run.test_accuracy is None else [run.test_accuracy]
         names = [run.name for run in self.runs]
-        gates, notes = [], []
+        gates: list[Gate] = []
+        notes: list[str] = []
         for run in self.runs:
             name = run.name if names.count(run.name) == 1 else f"{run.name}/{run.id}"
             gates += _gates(run, name, limits)

@@ -66,7 +66,8 @@ class TrainingCLI(Training):
 
     def _kept(self, result: RunResult) -> tuple[bool | None, bool]:
         """Whether `last.ckpt` has the network as it is (None: unknown), and `best.ckpt` that of the best evaluation."""
-        last, best = None, False
+        last: bool | None = None
+        best = False
         for kept in self.trainer.checkpoint_callbacks:
             path = Path(getattr(kept, "best_model_path", ""))
             if isinstance(kept, LastCheckpoint) and path.is_file():

@@ -91,8 +91,8 @@ def test_a_limit_is_met_exactly_by_an_accuracy_of_as_many_images(found: tuple[in
     """An accuracy is a mean in float32, and a limit a decimal number: equal counts are equal."""
     images, right, wanted = found
     accuracy = float(torch.tensor(right / images, dtype=torch.float32))
-    limits = Limits(**{gate: wanted / images})
-    compared = Compared.of([result(accuracy=accuracy)]).checked(limits)
+    limit: dict[str, Any] = {gate: wanted / images}
+    compared = Compared.of([result(accuracy=accuracy)]).checked(Limits(**limit))
     met = right >= wanted if gate.startswith("min") else right <= wanted
     assert all(each.met == met for each in compared.gates)
     assert compared.gates or wanted == (0 if gate.startswith("min") else images)
@@ -191,7 +191,7 @@ def test_a_name_is_text_wherever_it_is_told(name: str, options: list[str], capsy
     assert Compared.read(Path("out.json")).runs[0].name == name
 
 
-NO_BASELINE = {
+NO_BASELINE: dict[str, tuple[str | bytes | None, str]] = {
     "missing": (None, "no baseline at b.json"),
     "empty": ("", "b.json is no baseline"),
     "no JSON": ("a: 1", "b.json is no baseline"),
