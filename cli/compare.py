@@ -1,42 +1,110 @@
-"""`adaptconv compare`: several runs side by side."""
+"""`adaptconv compare`: several runs side by side, and the gates that they have to meet."""
 
+from __future__ import annotations
+
+import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.files import write_text
+from lit_adaptconv.text import markdown, visible
+from lit_adaptconv.train.loading import check_writable
+from lit_adaptconv.train.parser import OneLineParser
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.runs import newest_run
-from lit_adaptconv.verdict.metric import ACCURACY, Metric
 
+from .fitted import text
+from .gates import Compared, Limits
+from .output import print_error
 from .tables import result_note, result_table
 
+STDOUT = "-"
 
-def compare(*runs: Path, min_test_accuracy: float = 0.0) -> int:
-    """Print the results of several runs in one table.
 
-    Args:
-        runs: Folders of runs, `<root>/<name>/<id>`, or `<root>/<name>` for the newest of that name.
-        min_test_accuracy: Fail unless every run's test accuracy is at least this.
+def compare(args: list[str]) -> int:
+    """Print the results of several runs in one table, and an error for each gate that is not met.
+
+    Returns:
+        Exit status: 0, or 1 if a gate is not met.
 
     Raises:
-        UserError: `min_test_accuracy` is no share, a folder holds no run, or a run is below `min_test_accuracy`, or was
-            tested by another metric.
+        UserError: A limit is none, a folder holds no run, the baseline can't be read, or a file can't be written.
     """
-    if not 0 <= min_test_accuracy <= 1:
-        raise UserError(f"min_test_accuracy is a share between 0 and 1, such as 0.9 for 90 %, got {min_test_accuracy}")
-    folders = [run if (run / "result.json").is_file() else newest_run(str(run.parent), run.name) for run in runs]
+    parser = OneLineParser(
+        prog="adaptconv compare",
+        description="Print the results of runs in one table, and check them against gates. Each gate that is not met "
+        "is an error of one line; the exit status is then 1.",
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, help="Folders of runs, <root>/<name>/<id>, or <root>/<name> for the newest."
+    )
+    parser.add_argument("--min_test_accuracy", type=float, default=0.0, help="Least test accuracy, such as 0.9.")
+    parser.add_argument("--max_test_accuracy", type=float, default=1.0, help="Most test accuracy, such as 0.99.")
+    parser.add_argument("--max_parameters", type=int | None, help="Most trainable parameters.")
+    parser.add_argument(
+        "--max_bytes", type=int | None, help="Most bytes of the weights as checkpoints store them, in the run's type."
+    )
+    parser.add_argument(
+        "--baseline", type=Path | None, help="JSON of an earlier comparison: what runs of the same name had."
+    )
+    parser.add_argument(
+        "--max_drop",
+        type=float | None,
+        help="Most test accuracy that a run may lose to the mean of the baseline's runs of its name; by default 0.01.",
+    )
+    parser.add_argument("--json", type=str | None, help="JSON file to write, or - for standard output alone.")
+    parser.add_argument("--markdown", action="store_true", help="Print the table as Markdown, as for a job's summary.")
+    given = parser.parse_args(args)
+    if given.max_drop is not None and given.baseline is None:
+        raise UserError("max_drop needs a baseline: give --baseline the JSON of an earlier comparison")
+    if given.markdown and given.json == STDOUT:
+        raise UserError("--markdown and --json - both go to standard output: give --json a file")
+    limits = Limits(
+        min_test_accuracy=given.min_test_accuracy,
+        max_test_accuracy=given.max_test_accuracy,
+        max_drop=Limits.max_drop if given.max_drop is None else given.max_drop,
+        max_parameters=given.max_parameters,
+        max_bytes=given.max_bytes,
+    )
+    if given.json not in (None, STDOUT):
+        check_writable(Path(given.json))
+        if given.baseline is not None and Path(given.json).resolve() == given.baseline.resolve():
+            raise UserError("--json would overwrite the baseline, and the next comparison pass: give another file")
+    folders = [run if (run / "result.json").is_file() else newest_run(str(run.parent), run.name) for run in given.runs]
     results = [RunResult.read(folder / "result.json") for folder in folders]
+    baseline = None if given.baseline is None else Compared.read(given.baseline)
+    compared = Compared.of(results).checked(limits, baseline)
+    unmet = [gate.reason for gate in compared.gates if not gate.met]
+    if given.json == STDOUT:
+        sys.stdout.write(compared.json())
+    else:
+        if given.json is not None:
+            write_text(given.json, compared.json())
+        _print(results, compared.notes, unmet, as_markdown=given.markdown)
+    for reason in unmet:
+        print_error(reason)
+    return 1 if unmet else 0
+
+
+def _print(results: list[RunResult], notes: tuple[str, ...], unmet: list[str], *, as_markdown: bool) -> None:
+    table, budgets = result_table(results), result_note(results)
+    told = [*([] if budgets is None else [budgets.plain]), *notes]
+    if as_markdown:
+        told += [f"Not met: {reason}." for reason in unmet]
+        print("\n".join([*_markdown_table(table), "", *(f"- {markdown(visible(each))}" for each in told)]))
+        return
     console = Console()
-    console.print(result_table(results))
-    if note := result_note(results):
-        console.print(note, soft_wrap=True)
-    for result in results if min_test_accuracy else ():
-        if Metric(result.test_metric, result.mode, result.test_metric).name != ACCURACY.name:
-            raise UserError(f"{result.name} was tested by {result.test_metric}: leave out --min_test_accuracy")
-        if not (result.test_value or 0.0) >= min_test_accuracy:
-            raise UserError(
-                f"{result.name} has a test accuracy of {ACCURACY.shown(result.test_value)}, "
-                f"less than {ACCURACY.shown(min_test_accuracy)}"
-            )
-    return 0
+    console.print(table)
+    for note in told:
+        console.print(text(note), soft_wrap=True)
+
+
+def _markdown_table(table: Table) -> list[str]:
+    """The table as the lines of a Markdown table."""
+    names = [str(column.header) for column in table.columns]
+    rows = [names, *([str(cell) for cell in row] for row in zip(*(c.cells for c in table.columns), strict=True))]
+    lines = ["| " + " | ".join(map(markdown, row)) + " |" for row in rows]
+    return [lines[0], "| --- |" + " ---: |" * (len(names) - 1), *lines[1:]]

@@ -17,10 +17,9 @@ from typing import Any, NoReturn
 
 import lit_adaptconv
 from lit_adaptconv.errors import UsageError, UserError, told_in_one_line
-from lit_adaptconv.text import visible
 
 from .extras import missing_extra
-from .output import check_written, survive_closed_output
+from .output import check_written, print_error, survive_closed_output
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -36,7 +35,10 @@ TRAINING = {
 COMMANDS = {
     "bench": ("adaptconv_cli.bench:bench", "Time layers, and measure their memory, beside nn.Conv2d."),
     "choose": ("adaptconv_cli.choose:choose", "Say which network of a sweep to take within a limit of size."),
-    "compare": ("adaptconv_cli.compare:compare", "Print the results of several runs in one table."),
+    "compare": (
+        "adaptconv_cli.compare:compare",
+        "Print the results of runs in one table, and check gates on them.",
+    ),
     "configs": ("adaptconv_cli.configs:configs", "List the configurations that come with the package, or print one."),
     "export": ("adaptconv_cli.export:export", "Write a trained network to a file that runs without this package."),
     "kernels": ("adaptconv_cli.kernels:kernels", "Draw the kernels that an adaptive layer makes for an image."),
@@ -135,7 +137,7 @@ def _help() -> str:
 
 
 def _fail(error: object, status: int = 1) -> int:
-    sys.stderr.write(f"adaptconv: error: {visible(' '.join(str(error).split()))}\n")
+    print_error(error)
     return status
 
 

@@ -9,6 +9,8 @@ import os
 import sys
 from typing import Any, TextIO
 
+from lit_adaptconv.text import visible
+
 CLOSED = (errno.EPIPE, errno.EIO, errno.ECONNRESET)
 """What writing to a closed pipe, to a terminal that is gone, or to a closed connection answers."""
 
@@ -57,6 +59,11 @@ def check_written() -> None:
                 stream.flush()
     if _failed:
         raise OSError(f"the output could not be written: {_failed[0].strerror}")
+
+
+def print_error(error: object) -> None:
+    """Print an error to standard error, in one line."""
+    sys.stderr.write(f"adaptconv: error: {visible(' '.join(str(error).split()))}\n")
 
 
 def _surviving(number: int, before: TextIO | None) -> TextIO:

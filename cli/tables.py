@@ -11,6 +11,7 @@ from rich.text import Text
 
 from lit_adaptconv.measure.count import count_parameters
 from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.train.runs import CHECKPOINTS
 from lit_adaptconv.verdict.budget_share import budget_share, share_text, unused_note
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import count
@@ -27,10 +28,14 @@ def result_table(results: Sequence[RunResult]) -> Table:
     def row(name: str, values: Iterable[str]) -> None:
         table.add_row(*map(text, (name, *values)))
 
+    if len(results) > 1:
+        row("Run", (r.name for r in results))
     row("Network", (f"{r.backbone or r.model} {'-'.join(map(str, r.widths))}".rstrip() for r in results))
     row("Parameters", (count(r.parameters) for r in results))
     if any(r.budget for r in results):
         row("Of its budget", (share_text(budget_share(r.parameters, r.budget)) for r in results))
+    if any(r.weight_bytes for r in results):
+        row("Bytes of weights", (count(r.weight_bytes) for r in results))
     row("FLOPs an image", (count(r.flops) for r in results))
     row("Epochs", (str(r.epochs) for r in results))
     row("Training", (f"{r.training_seconds:.1f} s" for r in results))
@@ -54,6 +59,28 @@ def result_note(results: Iterable[RunResult]) -> Text | None:
     """What is said below: runs whose network uses little of its budget."""
     note = unused_note((r.kind or r.model, r.parameters, r.budget) for r in results)
     return None if note is None else text(note)
+
+
+def checkpoint_note(result: RunResult, last: bool | None, best: bool) -> Text | None:
+    """What is said below the result of a training: which checkpoint each value belongs to.
+
+    Args:
+        result: The run's result.
+        last: Whether `last.ckpt` has the network that was tested; None where that is not known.
+        best: Whether `best.ckpt` has the network of the best evaluation.
+    """
+    monitored, tested = (Metric(name, result.mode, name).name for name in (result.monitor, result.test_metric))
+    finished = [f"validation {monitored}"] * (result.val_value is not None)
+    finished += [f"test {tested}"] * (result.test_value is not None)
+    parts = []
+    if last and finished:
+        whose = "are those" if len(finished) > 1 else "is that"
+        parts.append(f"{' and '.join(finished)} {whose} of {CHECKPOINTS['last'].as_posix()}")
+    elif last is False and result.test_value is not None:
+        parts.append(f"test {tested} is that of no checkpoint, for the network changed after the last was written")
+    if best and result.best_val_value is not None:
+        parts.append(f"best validation {monitored} is that of {CHECKPOINTS['best'].as_posix()}")
+    return text(". ".join(f"{part[0].upper()}{part[1:]}" for part in parts) + ".") if parts else None
 
 
 def stage_table(stage: str, model: pl.LightningModule, metrics: Sequence[Mapping[str, Any]]) -> Table:

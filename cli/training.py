@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,13 +13,15 @@ from lightning.pytorch.callbacks import ProgressBar as PLProgressBar
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 
+from lit_adaptconv.train.checkpoint import BestCheckpoint, LastCheckpoint, holds
 from lit_adaptconv.train.recorder import RunRecorder
+from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.training import Training
 
 from .completion import PrintCompletion
 from .fitted import text
 from .progress import ProgressBar
-from .tables import result_note, result_table, stage_table
+from .tables import checkpoint_note, result_note, result_table, stage_table
 
 PROGRAM = "adaptconv"
 
@@ -57,7 +60,22 @@ class TrainingCLI(Training):
         console.print(result_table([recorder.result]))
         if note := result_note([recorder.result]):
             console.print(note, soft_wrap=True)
+        if note := checkpoint_note(recorder.result, *self._kept(recorder.result)):
+            console.print(note, soft_wrap=True)
         console.print(text(f"Run: {os.path.relpath(recorder.folder)}"), soft_wrap=True)
+
+    def _kept(self, result: RunResult) -> tuple[bool | None, bool]:
+        """Whether `last.ckpt` has the network as it is (None: unknown), and `best.ckpt` that of the best evaluation."""
+        last: bool | None = None
+        best = False
+        for kept in self.trainer.checkpoint_callbacks:
+            path = Path(getattr(kept, "best_model_path", ""))
+            if isinstance(kept, LastCheckpoint) and path.is_file():
+                last = holds(path, self.model)
+            elif isinstance(kept, BestCheckpoint) and path.is_file() and kept.best_model_score is not None:
+                value = result.best_val_value
+                best = value is not None and math.isclose(float(kept.best_model_score), value, rel_tol=1e-6)
+        return last, best
 
     def show_metrics(self, stage: str, metrics: Sequence[Mapping[str, Any]]) -> None:
         """Print the metrics as a table."""

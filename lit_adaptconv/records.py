@@ -1,4 +1,4 @@
-"""Dataclasses from JSON: what is read has the fields, and the types, that it should have."""
+"""Dataclasses from JSON: what is read has the fields, and the types, that it should have; what is written is JSON."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ def record(kind: type[Record], content: object) -> Record:
     hint: Any = kind
     made: Record = _reader(hint)(content)
     return made
+
+
+def finite(value: Any) -> Any:
+    """The value with null in the place of numbers that are not finite, of which JSON has none."""
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @cache

@@ -22,3 +22,8 @@ def csv_text(text: str) -> str:
     """The text as a cell of CSV in which no spreadsheet sees a formula: with an apostrophe where it begins like one."""
     text = visible(text)
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def markdown(text: str) -> str:
+    """Text of others that Markdown shows as it is, on one line."""
+    return re.sub(r"([\\`*_\[\]<>&|#~$!])", r"\\\1", " ".join(text.split()))

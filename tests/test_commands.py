@@ -29,6 +29,7 @@ else:
 FEW = [f"--trainer.limit_{part}_batches=2" for part in ("train", "val", "test")]
 SHORT = {
     "adaptconv bench": ["--rounds", "1", "--image_size", "8", "--batch_size", "2"],
+    "adaptconv compare": ["--min_test_accuracy", "0"],  # of a network that was hardly trained
     "adaptconv export": ["--seconds", "0.01"],
     "adaptconv fit": ["--trainer.max_epochs", "1", *FEW, "--run.wandb", "false"],
     "adaptconv profile": ["--seconds", "0.01"],
@@ -139,6 +140,10 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 path = folder / root / f"class{number}" / f"{image}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(random.integers(0, 256, (size, size, 3), np.uint8)).save(path)
+    for image in range(3):
+        path = folder / "new_photos" / f"{image}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (50, 40, 3), np.uint8)).save(path)
     raw = folder / "data" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for name, images in (("train", 5_200), ("t10k", 100)):
@@ -153,6 +158,20 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "kinds.yaml").symlink_to(ROOT / "configs" / "wandb" / "digits_kinds.yaml")
     (folder / "digits_grid.yaml").symlink_to(ROOT / "configs" / "wandb" / "digits_kinds.yaml")
     return folder
+
+
+@pytest.fixture(scope="module")
+def run_on_photos(own: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was trained on `photos`."""
+    root = tmp_path_factory.mktemp("trained_on_photos")
+    data = ["--data", "ImageFolder", "--data.root", str(own / "photos"), "--data.image_size", "32"]
+    network = ["--model.backbone", "ConvNet", "--model.width", "0.5"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
+        command = ["fit", *data, *network, *SHORT["adaptconv fit"], "--run.root", str(root / "runs")]
+        assert main([*command, "--run.name", "a"]) == 0
+    os.environ.pop("PL_GLOBAL_SEED", None)
+    return next(root.glob("runs/a/*"))
 
 
 @pytest.fixture
@@ -196,7 +215,12 @@ def make_runs(words: list[str], run: Path) -> None:
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("command", called("adaptconv"))
 def test_a_command_of_ours_runs(
-    command: Command, folder: Path, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: Command,
+    folder: Path,
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     without_browser = Mock(side_effect=UserError("no browser"))
     monkeypatch.setattr("adaptconv_cli.report.write_pictures", without_browser)
@@ -204,7 +228,7 @@ def test_a_command_of_ours_runs(
     monkeypatch.setattr("webbrowser.open", lambda address: True)
     monkeypatch.setattr("lit_adaptconv.data.published.PublishedImages.prepare_data", lambda self: None)  # downloads
     words = typed(command)
-    make_runs(words, run)
+    make_runs(words, request.getfixturevalue("run_on_photos") if "new_photos" in words else run)
     assert main(words[1:]) == 0, capsys.readouterr().err
 
 

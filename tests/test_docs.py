@@ -48,6 +48,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         for number in range(40):
             noisy = 127 + 80 * pattern[..., None] + 30 * rng.standard_normal((40, 40, 3))
             Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(tmp_path / "photos" / name / f"{number:03}.png")
+    (tmp_path / "new_photos").symlink_to(tmp_path / "photos" / "cat")
     yield tmp_path / "photos"
     os.environ.pop("PL_GLOBAL_SEED", None)
 

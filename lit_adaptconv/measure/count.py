@@ -74,6 +74,21 @@ def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad and not is_lazy(p))
 
 
+def weight_bytes(module: nn.Module) -> int:
+    """Count the bytes of the weights as a checkpoint stores them, each once and in its own type.
+
+    They are all parameters, trained or frozen, and the buffers that are saved, such as the statistics of batch
+    normalisation. What is lazy and has no shape yet is not counted.
+    """
+    kept = {
+        id(buffer): buffer
+        for part in module.modules()
+        for name, buffer in part._buffers.items()
+        if buffer is not None and name not in part._non_persistent_buffers_set
+    }
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *kept.values()) if not is_lazy(tensor))
+
+
 @dataclass(frozen=True)
 class Flops:
     """FLOPs for one sample; the module `lit_adaptconv.measure.count` says what counts.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from lit_adaptconv.report.content import SweepContent
 from lit_adaptconv.report.headline import headlines
 from lit_adaptconv.report.page import nothing_yet
+from lit_adaptconv.text import markdown
 from lit_adaptconv.verdict.summaries import SummaryTable
 
 
@@ -54,8 +54,3 @@ def markdown_table(table: SummaryTable) -> list[str]:
     """A table as the lines of a Markdown table."""
     rows = [table.columns, tuple("---" for _ in table.columns), *table.rows]
     return ["| " + " | ".join(cell if cell == "---" else markdown(cell) for cell in row) + " |" for row in rows]
-
-
-def markdown(text: str) -> str:
-    """Text of others that Markdown shows as it is, on one line."""
-    return re.sub(r"([\\`*_\[\]<>&|#~$!])", r"\\\1", " ".join(text.split()))

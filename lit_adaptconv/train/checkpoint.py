@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically
@@ -44,6 +45,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
             raise UserError(f"{path} is not a checkpoint of Lightning's: it has no state_dict")
         return checkpoint
+
+
+def holds(path: Path, model: nn.Module) -> bool | None:
+    """Whether a checkpoint has a module's weights as they are now; None where that can't be told."""
+    try:
+        stored = AtomicCheckpointIO().load_checkpoint(path)["state_dict"]
+    except UserError:
+        return None
+    weights = {name: weight for name, weight in (*model.named_parameters(), *model.named_buffers()) if name in stored}
+    if not weights or any(weight.shape != stored[name].shape for name, weight in weights.items()):
+        return None  # it is sharded, perhaps
+    return all(torch.equal(weight.detach().cpu(), stored[name]) for name, weight in weights.items())
 
 
 class _Checkpoint(ModelCheckpoint):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import read_text, write_text
-from lit_adaptconv.records import record
+from lit_adaptconv.records import finite, record
 from lit_adaptconv.train.convergence import Evaluation, TargetReached, renamed
 from lit_adaptconv.train.tested import ImageBits
 
@@ -35,6 +34,7 @@ class RunResult:
         widths: Width of every layer.
         budget: Budget that was asked for, or None.
         parameters: Trainable parameters; None where they are not known, as of a network that could not be built.
+        weight_bytes: Bytes of all weights, as checkpoints store them; None where not known, as of earlier versions.
         flops: FLOPs of a forward pass of one sample, a multiply-add counting two; None where they are not known.
         training_flops_per_sample: FLOPs of a training step of one sample, as training began; None where they are not
             known, and in results of earlier versions, which counted no activations, and three forward passes in
@@ -75,6 +75,7 @@ class RunResult:
     widths: list[int] = field(default_factory=list)
     budget: int | None = None
     parameters: int | None = None
+    weight_bytes: int | None = None
     flops: int | None = None
     training_flops_per_sample: int | None = None
     seed: int | None = None
@@ -102,7 +103,7 @@ class RunResult:
 
     def write(self, path: Path) -> None:
         """Write the result as JSON, whole or not at all; numbers that are not finite become null."""
-        write_text(path, json.dumps(_finite(asdict(self)), indent=2) + "\n")
+        write_text(path, json.dumps(finite(asdict(self)), indent=2) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> RunResult:
@@ -139,11 +140,3 @@ def _of_accuracy(content: dict[str, Any]) -> dict[str, Any]:
         "test_metrics": {name: value for name, value in tested.items() if value is not None},
         "curve": [renamed(evaluation) for evaluation in content["curve"]],
     }
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

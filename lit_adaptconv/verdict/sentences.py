@@ -6,12 +6,20 @@ from collections.abc import Callable
 
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import NONE, count, percentage, ratio
-from lit_adaptconv.verdict.summaries import NEW_SEEDS, NEW_SEEDS_AND_IMAGES, Bounds, Comparison, SmallestBudget
+from lit_adaptconv.verdict.summaries import (
+    NEW_SEEDS,
+    NEW_SEEDS_AND_IMAGES,
+    Bounds,
+    Comparison,
+    MetricSummary,
+    SmallestBudget,
+)
 
 
 def sentences(
     comparisons: tuple[Comparison, ...],
     smallest: tuple[SmallestBudget, ...],
+    finished: tuple[MetricSummary, ...],
     primary_arm: str,
     main_target: float,
     confidence: float,
@@ -22,13 +30,15 @@ def sentences(
     Args:
         comparisons: All comparisons.
         smallest: All smallest budgets.
+        finished: One an arm × budget, for the sizes of its network.
         primary_arm: The arm that the others are compared with.
         main_target: The target to speak of.
         confidence: Level of the intervals.
         metric: What the networks are judged by.
 
     Returns:
-        One an arm over all its budgets, where there are several, then one a budget of it; last one an arm on its size.
+        One an arm over all its budgets, where there are several, then one a budget of it; last one an arm on its size,
+        where it or the primary arm was tried at several sizes: one size does not tell the fewest parameters.
     """
     spoken = []
     pairs: dict[tuple[str, bool, int | None], list[Comparison]] = {}
@@ -42,9 +52,14 @@ def sentences(
         spoken.append(f"Undecided: {primary_arm} is the only arm, so there is nothing to compare it with.")
     primary = next((s for s in smallest if s.arm == primary_arm and s.target == main_target), None)
     for s in smallest:
-        if primary and s.arm != primary_arm and s.target == main_target:
+        told = s.arm != primary_arm and s.target == main_target
+        if primary and told and any(_has_several_sizes(arm, finished) for arm in (s.arm, primary_arm)):
             spoken.append(_smallest(s, primary, metric, confidence))
     return tuple(spoken)
+
+
+def _has_several_sizes(arm: str, finished: tuple[MetricSummary, ...]) -> bool:
+    return len({s.at.parameters or s.at.budget for s in finished if s.at.arm == arm}) > 1
 
 
 def _comparison(found: list[Comparison], confidence: float, metric: Metric) -> str:

@@ -64,13 +64,22 @@ class Verdict:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """One an arm other than the primary over all budgets, one a budget, then one an arm on its smallest network."""
+        """One an arm other than the primary over all budgets, one a budget, then one an arm on its smallest network.
+
+        With one size of networks there is none on the smallest.
+        """
         return self.sentences_on(self.main_target)
 
     def sentences_on(self, target: float) -> tuple[str, ...]:
         """The same, on any of the targets."""
         return sentences(
-            self.comparisons, self.smallest_budgets, self.primary_arm, target, self.confidence, self.metric
+            self.comparisons,
+            self.smallest_budgets,
+            self.finished,
+            self.primary_arm,
+            target,
+            self.confidence,
+            self.metric,
         )
 
     def tables(self) -> list[SummaryTable]:

@@ -66,6 +66,68 @@ def test_a_run_ends_with_an_evaluation_whatever_its_settings(fit: Command, optio
     assert max(values) == values[-1] == result.best_val_value
 
 
+@pytest.mark.parametrize(
+    "options",
+    ["--trainer.max_epochs 3", "--trainer.max_epochs 2 --trainer.val_check_interval 0.4", "--trainer.max_steps 9"],
+)
+def test_fit_says_which_checkpoint_each_accuracy_belongs_to(
+    fit: Command, options: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = [
+        "--data.image_size",
+        "16",
+        "--trainer.limit_train_batches",
+        "5",
+        "--model.scheduler",
+        "null",
+        "--model.optimizer.lr",
+        "0.01",
+    ]
+    assert fit(*few, *options.split(), "--run.name", "a", "--run.id", "1") == 0
+    said = capsys.readouterr().out
+    last, best = (f"checkpoints/{name}.ckpt" for name in ("last", "best"))
+    assert (
+        f"Validation accuracy and test accuracy are those of {last}. Best validation accuracy is that of {best}."
+        in said
+    )
+    result = RunResult.read(Path("runs/a/1/result.json"))
+    for stage, checkpoint, value in (
+        ("validate", last, result.val_value),
+        ("test", last, result.test_value),
+        ("validate", best, result.best_val_value),
+    ):
+        assert main([stage, "--ckpt_path", f"runs/a/1/{checkpoint}", *FAST[2:]]) == 0
+        assert f" {100 * (value or 0):.2f} %" in capsys.readouterr().out
+
+
+def test_fit_says_where_no_checkpoint_has_the_network_that_was_tested(
+    fit: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Averaging puts other weights into the network when the last checkpoint was written."""
+    averaging = ["--trainer.callbacks+=StochasticWeightAveraging", "--trainer.callbacks.swa_lrs", "0.05"]
+    few = ["--trainer.max_epochs", "4", "--trainer.limit_train_batches", "2", "--model.scheduler", "null"]
+    assert fit(*few, *averaging, "--trainer.callbacks.swa_epoch_start", "1", "--run.name", "a") == 0
+    assert "Test accuracy is that of no checkpoint" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--trainer.enable_checkpointing false", ""),
+        ("--run.test false", "Validation accuracy is that of checkpoints/last.ckpt. Best validation accuracy is"),
+        ("--trainer.limit_val_batches 0", "Test accuracy is that of checkpoints/last.ckpt.\n"),
+    ],
+)
+def test_fit_says_nothing_of_a_checkpoint_or_an_accuracy_that_is_not_there(
+    fit: Command, options: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--trainer.limit_train_batches", "2", "--trainer.max_epochs", "1", "--run.name", "a"]
+    assert fit(*few, *options.split()) == 0
+    out = capsys.readouterr().out
+    assert said in out
+    assert bool(said) == ("ckpt" in out)
+
+
 def test_the_saved_configuration_alone_repeats_the_run(fit: Command) -> None:
     options = ["--model.backbone", "ConvNet", "--model.kind", "adaptive_low_rank", "--data.shift", "1"]
     assert fit(*options, "--trainer.max_epochs", "1", "--run.name", "a", "--run.id", "1", "--seed_everything", "3") == 0

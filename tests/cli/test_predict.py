@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from adaptconv_cli.main import main
 from PIL import Image
 
-from lit_adaptconv.data import Digits
+from lit_adaptconv.data import Digits, ImageFolder
+from lit_adaptconv.train.loading import load_run
 from lit_adaptconv.train.result import RunResult
 
 from .conftest import FAST, Command
@@ -56,3 +58,48 @@ def test_an_error_sends_nothing_that_a_terminal_obeys(folder: Path, capsys: pyte
     for words in (["fit", "--data.root", "a\x1b[31mb"], ["\x1b]0;title\x07"], ["compare", "x\x9b1m", "\u202ey"]):
         assert main(words) != 0
         assert not set(capsys.readouterr().err) & {*"\x1b\x9b\x07\u202e"}
+
+
+def test_new_photos_without_class_folders_are_predicted_as_in_training(
+    fit: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    random = np.random.default_rng(0)
+
+    def photo(path: Path, height: int, width: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8)).save(path)
+
+    for name in ("cat", "dog"):
+        for number in range(8):
+            photo(folder / "photos" / name / f"{number}.png", 12, 12)
+    for number in range(3):
+        photo(folder / "new_photos" / f"{number}.jpg", 20 + number, 16)
+    photo(folder / "one" / "alone.png", 9, 30)
+    network = ["--model.backbone", "ConvNet", "--model.backbone.channels", "[2]", "--model.backbone.pool_after", "[]"]
+    data = ["--data", "ImageFolder", "--data.root", "photos", "--data.image_size", "9", "--data.flip", "true"]
+    assert fit(*data, *network, "--trainer.max_epochs", "1", "--run.name", "a", "--run.id", "1") == 0
+    tables = []
+    for options in (
+        ["best", "--data", "ImageFolder", "--data.root", "new_photos"],
+        ["best", "--run.name", "a", "--data.root", "new_photos"],
+        ["runs/a/1/checkpoints/best.ckpt", "--data.root", "new_photos"],
+        ["best", "--data.root", "one"],
+    ):
+        assert main(["predict", "--ckpt_path", *options, "--output", "p.csv", *FAST[2:]]) == 0
+        tables.append(pd.read_csv("p.csv"))
+    assert tables[0].equals(tables[1])
+    assert tables[0].equals(tables[2])
+    assert list(tables[0].columns) == ["image", "label", "probability_cat", "probability_dog"]
+    assert list(tables[0]["image"]) == ["0.jpg", "1.jpg", "2.jpg"]
+    assert list(tables[3]["image"]) == ["alone.png"]
+    run = load_run("runs/a")
+    data_module = ImageFolder(str(folder / "new_photos"), image_size=9, class_names=["cat", "dog"])
+    assert isinstance(run.data, ImageFolder)
+    run.data.setup()
+    data_module.load_state_dict(run.data.state_dict())
+    data_module.setup("predict")
+    (batch,) = data_module.predict_dataloader()
+    with torch.no_grad():
+        expected = run.module(batch[0]).softmax(1)
+    np.testing.assert_allclose(tables[0].iloc[:, 2:], expected, atol=1e-5)

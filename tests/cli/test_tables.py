@@ -9,7 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 from adaptconv_cli.main import main
-from adaptconv_cli.tables import result_note, result_table, stage_table
+from adaptconv_cli.tables import checkpoint_note, result_note, result_table, stage_table
 from adaptconv_cli.verdict import print_verdict
 from report_cases import made_up_sweep
 from rich.console import Console
@@ -121,3 +121,14 @@ def test_the_share_of_a_budget_is_shown_where_there_is_one_and_little_is_told_in
     assert note is not None
     assert note.plain == "Less than 95 % of the budget is used by adaptive at 934 (has 762, 81.5 %)."
     assert result_note([large, classifier()]) is None
+
+
+def test_the_checkpoints_are_told_by_the_names_of_the_metrics() -> None:
+    note = checkpoint_note(regression(), last=True, best=True)
+    assert note is not None
+    assert note.plain == (
+        "Validation rmse and test rmse are those of checkpoints/last.ckpt. "
+        "Best validation rmse is that of checkpoints/best.ckpt."
+    )
+    assert checkpoint_note(classifier(), last=None, best=False) is None
+    assert checkpoint_note(RunResult("a", "1"), last=True, best=True) is None

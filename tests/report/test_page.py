@@ -17,9 +17,10 @@ from lit_adaptconv.report.content import read_content
 from lit_adaptconv.report.figures import main_figures, page_figures
 from lit_adaptconv.report.model import PLACES, model, packed, script_json
 from lit_adaptconv.report.page import page
-from lit_adaptconv.report.summary import markdown, summary
+from lit_adaptconv.report.summary import summary
 from lit_adaptconv.report.thinning import page_curves, thinning
 from lit_adaptconv.sweep.folder import SweepFolder
+from lit_adaptconv.text import markdown
 
 HOSTILE = '</script><script>alert("x")</script><img src=x onerror=alert(1)> & `|` %{x} $x$'
 

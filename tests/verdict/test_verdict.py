@@ -396,6 +396,30 @@ def test_a_curve_that_does_not_pass_the_target_has_no_ratio(
     )
 
 
+@pytest.mark.parametrize("mean", [0.9, 0.975, 0.99])
+@pytest.mark.parametrize(
+    ("budgets", "parameters"),
+    [([None], None), ([None], 500), ([1000], None), ([1000], 505), ([1000, 2000], 505)],
+)
+def test_with_networks_of_one_size_nothing_is_said_of_the_fewest_parameters(
+    mean: float, budgets: list[int | None], parameters: int | None
+) -> None:
+    rows = [
+        trial(arm, i, 100, mean, budget=budget) | {"parameters": parameters and parameters + more}
+        for arm, more in (("standard", 0), ("adaptive", 5))
+        for budget in budgets
+        for i in range(6)
+    ]
+    result = verdict(rows, targets=[0.975])
+    assert result.sentences
+    assert not [s for s in result.sentences if "Undecided on the parameters" in s or " needs " in s]
+
+
+def test_with_networks_of_several_sizes_the_fewest_parameters_are_told() -> None:
+    rows = sized("standard", {100: 0.96, 1000: 0.98}) + sized("adaptive", {100: 0.97, 1000: 0.985})
+    assert "adaptive needs" in verdict(rows, targets=[0.975]).sentences[-1]
+
+
 def test_there_is_no_ratio_of_networks_where_trials_are_unfinished() -> None:
     rows = sized("standard", {100: 0.9, 1000: 0.99}) + sized("adaptive", {100: 0.9, 1000: 0.99})
     rows[-1] |= {"status": "failed", "test_metric": None}
