@@ -38,6 +38,7 @@ TRAINING_FACTOR = 3
 
 _ELEMENTWISE = {
     "hardswish",
+    "leaky_relu",
     "_prelu_kernel",
     "log_sigmoid_forward",
     "glu",
