@@ -24,20 +24,25 @@ WIDTH = 0.1
 
 
 QUICK = {("ResNet8", kind) for kind in kinds()} | {(network.__name__, "adaptive_low_rank") for network in BACKBONES}
-"""What runs by default: every kind once, and every network once; the rest is slow."""
+"""What runs by default: every kind once, and every network once but the deepest."""
+ONE_EACH = ("LeNet5", "CaffeLeNet", "ConvNet", "ResNet20", "ResNet18", "ResNet50", "MobileNetV2", "SqueezeNet")
+"""A network of each family, which the slow tests take with every kind: a deeper one repeats its blocks."""
 
 
-def pairs(networks: list[type[Backbone]], quick: set[tuple[str, str]]) -> list[object]:
-    """Every network with every kind."""
+def pairs() -> list[object]:
+    """Networks with kinds."""
+    deepest = {(f"ResNet{depth}", "adaptive_low_rank") for depth in (56, 101, 110)}
+    every = {(name, kind) for name in ONE_EACH for kind in kinds()} | QUICK
     return [
         pytest.param(
             network,
             kind,
             id=f"{network.__name__}-{kind}",
-            marks=[] if (network.__name__, kind) in quick else pytest.mark.slow,
+            marks=[] if (network.__name__, kind) in QUICK - deepest else pytest.mark.slow,
         )
-        for network in networks
+        for network in BACKBONES
         for kind in kinds()
+        if (network.__name__, kind) in every
     ]
 
 
@@ -100,9 +105,7 @@ def family_of(network: type[Backbone]) -> Family:
     return Family(lambda conv, width: network(3, 10, (32, 32), conv, width))
 
 
-@pytest.mark.parametrize(
-    ("network", "kind"), pairs(BACKBONES, QUICK - {(f"ResNet{depth}", "adaptive_low_rank") for depth in (56, 101, 110)})
-)
+@pytest.mark.parametrize(("network", "kind"), pairs())
 def test_a_budget_is_used_to_98_percent_or_by_a_network_that_no_wider_one_fits(
     network: type[Backbone], kind: str
 ) -> None:
