@@ -8,8 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.quotations import Numbers
-from lit_adaptconv.report.summary import markdown_table
-from lit_adaptconv.text import markdown
+from lit_adaptconv.text import markdown, markdown_table
 from lit_adaptconv.verdict import tables
 from lit_adaptconv.verdict.numbers import NONE
 from lit_adaptconv.verdict.summaries import MEASURES, Measure, SpeedSummary, SummaryTable
@@ -142,4 +141,4 @@ def _median(found: SpeedSummary) -> str:
 
 
 def _markdown(table: SummaryTable) -> str:
-    return "\n" + "\n".join(markdown_table(table)) + "\n"
+    return "\n" + "\n".join(markdown_table(table.columns, table.rows)) + "\n"

@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
-from lit_adaptconv.text import markdown, visible
+from lit_adaptconv.text import markdown, markdown_table, visible
 from lit_adaptconv.train.loading import check_writable
 from lit_adaptconv.train.parser import OneLineParser
 from lit_adaptconv.train.result import RunResult
@@ -94,17 +93,12 @@ def _print(results: list[RunResult], notes: tuple[str, ...], unmet: list[str], *
     told = [*([] if budgets is None else [budgets.plain]), *notes]
     if as_markdown:
         told += [f"Not met: {reason}." for reason in unmet]
-        print("\n".join([*_markdown_table(table), "", *(f"- {markdown(visible(each))}" for each in told)]))
+        names = [str(column.header) for column in table.columns]
+        rows = zip(*([str(cell) for cell in column.cells] for column in table.columns), strict=True)
+        lines = markdown_table(names, list(rows), numbers=len(names) - 1)
+        print("\n".join([*lines, "", *(f"- {markdown(visible(each))}" for each in told)]))
         return
     console = Console()
     console.print(table)
     for note in told:
         console.print(text(note), soft_wrap=True)
-
-
-def _markdown_table(table: Table) -> list[str]:
-    """The table as the lines of a Markdown table."""
-    names = [str(column.header) for column in table.columns]
-    rows = [names, *([str(cell) for cell in row] for row in zip(*(c.cells for c in table.columns), strict=True))]
-    lines = ["| " + " | ".join(map(markdown, row)) + " |" for row in rows]
-    return [lines[0], "| --- |" + " ---: |" * (len(names) - 1), *lines[1:]]

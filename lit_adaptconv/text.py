@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, marks that turn the direction of writing, and what is no character."""
@@ -27,3 +28,10 @@ def csv_text(text: str) -> str:
 def markdown(text: str) -> str:
     """Text of others that Markdown shows as it is, on one line."""
     return re.sub(r"([\\`*_\[\]<>&|#~$!])", r"\\\1", " ".join(text.split()))
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0) -> list[str]:
+    """The lines of a Markdown table; its last columns, so many as are `numbers`, stand right."""
+    head, *body = ("| " + " | ".join(map(markdown, row)) + " |" for row in (columns, *rows))
+    rules = ["---"] * (len(columns) - numbers) + ["---:"] * numbers
+    return [head, "| " + " | ".join(rules) + " |", *body]

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_adaptconv.data.base import ImageData
@@ -176,10 +177,7 @@ class ImageFolder(ImageData):
             raise UserError(f"image folder {self.root} holds images but no class folders: only predict can use them")
         super().setup(stage)
         if stage == "fit" and isinstance(self._source, ResidentImages):
-            images = self._source.images.numpy()
-            train, test = ([hash(images[index].tobytes()) for index in part.tolist()] for part in self._parts)
-            if copies := sum(map(set(train).__contains__, test)):
-                rank_zero_warn(f"image folder {self.root}: {copies:,} test images are in train too, pixel for pixel")
+            self._tell_copies(self._source.images.numpy())
 
     def load(self, part: Literal["train", "test"]) -> Split:
         """Return the images to train and validate with (without those of a folder `val`), or those to test with."""
@@ -218,6 +216,13 @@ class ImageFolder(ImageData):
             )
         self._mean = self._mean or state_dict["mean"]
         self._std = self._std or state_dict["std"]
+
+    @rank_zero_only
+    def _tell_copies(self, images: NDArray[np.uint8]) -> None:
+        """Warn of test images that are also among those to train and validate with."""
+        train, test = ([hash(images[index].tobytes()) for index in part.tolist()] for part in self._parts)
+        if copies := sum(map(set(train).__contains__, test)):
+            rank_zero_warn(f"image folder {self.root}: {copies:,} test images are in train too, pixel for pixel")
 
     def _per_channel(self, name: str, values: list[float]) -> tuple[float, ...]:
         if len(values) != self.in_channels:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from lit_adaptconv.report.content import SweepContent
 from lit_adaptconv.report.headline import headlines
 from lit_adaptconv.report.page import nothing_yet
-from lit_adaptconv.text import markdown
-from lit_adaptconv.verdict.summaries import SummaryTable
+from lit_adaptconv.text import markdown, markdown_table
 
 
 def summary(contents: Sequence[SweepContent], pictures: Sequence[Sequence[str]]) -> str:
@@ -33,10 +32,15 @@ def _sweep(content: SweepContent, pictures: Sequence[str]) -> str:
         lines += [line for note in verdict.notes for line in (markdown(note), "")]
         lines += [line for file in pictures for line in (f"![{file.rsplit('/')[-1].removesuffix('.png')}]({file})", "")]
         for table in verdict.tables():
-            lines += [f"## {markdown(table.title)}", "", *markdown_table(table), ""]
+            lines += [f"## {markdown(table.title)}", "", *markdown_table(table.columns, table.rows), ""]
         for equal in content.equal_costs:
             table = equal.table(metric=verdict.metric, confidence=verdict.confidence)
-            lines += [f"## {markdown(table.title)}", "", *(markdown_table(table) if table.rows else []), ""]
+            lines += [
+                f"## {markdown(table.title)}",
+                "",
+                *(markdown_table(table.columns, table.rows) if table.rows else []),
+                "",
+            ]
             lines += [line for note in equal.notes for line in (markdown(note), "")]
     if sweep.notes:
         lines += [*(f"- {markdown(note)}" for note in sweep.notes), ""]
@@ -45,12 +49,6 @@ def _sweep(content: SweepContent, pictures: Sequence[str]) -> str:
     if unfinished:
         cells = tuple(tuple("" if v is None else str(v) for v in row.values()) for row in unfinished)
         columns = ("Trial", "Arm", "Budget", "Seed", "Status", "Reason")
-        lines += ["## Trials that did not finish", "", *markdown_table(SummaryTable("", columns, cells)), ""]
-    conditions = SummaryTable("", ("What", "Value"), tuple(content.conditions))
-    return "\n".join([*lines, "## Versions and device", "", *markdown_table(conditions), ""])
-
-
-def markdown_table(table: SummaryTable) -> list[str]:
-    """A table as the lines of a Markdown table."""
-    rows = [table.columns, tuple("---" for _ in table.columns), *table.rows]
-    return ["| " + " | ".join(cell if cell == "---" else markdown(cell) for cell in row) + " |" for row in rows]
+        lines += ["## Trials that did not finish", "", *markdown_table(columns, cells), ""]
+    conditions = markdown_table(("What", "Value"), content.conditions)
+    return "\n".join([*lines, "## Versions and device", "", *conditions, ""])

@@ -185,9 +185,7 @@ class ConvergenceCallback(pl.Callback):
                 for logger in trainer.loggers:
                     logger.log_metrics(
                         {f"convergence/{measure}_to_{r.target}": float(v) for measure, v in measures.items()},
-                        step=max(
-                            0, trainer.global_step - 1
-                        ),  # Lightning counts from 0: the row of the evaluation itself
+                        step=max(0, trainer.global_step - 1),  # counted from 0: the row of the evaluation itself
                     )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -16,7 +16,7 @@ from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import count
 from lit_adaptconv.verdict.power import against_best
 from lit_adaptconv.verdict.statistics import Array, spread
-from lit_adaptconv.verdict.summaries import NEW_SEEDS, NEW_SEEDS_AND_IMAGES, Bounds, SummaryTable
+from lit_adaptconv.verdict.summaries import NEW_SEEDS, NEW_SEEDS_AND_IMAGES, Bounds, SummaryTable, interval_headings
 
 ALPHA = 0.05
 """Error of all intervals of a sweep together."""
@@ -187,7 +187,7 @@ class Choice:
     def _intervals(self) -> tuple[str, ...]:
         """Headings of the intervals, which say what they cover."""
         images = any(c.interval_images.low is not None for part in (*self.sweeps, self.pooled) for c in part)
-        return (f"95 % {NEW_SEEDS}", f"95 % {NEW_SEEDS_AND_IMAGES}")[: 2 if images else 1]
+        return interval_headings(1 - ALPHA, images)
 
     def _claim(self, c: Candidate) -> str:
         if c.place == "equivalent":

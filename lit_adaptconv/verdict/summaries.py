@@ -23,6 +23,17 @@ NEW_SEEDS_AND_IMAGES = "for new seeds and images"
 """What an interval over both covers: other seeds, and other test images of the same kind."""
 
 
+def interval_headings(confidence: float, images: bool) -> tuple[str, ...]:
+    """Headings of the intervals of a table, which say what they cover.
+
+    Args:
+        confidence: Their level.
+        images: Whether there is one for new seeds and images.
+    """
+    covered = (NEW_SEEDS, NEW_SEEDS_AND_IMAGES) if images else (NEW_SEEDS,)
+    return tuple(f"{percentage(confidence)} {what}" for what in covered)
+
+
 def to_target(measure: Measure, target: float) -> str:
     """Column of the results that holds what it took to reach a target, such as `steps_to_0.95`."""
     return f"{measure}_to_{target:g}"

@@ -7,8 +7,6 @@ from lit_adaptconv.verdict.numbers import NONE, count, p_value, percentage, rati
 from lit_adaptconv.verdict.sentences import between, further_text
 from lit_adaptconv.verdict.summaries import (
     MEASURES,
-    NEW_SEEDS,
-    NEW_SEEDS_AND_IMAGES,
     Cell,
     Comparison,
     Measure,
@@ -16,6 +14,7 @@ from lit_adaptconv.verdict.summaries import (
     SmallestBudget,
     SpeedSummary,
     SummaryTable,
+    interval_headings,
 )
 
 _NAMES: dict[Measure, str] = {"steps": "steps", "epochs": "epochs", "flops": "FLOPs", "seconds": "seconds"}
@@ -30,7 +29,7 @@ def verdict_table(
     images = any(c.bounds_images is not None for c in comparisons)
     steps, test = f"Steps to {metric.goal(main_target)}", f"Test {metric.name},{metric.unit or ' difference'}"
     for name in (steps, test):
-        columns += [name, *_intervals(confidence, images and name == test), "p", "P(beats primary)", "Answer"]
+        columns += [name, *interval_headings(confidence, images and name == test), "p", "P(beats primary)", "Answer"]
     rows: dict[tuple[str, bool, int | None], dict[bool, Comparison]] = {}
     for c in comparisons:
         if c.measure == metric or (c.measure == "steps" and c.target == main_target):
@@ -60,7 +59,7 @@ def _where(over: int, budget: int | None) -> str:
 def metric_table(finished: tuple[MetricSummary, ...], confidence: float, metric: Metric) -> SummaryTable:
     """The metric in the test, an arm and budget a row."""
     images = any(a.interval_images is not None for a in finished)
-    columns = (*_CELL, "Mean %" if metric.percent else "Mean", "SD", *_intervals(confidence, images))
+    columns = (*_CELL, "Mean %" if metric.percent else "Mean", "SD", *interval_headings(confidence, images))
     rows = []
     for a in finished:
         intervals = [a.interval, a.interval_images] if images else [a.interval]
@@ -87,7 +86,7 @@ def comparison_table(comparisons: tuple[Comparison, ...], confidence: float, met
     """Every comparison, with the reason where it is undecided."""
     columns = ("Budget", "Arm", "Against", "Measure", "Target", "Seeds", "Cut off", "Method", "Estimate")
     images = any(c.bounds_images is not None for c in comparisons)
-    evidence = (*_intervals(confidence, images), "p", "p (family)", "p (equivalent)", "P(beats primary)")
+    evidence = (*interval_headings(confidence, images), "p", "p (family)", "p (equivalent)", "P(beats primary)")
     rows = []
     for c in comparisons:
         if isinstance(c.measure, Metric) or c.target is None:
@@ -118,12 +117,6 @@ def smallest_budget_table(smallest: tuple[SmallestBudget, ...], metric: Metric, 
         cells = (needed, known[0], share, known[1], chosen, metric.shown(s.mean), s.reason or NONE)
         rows.append((metric.goal(s.target), s.arm, *cells))
     return SummaryTable(f"Smallest network that is {metric.enough}", columns, tuple(rows))
-
-
-def _intervals(confidence: float, images: bool) -> tuple[str, ...]:
-    """Headings of the intervals, which say what they cover."""
-    covered = (NEW_SEEDS, NEW_SEEDS_AND_IMAGES) if images else (NEW_SEEDS,)
-    return tuple(f"{percentage(confidence)} {what}" for what in covered)
 
 
 def _evidence(c: Comparison) -> tuple[str, str, str]:
