@@ -17,7 +17,7 @@ from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.plan import Plan
 from lit_adaptconv.sweep.progress import Listener
 from lit_adaptconv.sweep.reading import parse_plan, plan_parser
-from lit_adaptconv.sweep.run import EngineName, SweepOutcome, default_folder, prepare, run_sweep, slots_here
+from lit_adaptconv.sweep.run import Asked, EngineName, SweepOutcome, default_folder, prepare, run_sweep, slots_here
 from lit_adaptconv.sweep.tuning import foreseen
 
 from .display import live
@@ -43,6 +43,7 @@ class SweepOptions:
         ray_address: Address of a running cluster; by default one is started here.
         partition: Partition of SLURM; by default the cluster's own.
         time_limit: Longest time of a trial on SLURM, in minutes.
+        stack: How many trials that differ in their seeds are trained together, at the most; "auto" decides.
         dry_run: Whether only to print the trials, their exact sizes, and the estimated time.
         accept_old: Whether trials that other code of the package finished are taken as they are.
         export_wandb: File to write the plan to, as a Weights & Biases sweep, instead of running it.
@@ -56,6 +57,7 @@ class SweepOptions:
     ray_address: str | None = None
     partition: str | None = None
     time_limit: int = 60
+    stack: Asked = "auto"
     dry_run: bool = False
     accept_old: bool = False
     export_wandb: Path | None = None
@@ -84,6 +86,7 @@ def sweep(args: list[str]) -> int:
             workers_per_gpu=options.workers_per_gpu,
             ray_address=options.ray_address,
             slurm=SlurmOptions(options.partition, options.time_limit),
+            stack=options.stack,
             accept_old=options.accept_old,
             listener=Listener(show, say),
         )
@@ -105,6 +108,7 @@ def parse(args: list[str]) -> tuple[Plan, SweepOptions]:
     parser.add_argument("--partition", type=str | None, help="Partition of SLURM.")
     parser.add_argument("--time-limit", type=int, default=60, help="Minutes of a trial on SLURM, at the most.")
     parser.add_argument("--ray-address", type=str | None, help="Address of a running cluster; else one is started.")
+    parser.add_argument("--stack", type=Asked, default="auto", help="Most trials trained together, or auto.")
     parser.add_argument("--dry-run", action="store_true", help="Print the trials, their sizes and the estimated time.")
     parser.add_argument("--accept-old", action="store_true", help="Keep trials that other code of the package ran.")
     parser.add_argument("--export-wandb", type=str | None, help="Write the plan as a Weights & Biases sweep.")

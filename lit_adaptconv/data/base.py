@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -123,6 +124,13 @@ class ImageData(LightningDataModule, ABC):
         kept, held = stratified_split(pool.labels, self.val_size, seed)
         return Split(pool.source, pool.indices[kept]), Split(pool.source, pool.indices[held])
 
+    def share(self, other: ImageData) -> None:
+        """Take the images that another module with the same arguments has read; the split stays this one's own."""
+        mine, its = vars(self), vars(other)
+        read = {name for each in type(self).__mro__ for name, value in vars(each).items() if _is_cached(value)}
+        mine.update({name: its[name] for name in read & its.keys()})
+        self._pool, self._test = self._pool or other._pool, self._test or other._test
+
     def setup(self, stage: str | None = None) -> None:
         """Read what `stage` (fit, validate, test or predict; None: everything) needs, and split it.
 
@@ -192,3 +200,7 @@ class ImageData(LightningDataModule, ABC):
         )
         preprocess = Preprocess(self.mean, self.std, self.shift, self.flip, device)
         return BatchLoader(split.source, split.indices, order, preprocess, device)
+
+
+def _is_cached(value: object) -> bool:
+    return isinstance(value, cached_property)

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from lit_adaptconv.data.order import BatchOrder, generator
-from lit_adaptconv.data.preprocess import Preprocess
-from lit_adaptconv.data.source import ImageSource
+from lit_adaptconv.data.preprocess import Moves, Preprocess
+from lit_adaptconv.data.source import ImageSource, ResidentImages
 from lit_adaptconv.errors import UserError
+
+
+@dataclass(frozen=True)
+class PlannedBatch:
+    """What a batch consists of.
+
+    Attributes:
+        indices: which images, shape (B,).
+        moves: how they are augmented; None where they are not.
+    """
+
+    indices: Tensor
+    moves: Moves | None
 
 
 class BatchLoader:
@@ -38,7 +53,7 @@ class BatchLoader:
         self, source: ImageSource, subset: Tensor, order: BatchOrder, preprocess: Preprocess, device: torch.device
     ) -> None:
         self.sampler = order
-        self._source = source
+        self.source = source
         self._subset = subset
         self._preprocess = preprocess
         self._device = device
@@ -49,13 +64,9 @@ class BatchLoader:
         return len(self.sampler.edges()) - 1
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = self.sampler
-        epoch, first = self._position
-        if not self._resuming or epoch != order.epoch:
-            epoch, first = order.epoch, 0
-        self._resuming = False
+        order, (epoch, first) = self.sampler, self._begin()
         training = order.shuffle
-        batches = self._source.fetch(
+        batches = self.source.fetch(
             self._subset[order.indices()],
             order.edges()[first:],
             (order.seed, epoch) if training else None,
@@ -65,8 +76,49 @@ class BatchLoader:
             self._position = (epoch, number + 1)
             # 1 + number: a key that ends in zeros is the key without them, which draws the permutation
             draws = generator(order.seed, epoch, 1 + number, order.rank) if training else None
-            yield self._preprocess(images, draws), labels
+            moves = self._preprocess.draw(len(images), (images.shape[-2], images.shape[-1]), draws)
+            yield self._preprocess(images, moves), labels
         order.set_epoch(epoch + 1)
+
+    def planned(self) -> Iterator[PlannedBatch]:
+        """Yield what the batches consist of, without making them: `make` does, those of several loaders at once.
+
+        Raises:
+            UserError: the images are not in memory.
+        """
+        source = self._resident()
+        order, (epoch, first) = self.sampler, self._begin()
+        indices, edges = self._subset[order.indices()], order.edges()
+        for number, (begin, end) in enumerate(pairwise(edges[first:]), start=first):
+            self._position = (epoch, number + 1)
+            draws = generator(order.seed, epoch, 1 + number, order.rank) if order.shuffle else None
+            yield PlannedBatch(indices[begin:end], self._preprocess.draw(end - begin, (source.images.shape[-2], source.images.shape[-1]), draws))
+        order.set_epoch(epoch + 1)
+
+    def make(self, planned: Sequence[PlannedBatch]) -> tuple[Tensor, Tensor]:
+        """Make the batches that loaders of the same images have planned, one after the other in one.
+
+        Raises:
+            UserError: the images are not in memory.
+        """
+        indices = torch.cat([batch.indices for batch in planned])
+        ((images, labels),) = self._resident().fetch(indices, (0, len(indices)), None, self._device)
+        moved = [batch.moves for batch in planned if batch.moves is not None]
+        moves = Moves(*(torch.cat(parts) for parts in zip(*moved, strict=True))) if moved else None
+        return self._preprocess(images, moves), labels
+
+    def _resident(self) -> ResidentImages:
+        if not isinstance(self.source, ResidentImages):
+            raise UserError("the images are read as they are needed, not kept in memory")
+        return self.source
+
+    def _begin(self) -> tuple[int, int]:
+        """The epoch that an iteration is of, and the number of its first batch."""
+        epoch, first = self._position
+        if not self._resuming or epoch != self.sampler.epoch:
+            epoch, first = self.sampler.epoch, 0
+        self._resuming = False
+        return epoch, first
 
     def state_dict(self) -> dict[str, int]:
         """Return the epoch, the number of its batches handed out, and how many it has."""

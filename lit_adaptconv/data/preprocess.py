@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float32, UInt8
@@ -10,18 +11,31 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def shift_and_flip(
-    images: UInt8[Tensor, "batch channels height width"], shift: int, flip: bool, generator: torch.Generator
-) -> UInt8[Tensor, "batch channels height width"]:
-    """Move every image by its own random offset and mirror it left to right with probability one half.
+class Moves(NamedTuple):
+    """Where the pixels of each image of a batch come from.
+
+    Attributes:
+        rows: row of the padded image that each row shows, int64, shape (B, H).
+        columns: column, likewise, shape (B, W).
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+
+def draw_moves(
+    batch: int, size: tuple[int, int], shift: int, flip: bool, generator: torch.Generator
+) -> Moves:
+    """Draw how every image is moved, by its own random offset, and mirrored left to right, with probability one half.
 
     Args:
-        images: pixels, shape (B, C, H, W), on any device.
-        shift: the largest offset in pixels; both offsets are uniform on -shift … shift. Uncovered pixels become 0.
+        batch: number of images.
+        size: their height and width.
+        shift: the largest offset in pixels; both offsets are uniform on -shift … shift.
         flip: whether to mirror.
         generator: a CPU generator, so that the draws are the same on every device.
     """
-    batch, channels, height, width = images.shape
+    height, width = size
     rows = torch.arange(height).expand(batch, height)
     columns = torch.arange(width).expand(batch, width)
     if flip:
@@ -30,9 +44,24 @@ def shift_and_flip(
     if shift:
         down, right = torch.randint(0, 2 * shift + 1, (2, batch, 1), generator=generator)
         rows, columns = rows + down, columns + right
+    return Moves(rows, columns)
+
+
+def move(
+    images: UInt8[Tensor, "batch channels height width"], moves: Moves, shift: int
+) -> UInt8[Tensor, "batch channels height width"]:
+    """Move and mirror images as it was drawn. Uncovered pixels become 0.
+
+    Args:
+        images: pixels, shape (B, C, H, W), on any device.
+        moves: what was drawn for them.
+        shift: the largest offset in pixels.
+    """
+    batch, channels, height, width = images.shape
+    if shift:
         images = F.pad(images, (shift, shift, shift, shift))
     # Not waited for: what comes from ordinary memory is copied aside before the call returns.
-    rows, columns = (offsets.to(images.device, non_blocking=True) for offsets in (rows, columns))
+    rows, columns = (offsets.to(images.device, non_blocking=True) for offsets in moves)
     source = (rows[:, :, None] * (width + 2 * shift) + columns[:, None, :]).view(batch, 1, height * width)
     return images.flatten(2).gather(2, source.expand(-1, channels, -1)).view(batch, channels, height, width)
 
@@ -52,10 +81,16 @@ class Preprocess:
         self.scale = (1 / (255 * deviations)).float().to(device)
         self.offset = (-means / deviations).float().to(device)
 
+    def draw(self, batch: int, size: tuple[int, int], generator: torch.Generator | None) -> Moves | None:
+        """Draw how so many images of this height and width are augmented; None where they are not."""
+        if generator is None or not (self.shift or self.flip):
+            return None
+        return draw_moves(batch, size, self.shift, self.flip, generator)
+
     def __call__(
-        self, images: UInt8[Tensor, "batch channels height width"], generator: torch.Generator | None
+        self, images: UInt8[Tensor, "batch channels height width"], moves: Moves | None
     ) -> Float32[Tensor, "batch channels height width"]:
-        """Return the batch that a network sees; without a generator nothing is random."""
-        if generator is not None and (self.shift or self.flip):
-            images = shift_and_flip(images, self.shift, self.flip, generator)
+        """Return the batch that a network sees, augmented as it was drawn."""
+        if moves is not None:
+            images = move(images, moves, self.shift)
         return images.to(torch.float32).mul_(self.scale).add_(self.offset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -10,10 +11,14 @@ from typing import Any
 
 import yaml
 
+from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
 from lit_adaptconv.sweep.engines import Engine, Job, Outcome
+from lit_adaptconv.sweep.engines.worker import begin_anew
 from lit_adaptconv.sweep.interrupt import Interruption
 from lit_adaptconv.sweep.progress import Monitor
+from lit_adaptconv.sweep.stacks import FILE as STACK
+from lit_adaptconv.sweep.stacks import STACKS, End, Stack, Stacker
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.train.result import RunResult
@@ -35,6 +40,7 @@ class Driver:
         engine: What runs them.
         config: Makes the config of a trial.
         retries: How often a trial is started again after its process was killed.
+        stacker: Decides which trials are trained together.
         monitor: Keeps count of what happens.
         interruption: Says whether the sweep shall stop.
     """
@@ -45,6 +51,7 @@ class Driver:
         engine: Engine,
         config: Callable[[Trial], dict[str, Any]],
         retries: int,
+        stacker: Stacker,
         monitor: Monitor,
         interruption: Interruption,
     ) -> None:
@@ -52,10 +59,12 @@ class Driver:
         self._engine = engine
         self._config = config
         self._retries = retries
+        self._stacker = stacker
         self._monitor = monitor
         self._interruption = interruption
         self._waiting: deque[Trial] = deque()
-        self._running: dict[str, Trial] = {}
+        self._running: dict[str, list[Trial]] = {}
+        self._stacks: dict[str, Stack] = {}
         self._lost: Counter[str] = Counter()
         self._written = time.monotonic()
 
@@ -88,31 +97,85 @@ class Driver:
         if trial.impossible is not None:
             self._settle(trial, Outcome("failed", trial.impossible), follow)
             return
-        self._store.begin(trial)
+        together = self._stacker.take(trial, self._waiting, lambda other: self._store.result(other) is None)
+        if together is not None:
+            self._start_stack(*together, follow)
+            return
         resume = before is not None and before.status in RESUMABLE
+        if self._prepared(trial, follow):
+            self._submit(Job(trial.id, self._store.folder.trial(trial), resume), [trial])
+
+    def _start_stack(self, stack: Stack, trials: Sequence[Trial], follow: Follow) -> None:
+        folder = self._store.folder.path / STACKS / stack.name
+        if not (folder / STACK).exists():
+            for trial in trials:
+                begin_anew(self._store.folder.trial(trial))
+        ready = [trial for trial in trials if self._prepared(trial, follow)]
+        try:
+            if not (folder / STACK).exists():
+                stack.write(folder)
+        except OSError as error:
+            for trial in ready:
+                self._settle(trial, Outcome("failed", f"its stack could not be written: {error}"), follow)
+            return
+        self._stacker.remember(stack)
+        self._stacks[stack.name] = stack
+        self._submit(Job(stack.name, folder, True), ready)
+
+    def _prepared(self, trial: Trial, follow: Follow) -> bool:
+        """Write a trial's config; where that fails, so does the trial."""
+        self._store.begin(trial)
         folder = self._store.folder.trial(trial)
         try:
             write_text(folder / CONFIG, yaml.safe_dump(self._config(trial), sort_keys=False, allow_unicode=True))
         except OSError as error:
             self._settle(trial, Outcome("failed", f"its config could not be written: {error}"), follow)
-            return
-        self._running[trial.id] = trial
-        self._monitor.started(trial)
-        self._engine.submit(Job(trial.id, folder, resume))
+            return False
+        return True
+
+    def _submit(self, job: Job, trials: list[Trial]) -> None:
+        self._running[job.id] = trials
+        for trial in trials:
+            self._monitor.started(trial)
+        self._engine.submit(job)
 
     def _end(self, job: Job, outcome: Outcome, follow: Follow, stopping: bool) -> None:
-        trial = self._running.pop(job.id)
+        trials, stack = self._running.pop(job.id), self._stacks.pop(job.id, None)
         if outcome.status == "lost":
             self._lost[job.id] += 1
             if stopping:
                 outcome = Outcome("interrupted", "interrupted by the user")
             elif self._lost[job.id] <= self._retries:
-                self._monitor.retried(trial, outcome.reason or "its process disappeared")
-                self._waiting.appendleft(trial)
+                for trial in reversed(trials):
+                    self._monitor.retried(trial, outcome.reason or "its process disappeared")
+                    self._waiting.appendleft(trial)
                 return
+        if stack is not None:
+            self._end_stack(stack, job, outcome, trials, follow)
+            return
         if job.resume:  # these are not the seconds of a whole trial
             outcome = replace(outcome, seconds=None)
-        self._settle(trial, outcome, follow)
+        self._settle(trials[0], outcome, follow)
+
+    def _end_stack(
+        self, stack: Stack, job: Job, outcome: Outcome, trials: Sequence[Trial], follow: Follow
+    ) -> None:
+        """Settle how each trial of a stack ended."""
+        ends: dict[str, End] = {}
+        with contextlib.suppress(UserError):
+            stack = Stack.read(job.folder)
+            ends = stack.ends
+        if stack.alone is not None:
+            self._monitor.say(f"{trials[0].arm}: trained one by one, not in a stack: {stack.alone}")
+        if outcome.status != "interrupted":
+            self._stacker.forget(stack)
+        for trial in trials:
+            end = ends.get(self._stacker.name(trial))
+            if end is not None:
+                seconds = None if outcome.seconds is None else outcome.seconds / len(trials)
+                self._settle(trial, Outcome(end.status, end.reason, seconds), follow)
+            else:
+                self._settle(trial, replace(outcome, seconds=None), follow)
 
     def _settle(self, trial: Trial, outcome: Outcome, follow: Follow) -> None:
         result = self._store.finish(trial, outcome)

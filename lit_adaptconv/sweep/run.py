@@ -31,6 +31,7 @@ from lit_adaptconv.sweep.reading import build_data, plan_text
 from lit_adaptconv.sweep.running import OFFLINE, run_trial
 from lit_adaptconv.sweep.settings import arm_settings
 from lit_adaptconv.sweep.sizing import Network, networks, sizes
+from lit_adaptconv.sweep.stacks import Stacker
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
 from lit_adaptconv.sweep.tuning import Tuner, check_search
@@ -39,6 +40,8 @@ from lit_adaptconv.train.runs import is_plain
 from lit_adaptconv.train.tracking import unreachable
 
 EngineName = Literal["local", "ray", "slurm"]
+Asked = int | Literal["auto"]
+"""The largest number of trials that are trained together; "auto" decides by the device."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ def run_sweep(
     workers_per_gpu: int | None = None,
     ray_address: str | None = None,
     slurm: SlurmOptions | None = None,
+    stack: Asked = "auto",
     accept_old: bool = False,
     listener: Listener | None = None,
 ) -> SweepOutcome:
@@ -158,6 +162,8 @@ def run_sweep(
         workers_per_gpu: Number of trials that share a GPU; by default each has its own.
         ray_address: Address of a running cluster; by default one is started here.
         slurm: What a job of SLURM asks for; the plan's `cpus` and GPUs come before.
+        stack: How many trials that differ in their seeds are trained together as one stacked network, at the most;
+            "auto" takes as many as gain by it. On a cluster each is trained alone.
         accept_old: Whether trials that other code of the package finished are taken as they are.
         listener: Is told how it comes along; by default nobody is.
 
@@ -182,7 +188,7 @@ def run_sweep(
         return RayEngine(run_trial, folder.path, ray_address, workers, plan.cpus, share)
 
     with folder.locked(), Interruption() as interruption:
-        run = _Run(prepared, folder, accept_old, listener or Listener(), interruption)
+        run = _Run(prepared, folder, accept_old, stack if engine == "local" else 1, listener or Listener(), interruption)
         return run.run(make_engine, here=engine == "local")
 
 
@@ -194,6 +200,7 @@ class _Run:
         prepared: Prepared,
         folder: SweepFolder,
         accept_old: bool,
+        stack: Asked,
         listener: Listener,
         interruption: Interruption,
     ) -> None:
@@ -203,6 +210,7 @@ class _Run:
         self._data = prepared.data
         self._folder = folder
         self._accept_old = accept_old
+        self._stack = stack
         self._listener = listener
         self._interruption = interruption
         self._tuner: Tuner | None = None
@@ -226,6 +234,7 @@ class _Run:
                 engine,
                 lambda trial: self._maker.config(trial, uid),
                 self._plan.retries,
+                self._stacker(store, engine.slots),
                 monitor,
                 self._interruption,
             )
@@ -235,6 +244,23 @@ class _Run:
         if here and not self._interruption.asked:
             self._time_steps(store)
         return SweepOutcome(self._folder.path, store.sweep, store.results(), store.curves(), self._interruption.asked)
+
+    def _stacker(self, store: Store, workers: int) -> Stacker:
+        """What decides which trials are trained together: so many as leave work for all workers."""
+        from lit_adaptconv.sweep.stack_sizes import StackSize, stack_sizes, told
+
+        sizes = stack_sizes(self._prepared, self._stack)
+        for line in told(sizes):
+            self._listener.say(line)
+        most = -(-self._plan.seeds // workers)
+
+        def size(trial: Trial) -> int:
+            number = sizes.get(ArmBudget(trial.arm, trial.budget), StackSize(1)).number
+            return number if trial.tuning is not None else min(number, most)
+
+        uid = store.sweep.uid
+        config = partial(self._maker.config, uid=uid)
+        return Stacker(self._folder.path, self._folder.group, config, size)
 
     def _time_steps(self, store: Store) -> None:
         """Time a step of each network by turns; a sweep whose steps can't be timed is none the worse."""

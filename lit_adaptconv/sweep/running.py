@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import wandb
@@ -19,11 +20,15 @@ import yaml
 
 from lit_adaptconv.errors import DivergedError, UserError
 from lit_adaptconv.sweep.devices import processes
-from lit_adaptconv.sweep.engines.worker import LOG, last_line
+from lit_adaptconv.sweep.engines import Job
+from lit_adaptconv.sweep.engines.worker import LOG, begin_anew, last_line, reason_of, run_job
+from lit_adaptconv.sweep.stacks import FILE as STACK
+from lit_adaptconv.sweep.stacks import End, Stack, commit, recover
 from lit_adaptconv.train.quiet import quieten
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.runs import CHECKPOINTS, CONFIG
 from lit_adaptconv.train.tracking import give_up, has_given_up
+from lit_adaptconv.train.stacked.training import NotTogetherError, train_together
 from lit_adaptconv.train.training import Training
 
 DIVERGED = 4
@@ -36,28 +41,81 @@ def run_trial(folder: Path) -> None:
     """Train and test, from the last checkpoint where there is one.
 
     Args:
-        folder: The trial's folder.
+        folder: The trial's folder, or that of a stack of trials.
     """
     quieten()
     offline = folder.parents[1] / OFFLINE
     if offline.exists():
         give_up()
-    last = folder / CHECKPOINTS["last"]
-    config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     try:
-        if processes(config["trainer"], torch.cuda.device_count()) > 1:
+        if (folder / STACK).exists():
+            _train_stack(folder)
+        elif processes(_config(folder)["trainer"], torch.cuda.device_count()) > 1:
             _run_command(folder)
+            _keep_last(folder)
         else:
             _train(folder)
-        for checkpoint in last.parent.glob("*.ckpt"):
-            if checkpoint != last or not config["run"]["test"]:  # what was tested is the finished model
-                checkpoint.unlink()
+            _keep_last(folder)
     finally:
         if wandb.run is not None:  # of a trial that failed: the next one must not log into its run
             wandb.finish(exit_code=1)
         if has_given_up():
             with contextlib.suppress(OSError):
                 offline.touch()
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    return config
+
+
+def _keep_last(folder: Path) -> None:
+    """Keep the finished model, which was tested, and no other checkpoint; of a trial of tuning none."""
+    last, tested = folder / CHECKPOINTS["last"], _config(folder)["run"]["test"]
+    for checkpoint in last.parent.glob("*.ckpt"):
+        if checkpoint != last or not tested:
+            checkpoint.unlink()
+
+
+def _train_stack(folder: Path) -> None:
+    """Train the trials of a stack together, from their last common checkpoints where there are some.
+
+    Where that can't be done, they are trained one by one.
+    """
+    sweep, stack = folder.parents[1], Stack.read(folder)
+    recover(sweep, stack)
+    try:
+        if stack.alone is None:
+            names = stack.active
+            places = [sweep / name for name in names]
+            errors = train_together(
+                [_arguments(place) for place in places],
+                lambda training: commit(folder, sweep, stack, [names[number] for number in training]),
+            )
+            ends = [End("done") if error is None else _end_of(error) for error in errors]
+            stack.ends |= dict(zip(names, ends, strict=True))
+    except NotTogetherError as error:
+        stack.alone = str(error)
+        for name in stack.active:
+            begin_anew(sweep / name)
+        stack.write(folder)
+    if stack.alone is not None:
+        for name in stack.members:
+            if name not in stack.ends:
+                outcome = run_job(Job(name, sweep / name, resume=True), run_trial)
+                if outcome.status == "interrupted":
+                    raise KeyboardInterrupt
+                stack.ends[name] = End(outcome.status, outcome.reason)
+                stack.write(folder)
+    for name, end in stack.ends.items():
+        if end.status == "done":
+            _keep_last(sweep / name)
+    stack.over = True
+    stack.write(folder)
+
+
+def _end_of(error: BaseException) -> End:
+    return End("diverged" if isinstance(error, DivergedError) else "failed", reason_of(error))
 
 
 def _run_command(folder: Path) -> None:
@@ -93,8 +151,12 @@ def _run_command(folder: Path) -> None:
 
 def _train(folder: Path) -> None:
     """Train and test, in this process."""
-    config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    Training({"subcommand": "fit", "fit": {**config, "ckpt_path": str(folder / CHECKPOINTS["last"])}})
+    Training(_arguments(folder))
+
+
+def _arguments(folder: Path) -> dict[str, Any]:
+    """What `fit` is given to train the trial in a folder, from its last checkpoint."""
+    return {"subcommand": "fit", "fit": {**_config(folder), "ckpt_path": str(folder / CHECKPOINTS["last"])}}
 
 
 def main() -> None:

@@ -15,6 +15,10 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically
 
 
+STAGED = ".new"
+"""Ending of a checkpoint that waits until those of other runs are complete."""
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints beside their final place and renames them.
 
@@ -45,6 +49,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
             raise UserError(f"{path} is not a checkpoint of Lightning's: it has no state_dict")
         return checkpoint
+
+
+class StagedCheckpointIO(AtomicCheckpointIO):
+    """Writes `last.ckpt` beside its place; whoever trains several runs together moves those of all of them at once."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save `checkpoint`, beside the local file `path` where that is the last one."""
+        last = Path(path).name == "last.ckpt"
+        super().save_checkpoint(checkpoint, f"{path}{STAGED}" if last else path, storage_options)
 
 
 def holds(path: Path, model: nn.Module) -> bool | None:

@@ -205,6 +205,28 @@ class ImageClassifier(pl.LightningModule):
         mode = "training" if self.training else "evaluation"
         raise UserError(f"{type(self.network).__name__} must give logits of shape {wanted} in {mode}, got {got}")
 
+    def take_loss(self, loss: float) -> None:
+        """Check the loss of a step that was taken together with others.
+
+        Raises:
+            DivergedError: It is not finite.
+        """
+        self._check_finite("training loss", torch.tensor(loss, dtype=torch.float64))
+
+    def take_steps(self, last_loss: Tensor, correct: Tensor, images: int, batches: int) -> None:
+        """Know of steps that were taken together with others.
+
+        Args:
+            last_loss: Loss of the last one.
+            correct: Number of images that they classified right.
+            images: Number of their images.
+            batches: Number of steps.
+        """
+        self._last_loss = last_loss
+        trained = self._trained
+        before = torch.zeros_like(correct) if trained.correct is None else trained.correct
+        self._trained = _Trained(before + correct, trained.samples + images, trained.batches + batches)
+
     def _check_finite(self, name: str, loss: Tensor) -> float:
         """Raise in every process if the loss of any is not finite: one that goes on alone would wait for the others.
 

@@ -57,6 +57,8 @@ class RunResult:
         curve: Every evaluation.
         device: What it trained on.
         threads: CPU threads that PyTorch used.
+        stacked: Number of runs that were trained together with it, itself included: its seconds are those of all; None
+            if it was trained alone.
         versions: Versions of Python and of the packages that matter.
         git_commit: Commit of the working directory, if it is in a git repository.
         started: Start, ISO 8601 with time zone.
@@ -96,6 +98,7 @@ class RunResult:
     curve: list[Evaluation] = field(default_factory=list)
     device: str = ""
     threads: int = 0
+    stacked: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
     git_commit: str | None = None
     started: str = ""

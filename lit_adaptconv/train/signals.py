@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 
 import lightning.pytorch as pl
 
@@ -20,6 +21,8 @@ class KeepIgnoredSignals(pl.Callback):
 
         def register_others() -> None:
             register()
+            if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+                return
             for number in self._ignored:
                 signal.signal(number, signal.SIG_IGN)
 

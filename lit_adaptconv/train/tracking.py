@@ -39,6 +39,7 @@ def wandb_logger(
     group: str | None = None,
     job_type: str | None = None,
     tags: list[str] | None = None,
+    one_of_several: bool = False,
 ) -> WandbLogger:
     """Start a Weights & Biases run and return Lightning's logger for it.
 
@@ -55,6 +56,7 @@ def wandb_logger(
         group: Group of runs, such as a sweep.
         job_type: Role in the group, such as the arm.
         tags: Tags.
+        one_of_several: Whether other runs are under way in this process.
 
     Raises:
         UserError: `WANDB_MODE` is none of W&B's modes.
@@ -72,6 +74,7 @@ def wandb_logger(
         if reason:
             rank_zero_warn(f"{reason}; this run is logged offline.")
         mode = "offline"
+    settings = wandb.Settings(silent=True, reinit="create_new" if one_of_several else "default")
     arguments: dict[str, Any] = {
         "project": project,
         "name": name,
@@ -81,7 +84,7 @@ def wandb_logger(
         "group": group,
         "job_type": job_type,
         "tags": tags,
-        "settings": wandb.Settings(silent=True),
+        "settings": settings,
     }
     folder.mkdir(parents=True, exist_ok=True)
     if mode in OFFLINE_MODES:
@@ -89,7 +92,7 @@ def wandb_logger(
     else:
         left = max(1.0, START_SECONDS - OFFLINE_SECONDS - (time.monotonic() - begin))
         try:
-            online = {**arguments, "settings": wandb.Settings(silent=True, init_timeout=left)}
+            online = {**arguments, "settings": settings.model_copy(update={"init_timeout": left})}
             run = wandb.init(**online, resume="allow")
         except (wandb.Error, OSError) as error:
             rank_zero_warn(f"Weights & Biases can't be reached ({_first_line(error)}); this run is logged offline.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import yaml
@@ -58,6 +58,10 @@ class Training(LightningCLI):
         UsageError: The arguments cannot be read.
         UserError: What they describe cannot be built or trained.
     """
+
+    checkpoint_io: ClassVar[type[AtomicCheckpointIO]] = AtomicCheckpointIO
+    one_of_several: ClassVar[bool] = False
+    """Whether other runs are trained in the same process at the same time."""
 
     def __init__(self, args: list[str] | dict[str, Any], parser_kwargs: dict[str, Any] | None = None) -> None:
         self.recorder: RunRecorder | None = None
@@ -217,7 +221,7 @@ class Training(LightningCLI):
         callbacks.append(self._first_steps)
         if trainer.get("profiler") is None:
             kwargs["profiler"] = NoProfiler()
-        plugins = [*_list(trainer.get("plugins")), AtomicCheckpointIO()]
+        plugins = [*_list(trainer.get("plugins")), self.checkpoint_io()]
         with told_in_one_line("building the trainer"):
             return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
 
@@ -265,6 +269,7 @@ class Training(LightningCLI):
                 run.group,
                 run.job_type,
                 run.tags,
+                self.one_of_several,
             )
         return [logger]
 

@@ -1,10 +1,15 @@
 import pytest
 import torch
 
-from lit_adaptconv.data.preprocess import Preprocess, shift_and_flip
+from lit_adaptconv.data.preprocess import Preprocess, draw_moves, move
 
 CPU = torch.device("cpu")
 IMAGES = torch.randint(1, 256, (64, 3, 6, 9), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def augmented_by(images: torch.Tensor, shift: int, flip: bool) -> torch.Tensor:
+    size = (images.shape[-2], images.shape[-1])
+    return move(images, draw_moves(len(images), size, shift, flip, torch.Generator().manual_seed(1)), shift)
 
 
 def moved(image: torch.Tensor, down: int, right: int) -> torch.Tensor:
@@ -33,7 +38,7 @@ def test_without_a_generator_nothing_is_augmented() -> None:
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_every_augmented_image_is_the_image_moved_and_perhaps_mirrored(flip: bool) -> None:
-    result = shift_and_flip(IMAGES, 2, flip, torch.Generator().manual_seed(1))
+    result = augmented_by(IMAGES, 2, flip)
     seen = set()
     for image, augmented in zip(IMAGES, result, strict=True):
         candidates = {
@@ -51,7 +56,7 @@ def test_every_augmented_image_is_the_image_moved_and_perhaps_mirrored(flip: boo
 
 def test_flipping_alone_mirrors_about_half_of_the_images() -> None:
     images = IMAGES.repeat(10, 1, 1, 1)
-    result = shift_and_flip(images, 0, True, torch.Generator().manual_seed(1))
+    result = augmented_by(images, 0, True)
     mirrored = (result == images.flip(3)).flatten(1).all(1)
     assert torch.equal(result[~mirrored], images[~mirrored])
     assert 0.4 < mirrored.double().mean() < 0.6

@@ -38,7 +38,7 @@ def _run(job: Job, run_trial: RunTrial) -> Outcome:
         with _alone(folder), _logged(folder / LOG):
             try:
                 if not job.resume:
-                    _begin_anew(folder)
+                    begin_anew(folder)
                 with _interruptible():
                     run_trial(folder)
             except BaseException:
@@ -59,7 +59,7 @@ def _run(job: Job, run_trial: RunTrial) -> Outcome:
         return Outcome("failed", reason_of(error))
 
 
-def _begin_anew(folder: Path) -> None:
+def begin_anew(folder: Path) -> None:
     """Make the folder that of a trial which has not begun."""
     for name in ("result.json", "metrics.csv", *map(str, CHECKPOINTS.values())):
         (folder / name).unlink(missing_ok=True)
