@@ -18,6 +18,7 @@ from lit_adaptconv.sweep.plan import Plan
 from lit_adaptconv.sweep.progress import Listener
 from lit_adaptconv.sweep.reading import parse_plan, plan_parser
 from lit_adaptconv.sweep.run import Asked, EngineName, SweepOutcome, default_folder, prepare, run_sweep, slots_here
+from lit_adaptconv.sweep.stack_sizes import stack_sizes, told
 from lit_adaptconv.sweep.tuning import foreseen
 
 from .display import live
@@ -129,6 +130,8 @@ def _dry_run(plan: Plan, options: SweepOptions, console: Console) -> int:
         slots = local_slots(options.workers, plan.cpus, None)
     expected = estimate(prepared, folder.path, slots.threads)
     print_dry_run(console, prepared.maker, trials, done, expected, slots.number)
+    for line in told(stack_sizes(prepared, options.stack if options.engine == "local" else 1)):
+        _say(console, line)
     console.print()
     print_prospect(console, plan, options.like)
     return 0

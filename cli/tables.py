@@ -38,7 +38,7 @@ def result_table(results: Sequence[RunResult]) -> Table:
         row("Bytes of weights", (count(r.weight_bytes) for r in results))
     row("FLOPs an image", (count(r.flops) for r in results))
     row("Epochs", (str(r.epochs) for r in results))
-    row("Training", (f"{r.training_seconds:.1f} s" for r in results))
+    row("Training", map(_training_time, results))
     for metric in dict.fromkeys(monitored):
         mine = [r if m == metric else None for r, m in zip(results, monitored, strict=True)]
         row(f"Validation {metric.name}", (metric.shown(r.val_value if r else None) for r in mine))
@@ -99,3 +99,8 @@ def _table(columns: Iterable[str], title: str | None = None) -> Table:
     for column in columns:
         table.add_column(text(column), justify="right")
     return table
+
+
+def _training_time(result: RunResult) -> str:
+    together = "" if result.stacked is None else f", {result.stacked} at once"
+    return f"{result.training_seconds:.1f} s{together}"

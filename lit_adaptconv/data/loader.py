@@ -86,13 +86,14 @@ class BatchLoader:
         Raises:
             UserError: the images are not in memory.
         """
-        source = self._resident()
+        images = self._resident().images
+        size = (images.shape[-2], images.shape[-1])
         order, (epoch, first) = self.sampler, self._begin()
         indices, edges = self._subset[order.indices()], order.edges()
         for number, (begin, end) in enumerate(pairwise(edges[first:]), start=first):
             self._position = (epoch, number + 1)
             draws = generator(order.seed, epoch, 1 + number, order.rank) if order.shuffle else None
-            yield PlannedBatch(indices[begin:end], self._preprocess.draw(end - begin, (source.images.shape[-2], source.images.shape[-1]), draws))
+            yield PlannedBatch(indices[begin:end], self._preprocess.draw(end - begin, size, draws))
         order.set_epoch(epoch + 1)
 
     def make(self, planned: Sequence[PlannedBatch]) -> tuple[Tensor, Tensor]:

@@ -23,9 +23,7 @@ class Moves(NamedTuple):
     columns: Tensor
 
 
-def draw_moves(
-    batch: int, size: tuple[int, int], shift: int, flip: bool, generator: torch.Generator
-) -> Moves:
+def draw_moves(batch: int, size: tuple[int, int], shift: int, flip: bool, generator: torch.Generator) -> Moves:
     """Draw how every image is moved, by its own random offset, and mirrored left to right, with probability one half.
 
     Args:

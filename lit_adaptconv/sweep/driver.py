@@ -157,9 +157,7 @@ class Driver:
             outcome = replace(outcome, seconds=None)
         self._settle(trials[0], outcome, follow)
 
-    def _end_stack(
-        self, stack: Stack, job: Job, outcome: Outcome, trials: Sequence[Trial], follow: Follow
-    ) -> None:
+    def _end_stack(self, stack: Stack, job: Job, outcome: Outcome, trials: Sequence[Trial], follow: Follow) -> None:
         """Settle how each trial of a stack ended."""
         ends: dict[str, End] = {}
         with contextlib.suppress(UserError):

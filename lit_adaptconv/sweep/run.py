@@ -41,7 +41,7 @@ from lit_adaptconv.train.tracking import unreachable
 
 EngineName = Literal["local", "ray", "slurm"]
 Asked = int | Literal["auto"]
-"""The largest number of trials that are trained together; "auto" decides by the device."""
+"""The largest number of trials that are trained together; "auto" is as many as a GPU takes, and one on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def run_sweep(
         ray_address: Address of a running cluster; by default one is started here.
         slurm: What a job of SLURM asks for; the plan's `cpus` and GPUs come before.
         stack: How many trials that differ in their seeds are trained together as one stacked network, at the most;
-            "auto" takes as many as gain by it. On a cluster each is trained alone.
+            "auto" takes as many as a GPU takes, and one on a CPU. On a cluster each is trained alone.
         accept_old: Whether trials that other code of the package finished are taken as they are.
         listener: Is told how it comes along; by default nobody is.
 
@@ -188,7 +188,9 @@ def run_sweep(
         return RayEngine(run_trial, folder.path, ray_address, workers, plan.cpus, share)
 
     with folder.locked(), Interruption() as interruption:
-        run = _Run(prepared, folder, accept_old, stack if engine == "local" else 1, listener or Listener(), interruption)
+        run = _Run(
+            prepared, folder, accept_old, stack if engine == "local" else 1, listener or Listener(), interruption
+        )
         return run.run(make_engine, here=engine == "local")
 
 
@@ -252,7 +254,7 @@ class _Run:
         sizes = stack_sizes(self._prepared, self._stack)
         for line in told(sizes):
             self._listener.say(line)
-        most = -(-self._plan.seeds // workers)
+        most = -(-self._plan.seeds * len(self._plan.arm_budgets) // workers)
 
         def size(trial: Trial) -> int:
             number = sizes.get(ArmBudget(trial.arm, trial.budget), StackSize(1)).number

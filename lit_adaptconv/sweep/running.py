@@ -27,8 +27,8 @@ from lit_adaptconv.sweep.stacks import End, Stack, commit, recover
 from lit_adaptconv.train.quiet import quieten
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.runs import CHECKPOINTS, CONFIG
-from lit_adaptconv.train.tracking import give_up, has_given_up
 from lit_adaptconv.train.stacked.training import NotTogetherError, train_together
+from lit_adaptconv.train.tracking import give_up, has_given_up
 from lit_adaptconv.train.training import Training
 
 DIVERGED = 4

@@ -21,7 +21,9 @@ RENAMED = {
 
 ADDED = {"step_seconds": pa.float64()}
 ADDED |= {"test_images": pa.int64(), "test_labels": pa.string(), "test_correct": pa.binary()}
-"""Columns that older tables of version 2 lack: the cost of a step, timed by turns, and which test images were found."""
+ADDED |= {"stacked": pa.int64()}
+"""Columns that older tables of version 2 lack: the cost of a step, timed by turns, which test images were found, and
+how many trials were trained together."""
 
 
 def results_schema(targets: Sequence[float]) -> pa.Schema:

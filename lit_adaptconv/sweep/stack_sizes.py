@@ -22,9 +22,6 @@ MOST = 64
 """Trials on a GPU: with more the time grows with their number."""
 MEMORY_SHARE = 0.5
 """Of a GPU's free memory, what a stack may take."""
-CPU_MOST = 16
-CPU_FLOPS = 2e7
-"""FLOPs of a training step up to which a stack gains on a CPU: beyond, arithmetic takes the time, not its beginning."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ def _size_of(prepared: Prepared, at: ArmBudget, size: NetworkSize, asked: Asked)
     maker, data = prepared.maker, prepared.data
     gpu = uses_gpus(maker.plan.trainer, len(visible_gpus())) and maker.plan.gpus != 0
     try:
-        if asked == "auto" and not gpu and not _is_small(size, data):
+        if asked == "auto" and not gpu:  # arithmetic takes a CPU's time, however it is arranged
             return StackSize(1)
         if not isinstance(data, ImageData):
             raise UserError(f"{type(data).__name__} makes its batches itself")
@@ -75,13 +72,10 @@ def _size_of(prepared: Prepared, at: ArmBudget, size: NetworkSize, asked: Asked)
         return StackSize(1, str(error))
     if asked != "auto":
         return StackSize(asked)
-    return StackSize(_that_fit(module.network, module.image_shape, data.batch_size) if gpu else CPU_MOST)
-
-
-def _is_small(size: NetworkSize, data: object) -> bool:
-    """Whether a training step computes so little that a CPU gains by taking several at once."""
-    batch = getattr(data, "batch_size", None)
-    return batch is not None and 0 < 3 * size.flops * batch <= CPU_FLOPS
+    try:
+        return StackSize(_that_fit(module.network, module.image_shape, data.batch_size))
+    except RuntimeError as error:  # of a GPU whose memory is taken
+        return StackSize(1, f"a trial step failed: {' '.join(str(error).split())[:200]}")
 
 
 def _that_fit(network: nn.Module, image_shape: tuple[int, ...], batch: int) -> int:
@@ -98,6 +92,4 @@ def told(sizes: Mapping[ArmBudget, StackSize]) -> list[str]:
     for at, size in sizes.items():
         if size.reason:
             reasons.setdefault(size.reason, []).append(at.arm)
-    return [
-        f"Trained one by one: {', '.join(dict.fromkeys(arms))} ({reason})." for reason, arms in reasons.items()
-    ]
+    return [f"Trained one by one: {', '.join(dict.fromkeys(arms))} ({reason})." for reason, arms in reasons.items()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -121,14 +121,18 @@ class Store:
             if trial.id in self._results:
                 self._rows[trial.id] = row
             rows.append(row | dict.fromkeys(columns) if two and counted_before(result) else row)
-        timed = read_step_costs(self.folder.path)
-        costs = {(cost.arm, cost.budget): cost.seconds for cost in timed.costs} if timed else {}
-        rows = [{**row, "step_seconds": costs.get((row["arm"], row["budget"]))} for row in rows]
+        costs = self._step_costs()
+        rows = [_timed(row, costs.get((row["arm"], row["budget"])), self.sweep.targets) for row in rows]
         return pa.Table.from_pylist(rows, results_schema(self.sweep.targets))
 
     def curves(self) -> pa.Table:
         """The table of `curves.parquet`."""
-        return _curves(self.begun())
+        return _curves(self.begun(), self._step_costs())
+
+    def _step_costs(self) -> dict[tuple[str, int | None], float]:
+        """Seconds of a training step of each arm's network at a budget, where they were timed."""
+        timed = read_step_costs(self.folder.path)
+        return {(cost.arm, cost.budget): cost.seconds for cost in timed.costs} if timed else {}
 
     def write(self) -> None:
         """Write `results.parquet` and `curves.parquet`, whole or not at all."""
@@ -141,7 +145,7 @@ class Store:
         last = result.curve[-1] if result.curve else None
         metric = self.sweep.metric
         copied: tuple[str, ...] = ("data", "backbone", "device", "parameters", "flops", PER_SAMPLE, "git_commit")
-        copied += ("started", "threads")
+        copied += ("started", "threads", "stacked")
         row: dict[str, Any] = {name: getattr(result, name) or None for name in copied}
         row["reason"] = "it is running, or was killed" if running else result.reason
         row = {name: visible(value) if isinstance(value, str) else value for name, value in row.items()}
@@ -179,7 +183,16 @@ _MEASURED = {name: name for name in ("step", "epoch", "flops", "seconds")}
 _MEASURED |= {"val_metric": "value", "train_metric": "train_value", "val_loss": "loss"}
 
 
-def _curves(results: Sequence[tuple[Trial, RunResult]]) -> pa.Table:
+def _timed(row: dict[str, Any], cost: float | None, targets: Sequence[float]) -> dict[str, Any]:
+    """A row with the cost of a step. A trial that was trained with others takes its seconds from that, not theirs."""
+    row = {**row, "step_seconds": cost}
+    if row["stacked"] is None:
+        return row
+    pairs = [("training_seconds", "steps"), *((to_target("seconds", t), to_target("steps", t)) for t in targets)]
+    return row | {name: None if cost is None or row[steps] is None else cost * row[steps] for name, steps in pairs}
+
+
+def _curves(results: Sequence[tuple[Trial, RunResult]], costs: Mapping[tuple[str, int | None], float]) -> pa.Table:
     rows = [(trial, evaluation, result) for trial, result in results for evaluation in result.curve]
     two = counted_in_two_ways(result for _, result in results)
     columns: dict[str, list[Any]] = {name: [] for name in CURVES_SCHEMA.names}
@@ -189,7 +202,11 @@ def _curves(results: Sequence[tuple[Trial, RunResult]]) -> pa.Table:
             columns[name].append(getattr(trial, name))
         for name, attribute in _MEASURED.items():
             left_out = name == "flops" and two and counted_before(result)
-            columns[name].append(None if left_out else getattr(evaluation, attribute))
+            value = None if left_out else getattr(evaluation, attribute)
+            if name == "seconds" and result.stacked is not None:  # its own are those of all that it was trained with
+                cost = costs.get((trial.arm, trial.budget))
+                value = None if cost is None else cost * evaluation.step
+            columns[name].append(value)
     return pa.table(columns, schema=CURVES_SCHEMA)
 
 

@@ -14,7 +14,6 @@ from torch import nn
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically
 
-
 STAGED = ".new"
 """Ending of a checkpoint that waits until those of other runs are complete."""
 

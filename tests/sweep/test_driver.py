@@ -18,6 +18,7 @@ from lit_adaptconv.sweep.engines import Job, Outcome
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.interrupt import Interruption
 from lit_adaptconv.sweep.progress import RECENT, Listener, Monitor, Progress, seconds_on
+from lit_adaptconv.sweep.stacks import Stacker
 from lit_adaptconv.sweep.store import Store, read_results
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.train.result import RunResult
@@ -82,7 +83,8 @@ class Bench:
         planned = dict.fromkeys(self.plan.arm_budgets, self.plan.seeds)
         listener = Listener(self.shown.append, self.said.append)
         self.monitor = Monitor(store, planned, 2, engine.slots, listener)
-        driver = Driver(store, engine, lambda trial: {}, self.plan.retries, self.monitor, self.interruption)
+        stacker = Stacker(store.folder.path, store.folder.group, lambda trial: {}, lambda trial: 1)
+        driver = Driver(store, engine, lambda trial: {}, self.plan.retries, stacker, self.monitor, self.interruption)
         driver.run(begin or store.sweep.trials, follow or (lambda trial, result: []))
         self.engine = engine
         return engine.submitted

@@ -1,0 +1,1 @@
+"""Several trainings of networks of one architecture, computed together."""

@@ -112,11 +112,16 @@ class OutputLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         batch: tuple[Tensor, Tensor] = self._ask(Outputs(self._module.trainer, self._module, self.loader))
-        self._module.forward = lambda logits: logits  # type: ignore[method-assign]
+        self._module.forward = _given  # type: ignore[method-assign]
         try:
             yield batch
         finally:
-            del self._module.forward  # type: ignore[method-assign]
+            del self._module.forward
+
+
+def _given(images: Tensor) -> Tensor:
+    """What is the output already."""
+    return images
 
 
 class StackedEpochLoop(_TrainingEpochLoop):
@@ -151,13 +156,13 @@ class StackedEpochLoop(_TrainingEpochLoop):
 
         trainer, number = self.trainer, self._steps_to_go()
         module: Any = trainer.lightning_module
-        loader = trainer.train_dataloader.loader  # type: ignore[union-attr]
+        loader = trainer.train_dataloader.loader
         batches = [next(data_fetcher)[0] for _ in range(number)]
         images = sum(len(batch.indices) for batch in batches)
         batch = torch.empty(images, 0)  # all that callbacks are told of it
         first, begin = self.batch_idx + 1, self.global_step
         last = data_fetcher.done
-        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        every = trainer.log_every_n_steps
         logged = [k for k in range(number) if (begin + k + 1) % every == 0 or (last and k == number - 1)]
 
         trainer._logger_connector.on_batch_start(batch)
@@ -167,7 +172,9 @@ class StackedEpochLoop(_TrainingEpochLoop):
             self._count(1 if step in logged and not math.isfinite(taken.losses[step]) else 0)
             if step in logged:
                 module.take_loss(taken.losses[step])
-                trainer._logger_connector.log_metrics({"train/loss": torch.tensor(taken.losses[step], dtype=torch.float64)})
+                if trainer._logger_connector.should_update_logs:
+                    loss = torch.tensor(taken.losses[step], dtype=torch.float64)
+                    trainer._logger_connector.log_metrics({"train/loss": loss})
             self._batches_that_stepped += 1
         self._batches_that_stepped -= 1  # of the last, which is counted after the evaluation
         self.batch_progress.is_last_batch = last

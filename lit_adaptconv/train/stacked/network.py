@@ -129,7 +129,7 @@ def training_bytes(network: nn.Module, image_shape: tuple[int, ...], batch: int)
         before = torch.cuda.memory_allocated(device)
         stacked = StackedNetwork([network] * members)
         images = torch.zeros(members, batch, *image_shape, device=device)
-        stacked(images, MemberRandom([torch.cuda.get_rng_state(device)] * members, device)).sum().backward()
+        stacked(images, MemberRandom([torch.cuda.get_rng_state(device)] * members, device)).sum().backward()  # type: ignore[no-untyped-call]
         peaks.append(torch.cuda.max_memory_allocated(device) - before)
         del stacked, images
     return (peaks[1] - peaks[0]) // 2 + 2 * sum(p.nbytes for p in network.parameters())
@@ -180,7 +180,7 @@ def _dropout(
     """Dropout by the mask that each member draws when it is trained alone."""
     if not training or p == 0:
         return input
-    mask: Tensor = MemberNoise.apply(input.detach(), p, DROPOUTS.index(func))  # type: ignore[no-untyped-call]
+    mask: Tensor = MemberNoise.apply(input.detach(), p, DROPOUTS.index(func))
     return input * mask
 
 

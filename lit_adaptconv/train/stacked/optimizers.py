@@ -110,7 +110,7 @@ class SharedOptimizer:
         of_members = [member.optimizer.state for member in self._members]
         places = [[p for group in member.optimizer.param_groups for p in group["params"]] for member in self._members]
         for at, name in enumerate(name for names in self._names for name in names):
-            own = [s[p[at]] if p[at] in s else {} for s, p in zip(of_members, places, strict=True)]
+            own = [state_of.get(p[at], {}) for state_of, p in zip(of_members, places, strict=True)]
             for key, value in own[0].items():
                 if isinstance(value, Tensor):
                     together = value.clone() if key in COUNTS else torch.stack([each[key] for each in own])
@@ -138,6 +138,7 @@ class SharedOptimizer:
         """Give each member its state, its settings and its schedules as if it had stepped alone."""
         first = self._members[0]
         for number, member in enumerate(self._members):
+            member.optimizer._opt_called = True  # type: ignore[attr-defined]  # a schedule of epochs looks for it
             own = [p for group in member.optimizer.param_groups for p in group["params"]]
             for parameter, name in zip(own, (name for names in self._names for name in names), strict=True):
                 state = self._optimizer.state.get(self._values[name])
@@ -150,8 +151,8 @@ class SharedOptimizer:
                 continue
             for mine, its in zip(member.optimizer.param_groups, first.optimizer.param_groups, strict=True):
                 mine.update({key: copy.deepcopy(value) for key, value in its.items() if key != "params"})
-            for mine, its in zip(member.schedules, first.schedules, strict=True):
-                mine.load_state_dict(copy.deepcopy(its.state_dict()))
+            for own_schedule, schedule in zip(member.schedules, first.schedules, strict=True):
+                own_schedule.load_state_dict(copy.deepcopy(schedule.state_dict()))
 
 
 class OwnOptimizers:

@@ -117,7 +117,6 @@ def train_together(
     """
     data: list[pl.LightningDataModule] = []
 
-
     def training(config: Mapping[str, Any]) -> Callable[[Ask], None]:
         def run(ask: Ask) -> None:
             _MemberTraining(dict(config), len(configs), ask, data)
@@ -159,9 +158,7 @@ class _MemberTraining(Training):
     checkpoint_io = StagedCheckpointIO
     one_of_several = True
 
-    def __init__(
-        self, config: dict[str, Any], members: int, ask: Ask, data: list[pl.LightningDataModule]
-    ) -> None:
+    def __init__(self, config: dict[str, Any], members: int, ask: Ask, data: list[pl.LightningDataModule]) -> None:
         self._members = members
         self._ask = ask
         self._data = data
@@ -224,10 +221,14 @@ def _serve(waiting: Sequence[Turn]) -> tuple[list[Turn], list[Any]]:
     """
     first = waiting[0].request
     if isinstance(first, Outputs):
-        asking = [turn for turn in waiting if isinstance(turn.request, Outputs)]
+        asking = [turn for turn in waiting if isinstance(turn.request, Outputs) and _equally_long(turn.request, first)]
         return asking, _outputs([turn.request for turn in asking])
     asking = [turn for turn in waiting if isinstance(turn.request, Steps) and _alike(turn.request, first)]
     return asking, _steps(asking, [turn.request for turn in asking])
+
+
+def _equally_long(one: Outputs, other: Outputs) -> bool:
+    return one.loader.sampler.edges() == other.loader.sampler.edges()
 
 
 def _alike(one: Steps, other: Steps) -> bool:
@@ -240,7 +241,7 @@ def _steps(turns: Sequence[Turn], asked: Sequence[Steps]) -> list[Taken]:
     modules, first = [each.module for each in asked], asked[0]
     trainer, device = first.trainer, first.module.device
     precision, smoothing = trainer.precision_plugin, first.module.label_smoothing
-    clip, algorithm = trainer.gradient_clip_val, trainer.gradient_clip_algorithm  # type: ignore[attr-defined]
+    clip, algorithm = trainer.gradient_clip_val, trainer.gradient_clip_algorithm
     network = StackedNetwork([module.network for module in modules])
     network.like(first.module.network)
     random = MemberRandom([turn.state.on(device) for turn in turns], device)
@@ -257,7 +258,7 @@ def _steps(turns: Sequence[Turn], asked: Sequence[Steps]) -> list[Taken]:
             ).view(labels.shape)
             loss = each.mean(1)
         network.zero_grad()
-        loss.sum().backward()
+        loss.sum().backward()  # type: ignore[no-untyped-call]
         if clip:
             clip_gradients(network.parameters, float(clip), str(getattr(algorithm, "value", algorithm) or "norm"))
         for optimizer in optimizers:
@@ -280,7 +281,7 @@ def _steps(turns: Sequence[Turn], asked: Sequence[Steps]) -> list[Taken]:
 
 def _member(asked: Steps) -> Member:
     schedules = [config.scheduler for config in asked.trainer.lr_scheduler_configs if config.interval == "step"]
-    return Member(asked.module.network, asked.trainer.optimizers[0], schedules)  # type: ignore[arg-type]
+    return Member(asked.module.network, asked.trainer.optimizers[0], schedules)
 
 
 def _made(asked: Sequence[Steps | Outputs], planned: Sequence[PlannedBatch]) -> tuple[Tensor, Tensor]:

@@ -95,7 +95,7 @@ class GlobalState:
     @classmethod
     def now(cls) -> GlobalState:
         """The states as they are."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
         numpy = np.random.get_state()  # noqa: NPY002 (the global generator is meant)
         return cls(random.getstate(), numpy, torch.get_rng_state(), cuda, os.environ.get(SEED))
 

@@ -1,0 +1,143 @@
+"""How many networks a second are trained as one stacked network, beside one after the other.
+
+    python benchmarks/stacked.py [--device cuda] [--members 64] [--batch-size 128] [--rounds 3] [--processes 16]
+
+Each round trains every kind's network (four blocks, 2,500 parameters) on the digits, first alone, then so many at once,
+and on a GPU in so many processes that share it, too. Starts and evaluations are not counted. The ratio is that of
+networks a second, with the smallest and the largest of all rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lit_adaptconv.measure.environment import device_name, versions
+from lit_adaptconv.train.quiet import quieten
+from lit_adaptconv.train.stacked.training import train_together
+from lit_adaptconv.train.training import Training
+
+KINDS: dict[str, dict[str, Any]] = {
+    "standard": {"kind": "standard"},
+    "low rank": {"kind": "adaptive_low_rank", "kind_options": {"rank": 1}},
+    "separable": {"kind": "separable"},
+    "adaptive": {"kind": "adaptive"},
+}
+
+
+def config(folder: str, kind: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    model = {"backbone": {"class_path": "lit_adaptconv.models.ConvNet"}, "budget": options.budget, **KINDS[kind]}
+    return {
+        "subcommand": "fit",
+        "fit": {
+            "seed_everything": seed,
+            "data": {
+                "class_path": "lit_adaptconv.data.Digits",
+                "init_args": {"batch_size": options.batch_size, "image_size": options.image_size, "shift": 1},
+            },
+            "model": model,
+            "trainer": {
+                "max_epochs": options.epochs,
+                "check_val_every_n_epoch": options.epochs,
+                "accelerator": "cpu" if options.device == "cpu" else "gpu",
+                "devices": 1,
+                "enable_progress_bar": False,
+            },
+            "run": {"root": folder, "name": kind.replace(" ", "_"), "wandb": False, "test": False},
+        },
+    }
+
+
+def seconds_of(folder: str) -> float:
+    """The longest training of those in a folder; of a stack all are as long."""
+    return float(max(json.loads(path.read_text())["training_seconds"] for path in Path(folder).glob("*/*/result.json")))
+
+
+def alone(kind: str, options: argparse.Namespace) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        Training(config(folder, kind, 0, options))
+        return 1.0 / seconds_of(folder)
+
+
+def stacked(kind: str, options: argparse.Namespace) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        configs = [config(folder, kind, seed, options) for seed in range(options.members)]
+        for number, each in enumerate(configs):
+            each["fit"]["run"]["id"] = str(number)
+        errors = [error for error in train_together(configs) if error is not None]
+        if errors:
+            raise errors[0]
+        return float(options.members / seconds_of(folder))
+
+
+def _worker(kind: str, options: argparse.Namespace, start: Any, taken: Any) -> None:
+    quieten()
+    alone(kind, options)  # warm
+    start.wait()
+    begin = time.perf_counter()
+    alone(kind, options)
+    taken.put(time.perf_counter() - begin)
+
+
+def processes(kind: str, options: argparse.Namespace) -> float:
+    context = multiprocessing.get_context("spawn")
+    start, taken = context.Barrier(options.processes), context.Queue()
+    workers = [context.Process(target=_worker, args=(kind, options, start, taken)) for _ in range(options.processes)]
+    for worker in workers:
+        worker.start()
+    seconds = [taken.get() for _ in workers]
+    for worker in workers:
+        worker.join()
+    return float(options.processes / max(seconds))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--members", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--image-size", type=int, default=28)
+    parser.add_argument("--budget", type=int, default=2500)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=0)
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS))
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    quieten()
+    torch.set_num_threads(options.threads)
+    ways = {"alone": alone, "stacked": stacked, **({"processes": processes} if options.processes else {})}
+    found: dict[str, dict[str, list[float]]] = {kind: {way: [] for way in ways} for kind in options.kinds}
+    for kind in options.kinds:
+        alone(kind, options)  # compiles what is compiled
+    for _ in range(options.rounds):
+        for kind, rates in found.items():
+            for way, run in ways.items():
+                rates[way].append(run(kind, options))
+    print(f"{device_name(torch.device(options.device))}, {options.threads} threads, {versions()['torch']}")
+    for kind, rates in found.items():
+        for way in ways:
+            if way != "alone":
+                ratios = [many / one for many, one in zip(rates[way], rates["alone"], strict=True)]
+                number = options.members if way == "stacked" else options.processes
+                print(
+                    f"{kind}: {number} {way}, {statistics.median(ratios):.2f} times as many networks a second "
+                    f"({min(ratios):.2f} to {max(ratios):.2f}, n = {len(ratios)})"
+                )
+    if options.output is not None:
+        options.output.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
