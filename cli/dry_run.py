@@ -11,7 +11,7 @@ from lit_adaptconv.sweep.estimate import Estimate
 from lit_adaptconv.sweep.plan import ArmBudget
 from lit_adaptconv.sweep.progress import seconds_on
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
-from lit_adaptconv.verdict.budget_share import budget_share, share_text, unused_note
+from lit_adaptconv.verdict.budget_share import Use, budget_share, share_text, unused_note
 from lit_adaptconv.verdict.summaries import SummaryTable
 
 from .display import duration
@@ -66,7 +66,7 @@ def print_dry_run(
     for size in sizes.values():
         if size.impossible:
             console.print(size.impossible, markup=False, highlight=False, soft_wrap=True)
-    if note := unused_note((at.arm, size.parameters, at.budget) for at, size in sizes.items()):
+    if note := unused_note(Use(at.arm, size.parameters, at.budget) for at, size in sizes.items()):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     line = f"{len(trials):,} trials, {len(done):,} of them done; {workers} at the same time."
     if tuning:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import read_text, write_text
+from lit_adaptconv.measure.budget import FloatType
 from lit_adaptconv.records import finite, record
 from lit_adaptconv.train.convergence import Evaluation, TargetReached, renamed
 from lit_adaptconv.train.tested import ImageBits
@@ -32,9 +33,13 @@ class RunResult:
         kind: Conv kind.
         kind_options: The kind's further arguments.
         widths: Width of every layer.
-        budget: Budget that was asked for, or None.
+        budget: Largest number of trainable parameters that was asked for, or None.
+        budget_flops: Largest number of FLOPs that was asked for, or None.
+        budget_bytes: Most bytes of weights that were asked for, or None.
+        budget_dtype: Type of the numbers of those bytes.
         parameters: Trainable parameters; None where they are not known, as of a network that could not be built.
         weight_bytes: Bytes of all weights, as checkpoints store them; None where not known, as of earlier versions.
+        file_bytes: Bytes of the weights in numbers of `budget_dtype`; None where no budget limits them.
         flops: FLOPs of a forward pass of one sample, a multiply-add counting two; None where they are not known.
         training_flops_per_sample: FLOPs of a training step of one sample, as training began; None where they are not
             known, and in results of earlier versions, which counted no activations, and three forward passes in
@@ -74,8 +79,12 @@ class RunResult:
     kind_options: dict[str, Any] = field(default_factory=dict)
     widths: list[int] = field(default_factory=list)
     budget: int | None = None
+    budget_flops: int | None = None
+    budget_bytes: int | None = None
+    budget_dtype: FloatType = "float32"
     parameters: int | None = None
     weight_bytes: int | None = None
+    file_bytes: int | None = None
     flops: int | None = None
     training_flops_per_sample: int | None = None
     seed: int | None = None
@@ -100,6 +109,13 @@ class RunResult:
     git_commit: str | None = None
     started: str = ""
     schema: int = SCHEMA_VERSION
+
+    @property
+    def used(self) -> dict[str, tuple[int | None, int]]:
+        """How much the network has of each thing that its budget limits, and the limit."""
+        limits = {"parameters": self.budget, "flops": self.budget_flops, "bytes": self.budget_bytes}
+        sizes = {"parameters": self.parameters, "flops": self.flops, "bytes": self.file_bytes}
+        return {name: (sizes[name], limit) for name, limit in limits.items() if limit is not None}
 
     def write(self, path: Path) -> None:
         """Write the result as JSON, whole or not at all; numbers that are not finite become null."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from lit_adaptconv.verdict.numbers import NONE
 
@@ -11,9 +12,9 @@ LEAST_SHARE = 0.95
 MOST_TOLD = 8
 
 
-def budget_share(parameters: int | None, budget: int | None) -> float | None:
-    """Parameters that a network has, of those that it may have; None where either is not known."""
-    return parameters / budget if parameters and budget else None
+def budget_share(size: int | None, limit: int | None) -> float | None:
+    """What a network has, such as parameters, of what it may have; None where either is not known."""
+    return size / limit if size and limit else None
 
 
 def share_text(share: float | None) -> str:
@@ -23,16 +24,26 @@ def share_text(share: float | None) -> str:
     return f"{int(1000 * share + 1e-9) / 10:.1f} %"
 
 
-def unused_note(networks: Iterable[tuple[str, int | None, int | None]]) -> str | None:
+class Use(NamedTuple):
+    """What a network has of a thing that is limited, and the limit; None where either is not known."""
+
+    name: str
+    size: int | None
+    limit: int | None
+    unit: str = "parameters"
+
+
+def unused_note(networks: Iterable[Use]) -> str | None:
     """One line on the networks that use less than 95 % of their budget; None where there are none.
 
     Args:
-        networks: Name, parameters and budget of each.
+        networks: One each; of several limits, the one of which it uses the most.
     """
     small = [
-        f"{name} at {budget:,} (has {parameters:,}, {share_text(share)})"
-        for name, parameters, budget in networks
-        if (share := budget_share(parameters, budget)) is not None and share < LEAST_SHARE
+        f"{use.name} at {use.limit:,}{'' if use.unit == 'parameters' else f' {use.unit}'} "
+        f"(has {use.size:,}, {share_text(share)})"
+        for use in networks
+        if (share := budget_share(use.size, use.limit)) is not None and share < LEAST_SHARE
     ]
     if not small:
         return None
