@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from lit_adaptconv.errors import UserError
@@ -79,8 +80,17 @@ class Family:
             return {"parameters": self.parameters(conv, widths)}
         key = (conv, widths, budget)
         if key not in self._measured:
-            self._measured[key] = budget.sizes(self._built(conv, widths), self._image_shape)
+            self._measured[key] = self._counted(conv, widths, budget)
         return self._measured[key]
+
+    def _counted(self, conv: Conv, widths: tuple[int, ...], budget: Budget) -> dict[str, int]:
+        try:
+            return budget.sizes(self._built(conv, widths), self._image_shape)
+        except UserError:
+            raise
+        except Exception:  # of a forward pass that needs numbers, which there are none of on the meta device
+            with torch.random.fork_rng(devices=[]):
+                return budget.sizes(self._build(conv, widths), self._image_shape)
 
     def _built(self, conv: Conv, widths: tuple[int, ...]) -> Backbone:
         return on_meta(lambda: self._build(conv, widths))

@@ -230,9 +230,20 @@ def _added(
         }
         with told_in_one_line(f"conv kind {kind!r} does not run at {one.name!r}"):
             for shape, times in Counter(calls.get(one.convolution, ())).items():
-                differences["flops"] += times * (forward_flops(new, shape) - forward_flops(old, shape))
+                differences["flops"] += times * (_layer_flops(one, kind, conv, shape) - forward_flops(old, shape))
         added.append(differences)
     return added
+
+
+def _layer_flops(one: Swappable, kind: str, conv: Conv, shape: tuple[int, ...]) -> int:
+    """FLOPs of the layer that a convolution becomes."""
+    try:
+        return forward_flops(_try(one, kind, conv, device="meta"), shape)
+    except UserError:
+        raise
+    except Exception:  # it needs numbers, which there are none of on the meta device
+        with torch.random.fork_rng(devices=[]):
+            return forward_flops(_try(one, kind, conv), shape)
 
 
 def _calls_of(

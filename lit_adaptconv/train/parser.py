@@ -31,8 +31,8 @@ set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylis
 UNKNOWN = r'Parser key "([\w.]+)".*Expected a dot import path string: (?!Given |- )([\w.]+)'
 OF_ANOTHER_KIND = r'Parser key "([\w.]+)".*path ?([\w.]*) does not correspond to a subclass of (\w+)(?:.*value: (.*))?'
 NOT_ACCEPTED = r"""Parser key "([\w.]+)".*?Option ('[\w.]+' is not accepted(?:; did you mean '[\w.]+'\?)?)"""
-LIMIT = re.compile(rf"(--(?:[\w.]+\.)?budget)\.(?:{'|'.join(UNITS)})(?=$|=)")
-"""An option that sets one limit of a budget."""
+LIMIT = re.compile(rf"(--(?:[\w.]+\.)?budget)\.(?:{'|'.join((*UNITS, 'dtype'))})(?=$|=)")
+"""An option that sets one limit of a budget, or its type of numbers."""
 
 
 @contextlib.contextmanager

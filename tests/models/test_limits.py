@@ -136,7 +136,7 @@ def test_a_number_takes_the_bytes_of_its_type(dtype: str) -> None:
     held = sum(value.numel() * value.element_size() for value in as_given.state_dict().values())
     assert count_bytes(network, given_type) == held == stored(as_given, given_type)
     fit = fit_budget(
-        lambda conv, width: built("convnet", conv, width), nn.Conv2d, Budget(bytes=held, dtype=dtype), SHAPE
+        lambda conv, width: built("convnet", conv, width), nn.Conv2d, Budget.of({"bytes": held, "dtype": dtype}), SHAPE
     )
     assert fit.widths == network.widths
 
@@ -252,6 +252,21 @@ def test_a_conversion_keeps_all_limits() -> None:
         assert made.flops_after is not None
         assert made.flops_after <= limits.limits["flops"]
         assert count_bytes(made.model) <= limits.limits["bytes"]
+
+
+class NeedsNumbers(nn.Conv2d):
+    """A convolution whose forward pass looks at a value, so that it does not run on the meta device."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input) if float(input.detach()[0, 0, 0, 0]) < float("inf") else input
+
+
+def test_a_kind_that_does_not_run_without_numbers_is_counted_with_them() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    fit = family("convnet").fit(NeedsNumbers, Budget(flops=1e6))
+    assert fit.widths == family("convnet").fit(nn.Conv2d, Budget(flops=1e6)).widths
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_classifier_is_read_again_with_all_its_limits() -> None:

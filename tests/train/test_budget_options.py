@@ -43,12 +43,15 @@ def limits(parsed: Any, name: str = "model.budget") -> int | dict[str, int]:
         ("--model.budget.flops 1e6 --model.budget 5000", {"parameters": 5_000, "flops": 10**6}),
         ("--model.budget 9 --model.budget.parameters 5000", {"parameters": 5_000}),
         ("--model.budget {flops:1e6} --model.budget.bytes 900", {"flops": 10**6, "bytes": 900}),
+        ("--model.budget.dtype float16 --model.budget.bytes 9 --model.budget 5", {"parameters": 5, "bytes": 9}),
         ("--model.budget null --model.budget.bytes 900", {"bytes": 900}),
     ],
 )
 def test_limits_of_a_command_line_hold_together(parser: OneLineParser, arguments: str, wanted: object) -> None:
     given = [arg.replace("{flops:1e6}", "{flops: 1e6}") for arg in arguments.split(" ")]
-    assert limits(parser.parse_args(given)) == wanted
+    parsed = parser.parse_args(given)
+    assert limits(parsed) == wanted
+    assert ("float16" in arguments) == (getattr(parsed.model.budget, "dtype", None) == "float16")
 
 
 def test_the_number_of_a_configuration_holds_beside_the_limits_of_a_command_line(
