@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.export.onnx import to_onnx
 from lit_adaptconv.export.program import save, to_program
 from lit_adaptconv.layers.kinds import Conv, conv_kind, kinds
 from lit_adaptconv.measure.budget import Budget
@@ -22,6 +23,7 @@ from lit_adaptconv.models.backbones import Backbone, ConvNet, LeNet5, MobileNetV
 from lit_adaptconv.models.backbones.base import Width
 from lit_adaptconv.models.budget import Family, fit_budget
 from lit_adaptconv.models.conversion import convert
+from lit_adaptconv.models.network import ConvertOptions
 from lit_adaptconv.train.classifier import ImageClassifier
 
 SHAPE = (3, 32, 32)
@@ -164,6 +166,20 @@ def test_the_bytes_are_those_of_the_exported_file(network: str, kind: str) -> No
     assert stored(made) == count_bytes(made) == sizes(network, conv, fit.widths)["bytes"] <= budget.limits["bytes"]
 
 
+@pytest.mark.parametrize(
+    ("network", "kind", "least", "most"),
+    [("lenet5", "standard", 1, 1), ("convnet", "standard", 0.85, 1), ("convnet", "adaptive", 1.2, 1.3)],
+)
+def test_an_onnx_file_holds_as_much_as_the_document_says(network: str, kind: str, least: float, most: float) -> None:
+    pytest.importorskip("onnxruntime")
+    from onnx import numpy_helper
+
+    made = built(network, conv_kind(kind), 0.5).eval()
+    arrays = [numpy_helper.to_array(constant) for constant in to_onnx(made, SHAPE).graph.initializer]
+    held = sum(array.nbytes for array in arrays if array.dtype.kind == "f")
+    assert least <= held / count_bytes(made) <= most
+
+
 def test_a_shared_weight_and_a_frozen_one_take_their_bytes_once() -> None:
     layer = nn.Linear(3, 4)
     layer.bias.requires_grad_(False)
@@ -252,6 +268,18 @@ def test_a_conversion_keeps_all_limits() -> None:
         assert made.flops_after is not None
         assert made.flops_after <= limits.limits["flops"]
         assert count_bytes(made.model) <= limits.limits["bytes"]
+
+
+def test_the_limits_hold_for_a_converted_backbone() -> None:
+    size = {"in_channels": 3, "num_classes": 10, "image_size": (32, 32)}
+    conversion = ConvertOptions("adaptive_low_rank", where="layer3")
+    made = ImageClassifier(ResNet8, budget=Budget(flops=5e6, bytes=90_000), convert=conversion, **size)  # type: ignore[arg-type]
+    assert count_bytes(made.network) <= 90_000
+    assert 0.95 * 5e6 <= made.flops <= 5e6 or count_bytes(made.network) >= 0.95 * 90_000
+    conversion = ConvertOptions("separable", budget=Budget(flops=2e7))
+    made = ImageClassifier(ResNet8, convert=conversion, **size)  # type: ignore[arg-type]
+    assert made.flops <= 2e7
+    assert made.budget == {"flops": 20_000_000}
 
 
 class NeedsNumbers(nn.Conv2d):
