@@ -189,9 +189,17 @@ def _fill(widths: tuple[int, ...], base: Sequence[int], share: Share, last: int 
     def widened(layer: int) -> tuple[int, ...]:
         return (*widths[:layer], widths[layer] + 1, *widths[layer + 1 :])
 
+    refused: set[int] = set()  # did not fit, perhaps in a narrower network: they are tried again when no other is left
+    widened_since = False
     while True:
-        order = sorted(range(len(base)), key=lambda i: (i == last, widths[i] / base[i]))
-        fitting = next((i for i in order if share(widened(i)) <= 1), None)
-        if fitting is None:
-            return widths
-        widths = widened(fitting)
+        for i in sorted(range(len(base)), key=lambda i: (i == last, widths[i] / base[i])):
+            if i in refused:
+                continue
+            if share(widened(i)) <= 1:
+                widths, widened_since = widened(i), bool(refused)
+                break
+            refused.add(i)
+        else:
+            if not widened_since:
+                return widths
+            refused, widened_since = set(), False
