@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import torch
@@ -106,6 +107,7 @@ class Budget:
 
 
 def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value < 2**63 or value % 1:
+    is_number = isinstance(value, Real) and not isinstance(value, bool)  # also one of NumPy's
+    if not is_number or not 1 <= value < 2**63 or value % 1:
         raise UserError(f"the budget of {UNITS[name]} must be a whole number from 1 on, got {value!r}")
     return int(value)

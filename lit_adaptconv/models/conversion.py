@@ -271,6 +271,8 @@ def _within(
 ) -> list[int]:
     """Choose the most convolutions that the budget allows; those that add least first."""
     limits = budget.limits
+    if not found:
+        return []
 
     def share(one: dict[str, int]) -> float:
         return max(one[name] / limit for name, limit in limits.items())

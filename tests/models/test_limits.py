@@ -7,6 +7,7 @@ import io
 import itertools
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -208,6 +209,12 @@ def test_what_is_no_budget_is_told_in_one_line(given_budget: object, message: st
     with pytest.raises(UserError) as raised:
         Budget.of(given_budget)  # type: ignore[arg-type]
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("value", [np.int64(5_000), np.float32(5_000), 5e3])
+def test_a_whole_number_of_any_type_is_a_limit(value: float) -> None:
+    assert Budget.of({"flops": value}).limits == {"flops": 5_000}
+    assert type(Budget.of({"flops": value}).limits["flops"]) is int
 
 
 @pytest.mark.parametrize("value", [5_000, {"flops": 1_000_000}, {"parameters": 9, "bytes": 36, "dtype": "float16"}])
