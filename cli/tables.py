@@ -9,11 +9,10 @@ import lightning.pytorch as pl
 from rich.table import Table
 from rich.text import Text
 
-from lit_adaptconv.measure.budget import UNITS
 from lit_adaptconv.measure.count import count_parameters
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.runs import CHECKPOINTS
-from lit_adaptconv.verdict.budget_share import Use, budget_share, share_text, unused_note
+from lit_adaptconv.verdict.budget_share import share_text, unused_note
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import count
 
@@ -36,10 +35,8 @@ def result_table(results: Sequence[RunResult]) -> Table:
     if any(r.weight_bytes for r in results):
         row("Bytes of weights", (count(r.weight_bytes) for r in results))
     row("FLOPs an image", (count(r.flops) for r in results))
-    limited = [name for name in UNITS if any(name in r.used for r in results)]
-    for name in limited:
-        of = "" if limited == ["parameters"] else f" of {UNITS[name]}"
-        row(f"Of its budget{of}", (share_text(budget_share(*r.used.get(name, (None, None)))) for r in results))
+    if any(r.limits for r in results):
+        row("Of its budget", (share_text(r.limits, r.sizes) for r in results))
     row("Epochs", (str(r.epochs) for r in results))
     row("Training", (f"{r.training_seconds:.1f} s" for r in results))
     for metric in dict.fromkeys(monitored):
@@ -60,7 +57,7 @@ def result_table(results: Sequence[RunResult]) -> Table:
 
 def result_note(results: Iterable[RunResult]) -> Text | None:
     """What is said below: runs whose network uses little of its budget."""
-    note = unused_note(Use(r.kind or r.model, *used, UNITS[name]) for r in results for name, used in _nearest(r))
+    note = unused_note((r.kind or r.model, r.limits, r.sizes) for r in results)
     return None if note is None else text(note)
 
 
@@ -84,11 +81,6 @@ def checkpoint_note(result: RunResult, last: bool | None, best: bool) -> Text | 
     if best and result.best_val_value is not None:
         parts.append(f"best validation {monitored} is that of {CHECKPOINTS['best'].as_posix()}")
     return text(". ".join(f"{part[0].upper()}{part[1:]}" for part in parts) + ".") if parts else None
-
-
-def _nearest(result: RunResult) -> list[tuple[str, tuple[int | None, int]]]:
-    """The limit of which a run's network uses the most; none where it has no budget."""
-    return sorted(result.used.items(), key=lambda item: budget_share(*item[1]) or 0, reverse=True)[:1]
 
 
 def stage_table(stage: str, model: pl.LightningModule, metrics: Sequence[Mapping[str, Any]]) -> Table:

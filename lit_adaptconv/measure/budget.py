@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from numbers import Real
 from typing import Any, Literal, get_args
@@ -16,6 +17,8 @@ from lit_adaptconv.measure.count import count_bytes, count_parameters, forward_f
 FloatType = Literal["float64", "float32", "float16", "bfloat16"]
 UNITS = {"parameters": "parameters", "flops": "FLOPs", "bytes": "bytes"}
 """What can be limited, and how people write it."""
+COLUMNS = {"parameters": "budget", "flops": "budget_flops", "bytes": "budget_bytes", "dtype": "budget_dtype"}
+"""Where results and tables hold a budget: the limit of parameters, as ever, is "budget"."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,12 @@ class Budget:
             if unknown := [name for name in value if name not in names]:
                 raise UserError(f"a budget has no limit {unknown[0]!r}: it has {', '.join(names)}")
             value = cls(**value)
-        if not value.limits:
+        limits = value.limits
+        if not limits:
             raise UserError(f"a budget has at least one limit: {', '.join(UNITS)}")
         if value.dtype not in get_args(FloatType):
             raise UserError(f"budget.dtype must be one of {', '.join(get_args(FloatType))}, got {value.dtype!r}")
-        return value
+        return cls(**limits, dtype=value.dtype if "bytes" in limits else "float32")
 
     @property
     def limits(self) -> dict[str, int]:
@@ -74,8 +78,19 @@ class Budget:
         return f"{self.limits[name]:,} {UNITS[name]}{within}"
 
     def __str__(self) -> str:
-        """Return all limits, as people read them."""
-        return " and ".join(map(self.text, self.limits))
+        """Return all limits as people read them, in thousands, millions and so on where that leaves nothing out."""
+        within = f" in {self.dtype}" if "bytes" in self.limits and self.dtype != "float32" else ""
+        *others, last = (_short(limit, name) for name, limit in self.limits.items())
+        return f"{', '.join(others)}{' and ' if others else ''}{last}{within}"
+
+    @property
+    def key(self) -> str:
+        """All limits, as a file's name can hold them; a number where parameters alone are limited."""
+        limits = self.limits
+        if [*limits] == ["parameters"]:
+            return str(limits["parameters"])
+        parts = [f"{limit}-{name}" for name, limit in limits.items()]
+        return "-".join([*parts, self.dtype] if self.dtype != "float32" else parts)
 
     def sizes(self, network: nn.Module, image_shape: tuple[int, ...] | None) -> dict[str, int]:
         """Count what is limited.
@@ -99,11 +114,71 @@ class Budget:
                 found[name] = forward_flops(network, image_shape)
         return found
 
+    def file_bytes(self, network: nn.Module) -> int | None:
+        """Bytes of a network's weights in numbers of `dtype`; None where no bytes are limited."""
+        return count_bytes(network, self.torch_dtype) if "bytes" in self.limits else None
+
     @property
     def torch_dtype(self) -> torch.dtype:
         """The type of the numbers in the file."""
         dtype: torch.dtype = getattr(torch, self.dtype)
         return dtype
+
+
+Limits = int | Budget
+"""A budget as plans and results hold it: a number where parameters alone are limited."""
+
+
+def limits_of(value: int | Mapping[str, Any] | Budget) -> Limits:
+    """A budget in its simplest form, so that equal ones are equal.
+
+    Raises:
+        UserError: It is none, see `Budget.of`.
+    """
+    budget = Budget.of(value)
+    return budget.plain if isinstance(budget.plain, int) else budget
+
+
+def plain_limits(budget: Limits | None) -> int | dict[str, Any] | None:
+    """A budget in plain values, as files hold it."""
+    return budget.plain if isinstance(budget, Budget) else budget
+
+
+def limits_text(budget: Limits | None, none: str = "–") -> str:
+    """A budget in a table: a number of parameters alone, or all limits with their units."""
+    return none if budget is None else f"{budget:,}" if isinstance(budget, int) else str(budget)
+
+
+def in_order(budgets: Iterable[Limits | None]) -> tuple[Limits | None, ...]:
+    """The different budgets, ascending by parameters, then FLOPs, then bytes; what is not limited comes last."""
+
+    def order(budget: Limits | None) -> tuple[float | str, ...]:
+        made = Budget() if budget is None else Budget.of(budget)
+        return *(made.limits.get(name, math.inf) for name in UNITS), made.dtype
+
+    return tuple(sorted(set(budgets), key=order))
+
+
+def to_columns(budget: Limits | None) -> dict[str, Any]:
+    """A budget as columns of a table, or fields of a result."""
+    made = Budget() if budget is None else Budget.of(budget)
+    values = {**made.limits, **({"dtype": made.dtype} if "bytes" in made.limits else {})}
+    return {column: values.get(name) for name, column in COLUMNS.items()}
+
+
+def from_columns(row: Mapping[str, Any]) -> Limits | None:
+    """The budget of a row, which may lack columns as those of earlier versions do; None where nothing is limited."""
+    given = {name: row[column] for name, column in COLUMNS.items() if row.get(column) is not None}
+    return limits_of(given) if given.keys() & UNITS.keys() else None
+
+
+def _short(limit: int, name: str) -> str:
+    """A limit with its unit; FLOPs and bytes with a prefix where two decimals say all."""
+    units = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
+    for size, prefix in units if name != "parameters" else ():
+        if size <= limit < 1000 * size and limit % (size // 100) == 0:
+            return f"{limit / size:g} {prefix}{'B' if name == 'bytes' else UNITS[name]}"
+    return f"{limit:,} {UNITS[name]}"
 
 
 def _whole(name: str, value: Any) -> int:

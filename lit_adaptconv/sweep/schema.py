@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from lit_adaptconv.measure.budget import COLUMNS
 from lit_adaptconv.verdict.summaries import MEASURES, to_target
 
 SCHEMA_KEY = b"lit_adaptconv_schema"
@@ -19,9 +20,13 @@ RENAMED = {
 """Columns of version 1, which knew no metric but accuracy, and their names now."""
 
 
+LIMITS = {COLUMNS["flops"]: pa.int64(), COLUMNS["bytes"]: pa.int64(), COLUMNS["dtype"]: pa.string()}
+"""Columns of a budget's limits beside that of parameters, which is "budget"."""
 ADDED = {"step_seconds": pa.float64()}
 ADDED |= {"test_images": pa.int64(), "test_labels": pa.string(), "test_correct": pa.binary()}
-"""Columns that older tables of version 2 lack: the cost of a step, timed by turns, and which test images were found."""
+ADDED |= {**LIMITS, "file_bytes": pa.int64()}
+"""Columns that older tables of version 2 lack: the cost of a step, timed by turns, which test images were found, and
+what a budget limits beside parameters."""
 
 
 def results_schema(targets: Sequence[float]) -> pa.Schema:
@@ -61,6 +66,7 @@ CURVES_SCHEMA = pa.schema(
         ("val_metric", pa.float64()),
         ("train_metric", pa.float64()),
         ("val_loss", pa.float64()),
+        *LIMITS.items(),
     ],
     metadata={SCHEMA_KEY: SCHEMA_VERSION},
 )

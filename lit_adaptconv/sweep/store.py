@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically
+from lit_adaptconv.measure.budget import to_columns
 from lit_adaptconv.sweep.engines import Outcome
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
 from lit_adaptconv.sweep.schema import ADDED, CURVES_SCHEMA, RENAMED, SCHEMA_KEY, SCHEMA_VERSION, results_schema
@@ -91,9 +92,10 @@ class Store:
             kind=trial.kind,
             kind_options=trial.kind_options,
             widths=list(trial.widths),
-            budget=trial.budget,
+            **to_columns(trial.budget),
             parameters=trial.parameters,
             flops=trial.flops,
+            file_bytes=trial.file_bytes,
             seed=trial.seed,
             group=self.sweep.name,
             job_type=trial.arm,
@@ -123,7 +125,8 @@ class Store:
             rows.append(row | dict.fromkeys(columns) if two and counted_before(result) else row)
         timed = read_step_costs(self.folder.path)
         costs = {(cost.arm, cost.budget): cost.seconds for cost in timed.costs} if timed else {}
-        rows = [{**row, "step_seconds": costs.get((row["arm"], row["budget"]))} for row in rows]
+        places = [(trial.arm, trial.budget) for trial, _ in begun]
+        rows = [{**row, "step_seconds": costs.get(at)} for row, at in zip(rows, places, strict=True)]
         return pa.Table.from_pylist(rows, results_schema(self.sweep.targets))
 
     def curves(self) -> pa.Table:
@@ -155,13 +158,14 @@ class Store:
             "arm": trial.arm,
             "kind": trial.kind,
             "kind_options": json.dumps(trial.kind_options, sort_keys=True),
-            "budget": trial.budget,
+            **to_columns(trial.budget),
+            "file_bytes": result.file_bytes,
             "widths": "-".join(map(str, result.widths or trial.widths)) or None,
             "seed": trial.seed,
             "pair": trial.pair,
             "status": "interrupted" if running else result.status,
             "epochs": last.epoch if last else float(result.epochs),
-            "budget_share": budget_share(result.parameters, trial.budget),
+            "budget_share": budget_share(trial.budget, result.sizes),
             "training_flops": last.flops if last else None,
             "tuned": None if trial.tuned is None else json.dumps(trial.tuned, sort_keys=True),
             "versions": json.dumps(result.versions, sort_keys=True),
@@ -185,8 +189,10 @@ def _curves(results: Sequence[tuple[Trial, RunResult]]) -> pa.Table:
     columns: dict[str, list[Any]] = {name: [] for name in CURVES_SCHEMA.names}
     for trial, evaluation, result in rows:
         columns["trial"].append(trial.id)
-        for name in ("arm", "kind", "budget", "seed", "pair"):
+        for name in ("arm", "kind", "seed", "pair"):
             columns[name].append(getattr(trial, name))
+        for name, value in to_columns(trial.budget).items():
+            columns[name].append(value)
         for name, attribute in _MEASURED.items():
             left_out = name == "flops" and two and counted_before(result)
             columns[name].append(None if left_out else getattr(evaluation, attribute))
@@ -218,8 +224,8 @@ def read_results(folder: Path) -> pa.Table:
     if PER_SAMPLE not in table.column_names:  # written by an earlier version, which counted otherwise
         table = table.add_column(table.column_names.index("steps"), PER_SAMPLE, pa.nulls(table.num_rows, pa.int64()))
     if "budget_share" not in table.column_names:
-        sizes = zip(table["parameters"].to_pylist(), table["budget"].to_pylist(), strict=True)
-        shares = pa.array([budget_share(*size) for size in sizes], pa.float64())
+        sizes = zip(table["budget"].to_pylist(), table["parameters"].to_pylist(), strict=True)
+        shares = pa.array([budget_share(budget, {"parameters": size}) for budget, size in sizes], pa.float64())
         table = table.add_column(table.column_names.index("flops"), "budget_share", shares)
     for name, kind in ADDED.items():
         if name not in table.column_names:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import read_text, write_text
-from lit_adaptconv.measure.budget import FloatType
+from lit_adaptconv.measure.budget import FloatType, Limits, from_columns
 from lit_adaptconv.records import finite, record
 from lit_adaptconv.train.convergence import Evaluation, TargetReached, renamed
 from lit_adaptconv.train.tested import ImageBits
@@ -36,7 +36,7 @@ class RunResult:
         budget: Largest number of trainable parameters that was asked for, or None.
         budget_flops: Largest number of FLOPs that was asked for, or None.
         budget_bytes: Most bytes of weights that were asked for, or None.
-        budget_dtype: Type of the numbers of those bytes.
+        budget_dtype: Type of the numbers of those bytes; None where they are not limited.
         parameters: Trainable parameters; None where they are not known, as of a network that could not be built.
         weight_bytes: Bytes of all weights, as checkpoints store them; None where not known, as of earlier versions.
         file_bytes: Bytes of the weights in numbers of `budget_dtype`; None where no budget limits them.
@@ -81,7 +81,7 @@ class RunResult:
     budget: int | None = None
     budget_flops: int | None = None
     budget_bytes: int | None = None
-    budget_dtype: FloatType = "float32"
+    budget_dtype: FloatType | None = None
     parameters: int | None = None
     weight_bytes: int | None = None
     file_bytes: int | None = None
@@ -111,11 +111,14 @@ class RunResult:
     schema: int = SCHEMA_VERSION
 
     @property
-    def used(self) -> dict[str, tuple[int | None, int]]:
-        """How much the network has of each thing that its budget limits, and the limit."""
-        limits = {"parameters": self.budget, "flops": self.budget_flops, "bytes": self.budget_bytes}
-        sizes = {"parameters": self.parameters, "flops": self.flops, "bytes": self.file_bytes}
-        return {name: (sizes[name], limit) for name, limit in limits.items() if limit is not None}
+    def limits(self) -> Limits | None:
+        """The budget that was asked for."""
+        return from_columns(vars(self))
+
+    @property
+    def sizes(self) -> dict[str, int | None]:
+        """What the network has of each thing that a budget can limit."""
+        return {"parameters": self.parameters, "flops": self.flops, "bytes": self.file_bytes}
 
     def write(self, path: Path) -> None:
         """Write the result as JSON, whole or not at all; numbers that are not finite become null."""

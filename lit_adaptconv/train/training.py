@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import LambdaCallback
@@ -18,7 +17,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lit_adaptconv.errors import UserError, cause_of, told_in_one_line
 from lit_adaptconv.files import write_text
-from lit_adaptconv.measure.budget import Budget
+from lit_adaptconv.measure.budget import Budget, limits_of, to_columns
 from lit_adaptconv.measure.count import count_bytes, count_parameters, flops_of
 from lit_adaptconv.train.beginning import FirstSteps, check_trainer
 from lit_adaptconv.train.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
@@ -273,12 +272,9 @@ class Training(LightningCLI):
     def _planned(self, run: RunOptions) -> RunResult:
         model, config = self.model, self.config["fit"]
         network, flops = getattr(model, "network", None), flops_of(model)
-        given = run.budget or getattr(model, "budget", None)
-        budget, limits, dtype = None, {}, torch.float32
+        given, budget = run.budget or getattr(model, "budget", None), None
         with contextlib.suppress(UserError):  # a module of one's own may mean something else by its budget
-            budget = Budget.of(given) if isinstance(given, (int, Mapping)) else None
-        if budget is not None:
-            limits, dtype = budget.limits, budget.torch_dtype
+            budget = limits_of(given) if isinstance(given, (int, Mapping, Budget)) else None
         return RunResult(
             name=str(run.name),
             id=str(run.id),
@@ -288,13 +284,10 @@ class Training(LightningCLI):
             kind=getattr(model, "kind", ""),
             kind_options=dict(getattr(model, "kind_options", {})),
             widths=list(getattr(model, "widths", ())),
-            budget=limits.get("parameters"),
-            budget_flops=limits.get("flops"),
-            budget_bytes=limits.get("bytes"),
-            budget_dtype=budget.dtype if budget else "float32",
+            **to_columns(budget),
             parameters=count_parameters(model),
             weight_bytes=count_bytes(model),
-            file_bytes=count_bytes(model if network is None else network, dtype) if "bytes" in limits else None,
+            file_bytes=None if budget is None else Budget.of(budget).file_bytes(model),
             flops=None if flops is None else flops.forward,
             training_flops_per_sample=None if flops is None else flops.training,
             seed=config.seed_everything,

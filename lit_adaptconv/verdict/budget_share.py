@@ -2,49 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
 
+from lit_adaptconv.measure.budget import UNITS, Budget, Limits, limits_text
 from lit_adaptconv.verdict.numbers import NONE
 
 LEAST_SHARE = 0.95
 """A network that uses less of its budget is told of: it is compared with larger ones."""
 MOST_TOLD = 8
 
-
-def budget_share(size: int | None, limit: int | None) -> float | None:
-    """What a network has, such as parameters, of what it may have; None where either is not known."""
-    return size / limit if size and limit else None
+Sizes = Mapping[str, int | None]
+"""Parameters, FLOPs and bytes of a network, by the names that limits have; None for what is not known."""
 
 
-def share_text(share: float | None) -> str:
-    """The share as people read it, never rounded across the limit."""
-    if share is None:
-        return NONE
+def budget_shares(budget: Limits | None, sizes: Sizes) -> dict[str, float]:
+    """Of each limit of a budget, the share that a network uses; without those of which that is not known."""
+    limits = Budget.of(budget).limits if budget else {}
+    return {name: size / limit for name, limit in limits.items() if (size := sizes.get(name))}
+
+
+def budget_share(budget: Limits | None, sizes: Sizes) -> float | None:
+    """The share of the limit of which a network uses the most; None where that is not known."""
+    return max(budget_shares(budget, sizes).values(), default=None)
+
+
+def share_text(budget: Limits | None, sizes: Sizes) -> str:
+    """The shares as people read them, never rounded across the limit; with their units where not only parameters are.
+
+    Args:
+        budget: The budget.
+        sizes: What the network has.
+    """
+    shares = budget_shares(budget, sizes)
+    units = {name: f" of {UNITS[name]}" if isinstance(budget, Budget) else "" for name in shares}
+    return ", ".join(f"{percent(share)}{units[name]}" for name, share in shares.items()) or NONE
+
+
+def percent(share: float) -> str:
+    """A share as people read it, rounded down."""
     return f"{int(1000 * share + 1e-9) / 10:.1f} %"
 
 
-class Use(NamedTuple):
-    """What a network has of a thing that is limited, and the limit; None where either is not known."""
-
-    name: str
-    size: int | None
-    limit: int | None
-    unit: str = "parameters"
-
-
-def unused_note(networks: Iterable[Use]) -> str | None:
+def unused_note(networks: Iterable[tuple[str, Limits | None, Sizes]]) -> str | None:
     """One line on the networks that use less than 95 % of their budget; None where there are none.
 
     Args:
-        networks: One each; of several limits, the one of which it uses the most.
+        networks: Name, budget and sizes of each.
     """
-    small = [
-        f"{use.name} at {use.limit:,}{'' if use.unit == 'parameters' else f' {use.unit}'} "
-        f"(has {use.size:,}, {share_text(share)})"
-        for use in networks
-        if (share := budget_share(use.size, use.limit)) is not None and share < LEAST_SHARE
-    ]
+    small = []
+    for arm, budget, sizes in networks:
+        shares = budget_shares(budget, sizes)
+        most = max(shares, key=lambda name: shares[name], default=None)
+        if most is not None and shares[most] < LEAST_SHARE:
+            has = f"{sizes[most]:,}{f' {UNITS[most]}' if isinstance(budget, Budget) else ''}"
+            small.append(f"{arm} at {limits_text(budget)} (has {has}, {percent(shares[most])})")
     if not small:
         return None
     more = f" and {len(small) - MOST_TOLD:,} more" if len(small) > MOST_TOLD else ""

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from lit_adaptconv.measure.budget import limits_text
 from lit_adaptconv.verdict.evidence import Evidence, Permuted, Shares, Shifted, permuted, smallest_p
 from lit_adaptconv.verdict.family import Claims, Judgement, Part, judge
 from lit_adaptconv.verdict.images import ImageVariances, image_variances, widened
@@ -262,7 +263,9 @@ def _answers(
         over = _comparison(
             observations, arm, asked, together, (a,), known, "budgets", family, lack, alpha, len(together.p)
         )
-        differs = [f"{c.answer} at {c.budget:,}" for c in each if c.answer in ("better", "worse") and c.budget]
+        differs = [
+            f"{c.answer} at {limits_text(c.budget)}" for c in each if c.answer in ("better", "worse") and c.budget
+        ]
         if over.answer == "equivalent" and differs:
             over = replace(over, answer="undecided", reason=f"the budgets differ: {', '.join(differs)}")
         yield over

@@ -144,7 +144,7 @@ FIT = [
     ("--model.budget.flops 9", 1, "at most 9 FLOPs: the narrowest (widths 1-1-1-1) has"),
     ("--model.budget 5000 --model.budget.bytes 9", 1, "at most 9 bytes: the narrowest (widths 1-1-1-1) has"),
     ("--model.convert.kind adaptive --model.convert.budget.flops 9", 1, "budget of 9 FLOPs smallest result"),
-    ("--run.budget -1", 1, "run.budget must be at least 1, got -1"),
+    ("--run.budget -1", 1, "run.budget: the budget of parameters must be a whole number from 1 on, got -1"),
     ("--run.name a/b", 1, "run.name plain name of a folder"),
     ("--run.name " + "x" * 300, 1, "File name too long"),
     ("--run.tags a", 2, "--run.tags takes a list, such as [a]"),
