@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from lit_adaptconv.files import write_atomically
 from lit_adaptconv.measure.budget import to_columns
 from lit_adaptconv.sweep.engines import Outcome
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
-from lit_adaptconv.sweep.schema import ADDED, CURVES_SCHEMA, RENAMED, SCHEMA_KEY, SCHEMA_VERSION, results_schema
+from lit_adaptconv.sweep.schema import ADDED, CURVES_SCHEMA, LIMITS, RENAMED, SCHEMA_KEY, SCHEMA_VERSION, results_schema
 from lit_adaptconv.sweep.step_costs import read_step_costs
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.text import visible
@@ -227,10 +227,7 @@ def read_results(folder: Path) -> pa.Table:
         sizes = zip(table["budget"].to_pylist(), table["parameters"].to_pylist(), strict=True)
         shares = pa.array([budget_share(budget, {"parameters": size}) for budget, size in sizes], pa.float64())
         table = table.add_column(table.column_names.index("flops"), "budget_share", shares)
-    for name, kind in ADDED.items():
-        if name not in table.column_names:
-            table = table.append_column(name, pa.nulls(table.num_rows, kind))
-    return table
+    return _completed(table, ADDED)
 
 
 def read_curves(folder: Path) -> pa.Table:
@@ -239,7 +236,15 @@ def read_curves(folder: Path) -> pa.Table:
     Raises:
         UserError: There is none, or it has another schema.
     """
-    return _read(folder / CURVES)
+    return _completed(_read(folder / CURVES), LIMITS)
+
+
+def _completed(table: pa.Table, columns: Mapping[str, pa.DataType]) -> pa.Table:
+    """A table with the columns that those of earlier versions lack."""
+    for name, kind in columns.items():
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows, kind))
+    return table
 
 
 def _read(path: Path) -> pa.Table:
