@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lit_adaptconv.measure.budget import Limits, limits_text
+from lit_adaptconv.measure.budget import Limits
 from lit_adaptconv.report.axes import MEASURE_NAMES, ratio_axis
-from lit_adaptconv.report.content import SweepContent
+from lit_adaptconv.report.content import SweepContent, budget_name
 from lit_adaptconv.report.drawing import GRID, INK, Drawing
 from lit_adaptconv.report.style import ArmStyle, plain
 from lit_adaptconv.verdict.metric import Metric
@@ -77,7 +77,7 @@ def _forest(
     rows = len(budgets) * len(styles)
     shifts = {style.name: 0.7 * ((k + 0.5) / len(styles) - 0.5) for k, style in enumerate(styles)}
     plain_numbers = all(b is None or isinstance(b, (int, str)) for b in budgets)
-    names = [b if isinstance(b, str) else limits_text(b, "usual width") for b in budgets]
+    names = [b if isinstance(b, str) else f"{b:,}" if plain_numbers and b else budget_name(b) for b in budgets]
     alone = "Arm" if None in budgets else f"Arm, at {names[0]}{' parameters' if plain_numbers else ''}"
     by_name = len(budgets) == 1 or len(styles) > MOST_IN_LEGEND
     ticks: dict[float, str] = dict(enumerate(names))

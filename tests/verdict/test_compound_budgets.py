@@ -114,7 +114,7 @@ def test_the_page_has_every_figure_at_every_budget(contents: dict[str, SweepCont
         assert f'<option value="{key}">{budget}</option>' in text
     axis = figures["compound"]["difference"].drawing.layout["yaxis"]
     assert axis["title"]["text"] == "Budget"
-    assert "300 parameters and 1 GFLOPs" in axis["ticktext"]
+    assert axis["ticktext"] == ["together", *(str(Budget.of(budget)) for budget in COMPOUND)]
     assert figures["numbers"]["difference"].drawing.layout["yaxis"]["title"]["text"] == "Budget, parameters"
 
 
