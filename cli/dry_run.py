@@ -12,7 +12,7 @@ from lit_adaptconv.sweep.estimate import Estimate
 from lit_adaptconv.sweep.plan import ArmBudget
 from lit_adaptconv.sweep.progress import seconds_on
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
-from lit_adaptconv.verdict.budget_share import share_text, unused_note
+from lit_adaptconv.verdict.budget_share import repeated_note, share_text, unused_note
 from lit_adaptconv.verdict.summaries import SummaryTable
 
 from .display import duration
@@ -67,7 +67,9 @@ def print_dry_run(
     for size in sizes.values():
         if size.impossible:
             console.print(size.impossible, markup=False, highlight=False, soft_wrap=True)
-    if note := unused_note((at.arm, at.budget, size.sizes) for at, size in sizes.items()):
+    unused = unused_note((at.arm, at.budget, size.sizes) for at, size in sizes.items())
+    repeated = repeated_note((at.arm, at.budget, size.network) for at, size in sizes.items())
+    for note in filter(None, (unused, repeated)):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     line = f"{len(trials):,} trials, {len(done):,} of them done; {workers} at the same time."
     if tuning:

@@ -17,7 +17,7 @@ from lightning.pytorch.cli import OptimizerCallable
 
 from lit_adaptconv.errors import UsageError, UserError
 from lit_adaptconv.layers.built_in import resolve
-from lit_adaptconv.measure.budget import plain_limits
+from lit_adaptconv.measure.budget import Budget, plain_limits
 from lit_adaptconv.models.network import BackboneCallable, ConvertOptions
 from lit_adaptconv.sweep.plan import OF_CLASSIFIER, Arm, Plan, Search, Tuning
 from lit_adaptconv.sweep.settings import set_argument
@@ -111,8 +111,12 @@ def read_plan(source: Path | Mapping[str, Any] | Plan) -> Plan:
     content = _content(source) if isinstance(source, Plan) else source
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "plan.yaml"
-        file.write_text(json.dumps(content, default=str), encoding="utf-8")
+        file.write_text(json.dumps(content, default=_plain_value), encoding="utf-8")
         return read_plan(file)
+
+
+def _plain_value(value: Any) -> Any:
+    return value.plain if isinstance(value, Budget) else str(value)
 
 
 def _plain(given: Namespace) -> dict[str, Any]:

@@ -48,6 +48,11 @@ class NetworkSize:
         """What the network has of each thing that a budget can limit."""
         return {"parameters": self.parameters, "flops": self.flops, "bytes": self.file_bytes}
 
+    @property
+    def network(self) -> tuple[object, ...] | None:
+        """What is the same of the same network at another budget; None where there is none."""
+        return (self.parameters, self.flops, self.widths) if self.parameters and self.widths else None
+
 
 class Network:
     """What an arm trains, at any size: an `ImageClassifier`, or a LightningModule of one's own.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from lit_adaptconv.measure.budget import UNITS, Budget, Limits, limits_text
 from lit_adaptconv.verdict.numbers import NONE
@@ -56,7 +56,24 @@ def unused_note(networks: Iterable[tuple[str, Limits | None, Sizes]]) -> str | N
         if most is not None and shares[most] < LEAST_SHARE:
             has = f"{sizes[most]:,}{f' {UNITS[most]}' if isinstance(budget, Budget) else ''}"
             small.append(f"{arm} at {limits_text(budget)} (has {has}, {percent(shares[most])})")
-    if not small:
-        return None
-    more = f" and {len(small) - MOST_TOLD:,} more" if len(small) > MOST_TOLD else ""
-    return f"Less than {100 * LEAST_SHARE:g} % of the budget is used by {', '.join(small[:MOST_TOLD])}{more}."
+    return f"Less than {100 * LEAST_SHARE:g} % of the budget is used by {_some(small)}." if small else None
+
+
+def repeated_note(networks: Iterable[tuple[str, Limits | None, object]]) -> str | None:
+    """One line on the arms that have one network at several budgets; None where there are none.
+
+    Args:
+        networks: Arm, budget, and what is the same of the same network; None where that is not known.
+    """
+    found: dict[tuple[str, object], list[str]] = {}
+    for arm, budget, network in networks:
+        if network is not None:
+            found.setdefault((arm, network), []).append(limits_text(budget))
+    several = [f"{arm} ({' = '.join(budgets)})" for (arm, _), budgets in found.items() if len(budgets) > 1]
+    told = "The same network stands at several budgets, and counts once where they are taken together"
+    return f"{told}: {_some(several)}." if several else None
+
+
+def _some(parts: Sequence[str]) -> str:
+    """The first parts, and how many more there are."""
+    return ", ".join(parts[:MOST_TOLD]) + (f" and {len(parts) - MOST_TOLD:,} more" if len(parts) > MOST_TOLD else "")

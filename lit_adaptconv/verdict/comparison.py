@@ -102,7 +102,7 @@ def compare(
     alpha = 1 - confidence
     for several in ([a for a in asked if _together(a)], [a for a in asked if not _together(a)]):
         if several:
-            judged += _judged(several, (arms - 1, budgets), alpha, _together(several[0]))
+            judged += _judged(several, (arms - 1, budgets), alpha, _together(several[0]), observations.independent)
     order = [a for a in asked if _together(a)] + [a for a in asked if not _together(a)]
     by_question = {id(a): found for a, found in zip(order, judged, strict=True)}
     exists = observations.rows >= 0
@@ -214,14 +214,14 @@ def _median(values: Array) -> Array:
 
 
 def _judged(
-    asked: list[_Asked], shape: tuple[int, int], alpha: float, together: bool
+    asked: list[_Asked], shape: tuple[int, int], alpha: float, together: bool, independent: Mask
 ) -> list[tuple[Claims, Claims | None, int]]:
     """Judge several questions at once, each as a family of its own."""
     size = shape[0] * shape[1]
     parts = [(evidence, rows + q * size) for q, a in enumerate(asked) for evidence, rows in a.parts]
     smallest = np.stack([a.smallest for a in asked])
     margins = np.array([a.effect_margin for a in asked])
-    found: Judgement = judge(parts, (len(asked), *shape), smallest, alpha, margins, together)
+    found: Judgement = judge(parts, (len(asked), *shape), smallest, alpha, margins, together, independent)
 
     def of(claims: Claims, q: int) -> Claims:
         return Claims(*(getattr(claims, name)[q] for name in Claims.__dataclass_fields__))
@@ -258,6 +258,7 @@ def _answers(
                 if not there[b]:
                     made = replace(made, reason=f"there is no trial of {name} at this budget")
             each.append(made)
+    known &= observations.independent[a]
     if together is not None and known.sum() > 1:
         lack = (int(lacking[arm][known].sum()), int(lacking[0][known].sum()))
         over = _comparison(

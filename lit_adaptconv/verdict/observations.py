@@ -78,6 +78,24 @@ class Observations:
         values = np.append(_numbers(self.table, name), np.nan)[self.rows]
         return np.where(np.isfinite(values), values, np.nan)
 
+    @cached_property
+    def independent(self) -> Mask:
+        """Where an arm's evidence counts for all budgets together, shape `(arms - 1, budgets)`.
+
+        Where the limit of a budget does not bind, a network is that of another budget, trained again with the same
+        seeds: a budget counts if neither the arm's network nor the primary arm's is that of one which counts already.
+        """
+        cells = self.cells()
+        exists = (self.rows >= 0).any(-1)
+        found = np.zeros((len(self.arms) - 1, len(self.budgets)), np.bool_)
+        for a in range(1, len(self.arms)):
+            seen: set[tuple[int, object]] = set()
+            for b in np.flatnonzero(exists[0] & exists[a]):
+                networks = {(arm, cell.network) for arm in (0, a) if (cell := cells[arm][b]) and cell.network}
+                found[a - 1, b] = not networks & seen
+                seen |= networks if found[a - 1, b] else set()
+        return found
+
     def status(self, status: str) -> Mask:
         """Which trials have a status, shape `(arms, budgets, pairs)`."""
         equal = pc.fill_null(pc.equal(pc.cast(self.table["status"], pa.string()), status), False)

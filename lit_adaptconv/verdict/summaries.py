@@ -89,6 +89,11 @@ class Cell:
         return {"parameters": self.parameters, "flops": self.flops, "bytes": self.file_bytes}
 
     @property
+    def network(self) -> tuple[object, ...] | None:
+        """What is the same of the same network at another budget; None where its size is not known."""
+        return (self.parameters, self.flops, self.widths) if self.parameters and self.widths else None
+
+    @property
     def budget_share(self) -> float | None:
         """Share of the budget that it uses; of several limits, of the one of which it uses the most."""
         return budget_share(self.budget, self.sizes)

@@ -146,6 +146,8 @@ def test_a_plan_is_the_same_when_it_is_read_again() -> None:
     content = yaml.safe_load(plan_text(made))
     assert content["budgets"] == [*map(plain_limits, made.budgets)]
     assert read_plan(content) == made
+    assert read_plan(made) == made
+    assert read_plan({**CONTENT, "arms": arms, "budgets": made.budgets}) == made
 
 
 def test_only_the_limits_of_a_budget_make_a_trial_another_one() -> None:

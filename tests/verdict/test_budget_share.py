@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lit_adaptconv.measure.budget import UNITS, Budget
-from lit_adaptconv.verdict.budget_share import budget_share, share_text, unused_note
+from lit_adaptconv.verdict.budget_share import budget_share, repeated_note, share_text, unused_note
 
 
 @given(budget=st.integers(1, 10**7), data=st.data())
@@ -62,6 +62,16 @@ def test_a_network_below_two_limits_is_told_of_with_the_nearer_one() -> None:
     assert unused_note([("wide", budget, {"parameters": 1_000, "flops": 1_800_000})]) == (
         "Less than 95 % of the budget is used by wide at 5,000 parameters and 2 MFLOPs (has 1,800,000 FLOPs, 90.0 %)."
     )
+
+
+def test_a_network_that_stands_at_several_budgets_is_told_of() -> None:
+    compound = Budget(parameters=900, flops=10**9)
+    places = [("a", 900, (1, 2)), ("a", compound, (1, 2)), ("b", 900, (1, 3)), ("b", compound, (1, 2)), ("c", 9, None)]
+    assert repeated_note([*places, ("c", 8, None)]) == (
+        "The same network stands at several budgets, and counts once where they are taken together: "
+        "a (900 = 900 parameters and 1 GFLOPs)."
+    )
+    assert repeated_note(places[2:]) is None
 
 
 def test_many_are_counted() -> None:

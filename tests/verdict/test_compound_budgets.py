@@ -6,11 +6,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from report_cases import made_up_sweep
 
-from lit_adaptconv.measure.budget import Budget, Limits, limits_text
+from lit_adaptconv.measure.budget import Budget, Limits, limits_text, to_columns
 from lit_adaptconv.report.content import SweepContent, read_content
 from lit_adaptconv.report.figures import main_figures
 from lit_adaptconv.report.model import model
@@ -22,7 +23,8 @@ from lit_adaptconv.sweep.schema import LIMITS, results_schema
 from lit_adaptconv.sweep.store import read_curves, read_results
 from lit_adaptconv.verdict.budget_columns import budgets_of, rows_at
 from lit_adaptconv.verdict.choice import networks_of
-from lit_adaptconv.verdict.verdict import Verdict
+from lit_adaptconv.verdict.metric import Metric
+from lit_adaptconv.verdict.verdict import Verdict, summarise
 
 NUMBERS: tuple[int, ...] = (300, 600, 1200, 1300)
 COMPOUND: tuple[Limits, ...] = (
@@ -154,3 +156,43 @@ def test_frames_have_a_column_for_each_limit(folders: dict[str, Path]) -> None:
         assert {*frame.budget_bytes.dropna()} == {5_200}
         assert {*frame.budget_dtype.dropna()} == {"float32"}
     assert "budget" in compare(folders["numbers"]).summary
+
+
+def repeated(content: SweepContent, arms: tuple[str, ...]) -> Verdict:
+    """The verdict with another budget at which these arms have the networks, and numbers, of 600."""
+    again = Budget(flops=10**9)  # it stands behind all numbers
+    tables = []
+    for table in (content.results, content.curves):
+        rows, asked = table.to_pylist(), budgets_of(table)
+        added = [
+            {**row, "trial": f"{row['trial']} again", **to_columns(again)}
+            for row, at in zip(rows, asked, strict=True)
+            if at == 600
+        ]
+        random = np.random.default_rng(3)
+        for row in added:
+            if row["arm"] not in arms and "parameters" in row:
+                row["parameters"] += 1  # another network, whose numbers are others
+                row["test_metric"] = row["test_metric"] and row["test_metric"] + random.normal(0, 0.01)
+        tables.append(pa.Table.from_pylist([*rows, *added], table.schema))
+    targets, primary = content.sweep.targets, content.sweep.primary_arm
+    return summarise(tables[0], targets, primary, content.metric, curves=tables[1])
+
+
+@pytest.mark.parametrize("arms", [("standard", "low_rank", "adaptive"), ("standard",), ("low_rank", "adaptive")])
+def test_a_network_that_stands_at_two_budgets_counts_once_for_all_together(
+    contents: dict[str, SweepContent], arms: tuple[str, ...]
+) -> None:
+    plain = verdict(contents["numbers"])
+    found = repeated(contents["numbers"], arms)
+    joint = [[c for c in v.comparisons if c.over > 1] for v in (found, plain)]
+    assert repr(joint[0]) == repr(joint[1])
+    assert {c.over for c in joint[0]} == {len(NUMBERS)}
+    assert any(arms[0] in note and "(600 = 1 GFLOPs)" in note for note in found.notes)
+    assert len(found.comparisons) > len(plain.comparisons)
+
+
+def test_another_network_at_a_further_budget_counts(contents: dict[str, SweepContent]) -> None:
+    found = repeated(contents["numbers"], ())
+    assert {c.over for c in found.comparisons if c.over > 1 and isinstance(c.measure, Metric)} == {len(NUMBERS) + 1}
+    assert not any("several budgets" in note for note in found.notes)
