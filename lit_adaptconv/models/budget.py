@@ -113,7 +113,8 @@ class Family:
         the rest widened again, and the largest network is kept. Where this leaves layers that are more than 1.25 times
         as wide, in proportion, as others, the networks around it are searched for one that is as good and has the most
         even proportions: a layer of one channel between layers of six would be a handicap of its own. Of several
-        limits, the one of which a network uses the largest share says how much of the budget it uses.
+        limits, the one of which a network uses the largest share says how much of the budget it uses; but the network
+        of the limit of parameters alone is taken where it keeps the others.
 
         Raises:
             UserError: Even the narrowest network is larger (the message names its size), widths change nothing, or
@@ -122,6 +123,10 @@ class Family:
         budget = Budget.of(budget)
         base, share = self._base, self._share(conv, budget)
         self._check_narrowest(conv, budget)
+        if "parameters" in budget.limits and len(budget.limits) > 1:
+            alone = self.fit(conv, budget.limits["parameters"])
+            if share(alone.widths) <= 1:
+                return alone
 
         def scaled(factor: float) -> tuple[int, ...]:
             return tuple(max(1, round(width * factor)) for width in base)

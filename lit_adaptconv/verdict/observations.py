@@ -86,7 +86,7 @@ class Observations:
         seeds: a budget counts if neither the arm's network nor the primary arm's is that of one which counts already.
         """
         cells = self.cells()
-        exists = (self.rows >= 0).any(-1)
+        exists: Mask = np.asarray((self.rows >= 0).any(-1))
         found = np.zeros((len(self.arms) - 1, len(self.budgets)), np.bool_)
         for a in range(1, len(self.arms)):
             seen: set[tuple[int, object]] = set()

@@ -109,7 +109,7 @@ def test_equal_budgets_are_one_however_they_are_written(budget: object) -> None:
 
 
 def test_people_read_round_numbers() -> None:
-    written = {
+    written: dict[Limits, str] = {
         5_000: "5,000 parameters",
         Budget(parameters=5_000, flops=2e6): "5,000 parameters and 2 MFLOPs",
         Budget(flops=2_500_000, bytes=20_000): "2.5 MFLOPs and 20 kB",

@@ -126,9 +126,15 @@ def test_all_limits_are_kept_and_one_is_used(
     assert max(used) >= 0.95 or is_widest(network, conv, fit.widths, given_limits)
 
 
-def test_one_limit_of_several_that_does_not_bind_changes_nothing() -> None:
-    alone = family("convnet").fit(nn.Conv2d, 5_000)
-    assert family("convnet").fit(nn.Conv2d, Budget(parameters=5_000, flops=1e9, bytes=1e6)) == alone
+@pytest.mark.parametrize("kind", ["standard", "separable", "adaptive_low_rank"])
+@pytest.mark.parametrize("parameters", [1_500, 5_000])
+def test_a_limit_that_the_network_of_a_number_of_parameters_keeps_changes_nothing(kind: str, parameters: int) -> None:
+    made, conv = family("convnet"), conv_kind(kind)
+    alone = made.fit(conv, parameters)
+    found = sizes("convnet", conv, alone.widths)
+    for more in ({"flops": found["flops"]}, {"bytes": found["bytes"] + 9}, {"flops": 1e9, "bytes": 1e6}):
+        assert made.fit(conv, Budget.of({"parameters": parameters, **more})) == alone
+    assert made.fit(conv, Budget(parameters=parameters, flops=found["flops"] - 1)) != alone
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])

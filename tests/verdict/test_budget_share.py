@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lit_adaptconv.measure.budget import UNITS, Budget
+from lit_adaptconv.measure.budget import UNITS, Budget, Limits
 from lit_adaptconv.verdict.budget_share import budget_share, repeated_note, share_text, unused_note
 
 
@@ -66,7 +66,13 @@ def test_a_network_below_two_limits_is_told_of_with_the_nearer_one() -> None:
 
 def test_a_network_that_stands_at_several_budgets_is_told_of() -> None:
     compound = Budget(parameters=900, flops=10**9)
-    places = [("a", 900, (1, 2)), ("a", compound, (1, 2)), ("b", 900, (1, 3)), ("b", compound, (1, 2)), ("c", 9, None)]
+    places: list[tuple[str, Limits | None, object]] = [
+        ("a", 900, (1, 2)),
+        ("a", compound, (1, 2)),
+        ("b", 900, (1, 3)),
+        ("b", compound, (1, 2)),
+        ("c", 9, None),
+    ]
     assert repeated_note([*places, ("c", 8, None)]) == (
         "The same network stands at several budgets, and counts once where they are taken together: "
         "a (900 = 900 parameters and 1 GFLOPs)."
