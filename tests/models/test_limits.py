@@ -143,7 +143,7 @@ def test_a_number_takes_the_bytes_of_its_type(dtype: str) -> None:
     given_type: torch.dtype = getattr(torch, dtype)
     as_given = copy.deepcopy(network).to(given_type)
     held = sum(value.numel() * value.element_size() for value in as_given.state_dict().values())
-    assert count_bytes(network, given_type) == held == stored(as_given, given_type)
+    assert count_bytes(network, given_type) == count_bytes(as_given) == held == stored(as_given, given_type)
     fit = fit_budget(
         lambda conv, width: built("convnet", conv, width), nn.Conv2d, Budget.of({"bytes": held, "dtype": dtype}), SHAPE
     )
