@@ -167,7 +167,7 @@ def test_a_run_says_how_much_of_each_limit_it_uses(fit: Command, capsys: pytest.
     assert fit("--trainer.max_epochs", "1", "--run.name", "a", "--run.id", "1", *limits) == 0
     out = capsys.readouterr().out
     said = " ".join(out[out.index("Of its budget") :].split())
-    assert re.match(r"Of its budget .*?% of parameters,.*?% of FLOPs,.*?% of bytes", said)
+    assert re.match(r"Of its budget .*?% of parameters,.*?% of FLOPs,.*? bytes ", said)
     result = RunResult.read(Path("runs/a/1/result.json"))
     assert (result.budget, result.budget_flops, result.budget_bytes) == (1_600, 1_000_000, 6_000)
     assert result.parameters is not None
