@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from lit_adaptconv.measure.budget import limits_text
 from lit_adaptconv.sweep.estimate import Estimate
 from lit_adaptconv.sweep.plan import ArmBudget
 from lit_adaptconv.sweep.progress import seconds_on
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
-from lit_adaptconv.verdict.budget_share import budget_share, share_text, unused_note
+from lit_adaptconv.verdict.budget_share import repeated_note, share_text, unused_note
 from lit_adaptconv.verdict.summaries import SummaryTable
 
 from .display import duration
@@ -50,10 +51,10 @@ def print_dry_run(
             left += [estimate.seconds[at]] * (every[at] - finished[at])
         rows.append(
             (
-                "–" if at.budget is None else f"{at.budget:,}",
+                limits_text(at.budget),
                 at.arm,
                 "none" if size.impossible else f"{size.parameters:,}",
-                share_text(budget_share(size.parameters, at.budget)),
+                share_text(at.budget, size.sizes),
                 f"{size.flops:,}" if size.flops else "",
                 "-".join(map(str, size.widths or size.settings.values())),
                 str(every[at]),
@@ -66,7 +67,9 @@ def print_dry_run(
     for size in sizes.values():
         if size.impossible:
             console.print(size.impossible, markup=False, highlight=False, soft_wrap=True)
-    if note := unused_note((at.arm, size.parameters, at.budget) for at, size in sizes.items()):
+    unused = unused_note((at.arm, at.budget, size.sizes) for at, size in sizes.items())
+    repeated = repeated_note((at.arm, at.budget, size.network) for at, size in sizes.items())
+    for note in filter(None, (unused, repeated)):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     line = f"{len(trials):,} trials, {len(done):,} of them done; {workers} at the same time."
     if tuning:

@@ -106,6 +106,10 @@ class ComparedRun:
     val_value: float | None
     best_val_value: float | None
     test_value: float | None
+    budget_flops: int | None = None
+    budget_bytes: int | None = None
+    budget_dtype: str | None = None
+    file_bytes: int | None = None
 
     @property
     def test_accuracy(self) -> float | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.measure.budget import Limits, limits_text
 from lit_adaptconv.sweep.frames import read_sweep
 from lit_adaptconv.sweep.plan import Plan
 from lit_adaptconv.verdict.metric import Metric
@@ -23,7 +24,7 @@ MOST_NAMED = 3
 
 def of_plan(plan: Plan, steps: bool) -> Prospect:
     """What a plan can claim."""
-    arms: dict[str, list[int | None]] = {name: [] for name in plan.arms}
+    arms: dict[str, list[Limits | None]] = {name: [] for name in plan.arms}
     for at in plan.arm_budgets:
         arms[at.arm].append(at.budget)
     return prospect(arms, plan.reference, plan.seeds, steps)
@@ -99,7 +100,7 @@ def budgets_text(compared: Compared) -> str:
     if len(compared.budgets) > 1:
         return f"each of {len(compared.budgets)}"
     (budget,) = compared.budgets
-    return "–" if budget is None else f"{budget:,}"
+    return limits_text(budget)
 
 
 def effect_text(effect: float, metric: Metric, steps: bool, in_sds: bool = False) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 from lit_adaptconv.measure.count import count_parameters
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.runs import CHECKPOINTS
-from lit_adaptconv.verdict.budget_share import budget_share, share_text, unused_note
+from lit_adaptconv.verdict.budget_share import share_text, unused_note
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import count
 
@@ -32,11 +32,11 @@ def result_table(results: Sequence[RunResult]) -> Table:
         row("Run", (r.name for r in results))
     row("Network", (f"{r.backbone or r.model} {'-'.join(map(str, r.widths))}".rstrip() for r in results))
     row("Parameters", (count(r.parameters) for r in results))
-    if any(r.budget for r in results):
-        row("Of its budget", (share_text(budget_share(r.parameters, r.budget)) for r in results))
     if any(r.weight_bytes for r in results):
         row("Bytes of weights", (count(r.weight_bytes) for r in results))
     row("FLOPs an image", (count(r.flops) for r in results))
+    if any(r.limits for r in results):
+        row("Of its budget", (share_text(r.limits, r.sizes) for r in results))
     row("Epochs", (str(r.epochs) for r in results))
     row("Training", map(_training_time, results))
     for metric in dict.fromkeys(monitored):
@@ -57,7 +57,7 @@ def result_table(results: Sequence[RunResult]) -> Table:
 
 def result_note(results: Iterable[RunResult]) -> Text | None:
     """What is said below: runs whose network uses little of its budget."""
-    note = unused_note((r.kind or r.model, r.parameters, r.budget) for r in results)
+    note = unused_note((r.kind or r.model, r.limits, r.sizes) for r in results)
     return None if note is None else text(note)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import sweep_cases
 import yaml
 
+from lit_adaptconv.measure.budget import Budget, Limits
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.plan import Arm
 from lit_adaptconv.sweep.sizing import NetworkSize
@@ -18,6 +19,9 @@ from lit_adaptconv.sweep.trial import Trial, TrialMaker
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.tested import ImageBits
 from lit_adaptconv.verdict.metric import ACCURACY, Metric
+
+ONE = {"parameters": 1, "flops": 100, "bytes": 4}
+"""What these networks have for each parameter."""
 
 
 class Remembered(Store):
@@ -32,7 +36,7 @@ class Remembered(Store):
 def made_up_sweep(
     folder: Path,
     arms: tuple[str, ...] = ("standard", "low_rank", "adaptive"),
-    budgets: tuple[int, ...] = (300, 600, 1200),
+    budgets: tuple[int | Budget, ...] = (300, 600, 1200),
     seeds: int = 8,
     evaluations: int = 20,
     name: str = "made-up",
@@ -57,8 +61,8 @@ def made_up_sweep(
     targets = tuple(round(_value(target, metric), 9) for target in targets)
     sizes = {}
     for at in of.arm_budgets:
-        arm, size = at.arm, at.budget or 700
-        sizes[at] = NetworkSize(size - 3 * arms.index(arm) - 1, 100 * size, (3, 4))
+        arm, size = at.arm, _size(at.budget)
+        sizes[at] = NetworkSize(size - 3 * arms.index(arm) - 1, 100 * size, (3, 4), file_bytes=4 * size)
     trials = list(TrialMaker(of, sizes, dict.fromkeys(of.arms, sweep_cases.CODE)).all())
     sweep = replace(sweep_cases.sweep(of, trials), name=name, metric=metric, targets=targets)
     place = SweepFolder(folder)
@@ -85,6 +89,12 @@ def _test_on(result: RunResult, images: int, number: int) -> None:
     result.test_images = ImageBits(images, "0123abcd", base64.b64encode(np.packbits(right).tobytes()).decode())
 
 
+def _size(budget: Limits | None) -> int:
+    """Parameters that a network of a budget might have."""
+    limits = Budget.of(budget or 700).limits
+    return min(limits[name] // one for name, one in ONE.items() if name in limits)
+
+
 def _value(accuracy: float, metric: Metric) -> float:
     return accuracy if metric.mode == "max" else 1 - accuracy
 
@@ -106,10 +116,12 @@ def _judged(result: RunResult, metric: Metric) -> RunResult:
 
 
 def _result(
-    trial: Trial, arms: tuple[str, ...], evaluations: int, failures: bool, budgets: tuple[int, ...]
+    trial: Trial, arms: tuple[str, ...], evaluations: int, failures: bool, budgets: tuple[int | Budget, ...]
 ) -> RunResult:
-    arm, random = arms.index(trial.arm), np.random.default_rng([trial.pair, arms.index(trial.arm), trial.budget or 0])
-    best = 0.97 - 8 / (trial.budget or 1000) - (0.004, -0.01, 0.05)[min(arm, 2)] + random.normal(0, 0.006)
+    size = 1000 if trial.budget is None else _size(trial.budget)
+    given = 0 if trial.budget is None else size
+    arm, random = arms.index(trial.arm), np.random.default_rng([trial.pair, arms.index(trial.arm), given])
+    best = 0.97 - 8 / size - (0.004, -0.01, 0.05)[min(arm, 2)] + random.normal(0, 0.006)
     speed = (0.25, 0.4, 0.15)[min(arm, 2)] * np.exp(random.normal(0, 0.15))
     steps = np.arange(1, evaluations + 1)
     accuracy = best * (1 - np.exp(-speed * steps * 20 / evaluations)) + random.normal(0, 0.004, evaluations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lit_adaptconv.measure.budget import to_columns
 from lit_adaptconv.sweep.folder import Sweep
 from lit_adaptconv.sweep.plan import Arm, Plan
 from lit_adaptconv.sweep.sizing import NetworkSize
@@ -57,7 +58,8 @@ def result(trial: Trial, values: list[float], status: Any = "done", reason: str 
         kind=trial.kind,
         kind_options=trial.kind_options,
         widths=list(trial.widths),
-        budget=trial.budget,
+        **to_columns(trial.budget),
+        file_bytes=trial.file_bytes,
         parameters=trial.parameters,
         flops=trial.flops,
         seed=trial.seed,

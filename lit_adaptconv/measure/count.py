@@ -1,4 +1,4 @@
-"""Count what a network consists of and computes: trainable parameters, and floating-point operations for one sample.
+"""Count what a network consists of and computes: parameters, bytes, and floating-point operations for one sample.
 
 What counts as a FLOP is said here, and nowhere else:
 
@@ -75,19 +75,23 @@ def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad and not is_lazy(p))
 
 
-def weight_bytes(module: nn.Module) -> int:
-    """Count the bytes of the weights as a checkpoint stores them, each once and in its own type.
+def count_bytes(module: nn.Module, dtype: torch.dtype | None = None) -> int:
+    """Count the bytes of the weights, each once.
 
-    They are all parameters, trained or frozen, and the buffers that are saved, such as the statistics of batch
-    normalisation. What is lazy and has no shape yet is not counted.
+    They are what a state dict holds: all parameters, trained or frozen, and the buffers that are saved, such as the
+    statistics of batch normalisation. What is lazy and has no shape yet is not counted, nor what a file holds beside
+    the weights, such as its graph.
+
+    Args:
+        module: On any device, also "meta".
+        dtype: Type of the floating-point numbers in the file; by default each has its own, as in a checkpoint.
     """
-    kept = {
-        id(buffer): buffer
-        for part in module.modules()
-        for name, buffer in part._buffers.items()
-        if buffer is not None and name not in part._non_persistent_buffers_set
-    }
-    return sum(tensor.nbytes for tensor in (*module.parameters(), *kept.values()) if not is_lazy(tensor))
+    held = module.state_dict(keep_vars=True).values()
+    weights = {id(value): value for value in held if isinstance(value, Tensor) and not is_lazy(value)}
+    return sum(
+        value.numel() * (dtype if dtype and value.is_floating_point() else value.dtype).itemsize
+        for value in weights.values()
+    )
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +15,8 @@ from torch.nn.parameter import is_lazy
 
 from lit_adaptconv.errors import UserError, cause_of, told_in_one_line
 from lit_adaptconv.layers.kinds import BUILT_IN, Conv, conv_kind
-from lit_adaptconv.measure.count import count_parameters, forward_flops
+from lit_adaptconv.measure.budget import Budget
+from lit_adaptconv.measure.count import count_bytes, count_parameters, forward_flops
 from lit_adaptconv.models.parameter_formula import on_meta
 from lit_adaptconv.models.selection import Skipped, Swappable, Where, find_swappable
 from lit_adaptconv.models.swap import conv_like, in_places
@@ -83,7 +87,7 @@ def convert(
     kind: str,
     *,
     where: Where = None,
-    budget: int | None = None,
+    budget: int | Budget | None = None,
     example_input: Tensor | None = None,
     kind_options: Mapping[str, Any] | None = None,
     warm_start: bool = False,
@@ -99,7 +103,8 @@ def convert(
     `weight` of a convolution, hold a convolution outside of its modules, or ask for its class.
 
     With a budget, as many convolutions are swapped as it allows: those that add the fewest parameters first, in the
-    model's order among equals.
+    model's order among equals. Of several limits, or of FLOPs or bytes, those come first that add the smallest share
+    of any limit.
 
     Args:
         model: Any model, such as one of torchvision or timm.
@@ -108,9 +113,10 @@ def convert(
             1") or another predicate `(name, convolution) -> bool`; None means all. 1×1 convolutions are meant only by a
             `Selection` with kernel_size 1 and by predicates. Only a plain `nn.Conv2d` is swapped; the result lists what
             was left alone, and why.
-        budget: Largest number of trainable parameters that the converted model may have.
+        budget: Largest number of trainable parameters that the converted model may have, or a `Budget` with other
+            limits too.
         example_input: A batch `(N, C, H, W)` for the model. Only its shape matters: to count FLOPs, and to see whether
-            the model runs, it is run on one sample of zeros, before and after.
+            the model runs, it is run on one sample of zeros, before and after. A limit of FLOPs needs it.
         kind_options: Further arguments of the kind, such as `rank`.
         warm_start: Whether the new layers take over the weights of the old ones, so that the model computes what it did
             (within rounding) and can be fine-tuned. The kinds `adaptive`, `adaptive_low_rank` and `adaptive_residual`
@@ -125,10 +131,13 @@ def convert(
     after = [count_parameters(_try(one, kind, conv, device="meta")) for one in found]
     before = [count_parameters(one.convolution) for one in found]
     total = count_parameters(model)
-    if budget is not None:
-        chosen = _within(budget, total, [a - b for a, b in zip(after, before, strict=True)], found, kind)
-        found, after, before = ([column[i] for i in chosen] for column in (found, after, before))  # type: ignore[assignment]
     sample = None if example_input is None else tuple(example_input.shape[1:])
+    if budget is not None:
+        limits = Budget.of(budget)
+        sizes, added = _sizes(model, limits, sample), _added(model, limits, sample, found, kind, conv)
+        chosen = _within(limits, sizes, added, found, kind)
+        found, before = ([column[i] for i in chosen] for column in (found, before))  # type: ignore[assignment]
+        after = [after[i] for i in chosen]
     with told_in_one_line("the model does not run on the example input"):
         flops_before = None if sample is None else _flops(model, sample)
     layers: dict[nn.Module, nn.Module] = {
@@ -152,9 +161,15 @@ def convert(
 
 def _flops(model: nn.Module, sample: tuple[int, ...]) -> int:
     """The FLOPs of one sample, without a trace of the run in the model's buffers."""
+    with _buffers_kept(model):
+        return forward_flops(model, sample)
+
+
+@contextlib.contextmanager
+def _buffers_kept(model: nn.Module) -> Iterator[None]:
     before = [(buffer, buffer.clone()) for buffer in model.buffers() if not is_lazy(buffer)]
     try:
-        return forward_flops(model, sample)
+        yield
     finally:
         with torch.no_grad():
             for buffer, value in before:
@@ -187,19 +202,97 @@ def _start_from(layer: nn.Module, convolution: nn.Conv2d, kind: str) -> None:
     start(convolution)
 
 
-def _within(budget: int, total: int, added: list[int], found: list[Swappable], kind: str) -> list[int]:
-    """Choose the most convolutions whose added parameters the budget allows; those that add least first."""
-    order = sorted(range(len(found)), key=lambda i: added[i])
-    chosen = 0
-    for count in range(1, len(order) + 1):
-        total += added[order[count - 1]]
-        if total <= budget:
-            chosen = count
-    if not chosen:
-        least = min(total - sum(added) + sum(added[i] for i in order[:count]) for count in range(1, len(order) + 1))
+def _sizes(model: nn.Module, budget: Budget, sample: tuple[int, ...] | None) -> dict[str, int]:
+    """What the model has of each thing that the budget limits."""
+    if "flops" in budget.limits and sample is None:
+        raise UserError("FLOPs depend on the image: give a budget of FLOPs with an example input")
+    with told_in_one_line("the model does not run on the example input"), _buffers_kept(model):
+        return budget.sizes(model, sample)
+
+
+def _added(
+    model: nn.Module,
+    budget: Budget,
+    sample: tuple[int, ...] | None,
+    found: Sequence[Swappable],
+    kind: str,
+    conv: Conv,
+) -> list[dict[str, int]]:
+    """What swapping each convolution adds, of each thing that the budget limits."""
+    calls = _calls_of(model, sample, found) if "flops" in budget.limits and sample is not None else {}
+    added = []
+    for one in found:
+        old, new = (_try(one, kind, each, device="meta") for each in (partial(nn.Conv2d), conv))
+        differences = {
+            "parameters": count_parameters(new) - count_parameters(one.convolution),
+            "bytes": count_bytes(new, budget.torch_dtype) - count_bytes(one.convolution, budget.torch_dtype),
+            "flops": 0,
+        }
+        with told_in_one_line(f"conv kind {kind!r} does not run at {one.name!r}"):
+            for shape, times in Counter(calls.get(one.convolution, ())).items():
+                differences["flops"] += times * (_layer_flops(one, kind, conv, shape) - forward_flops(old, shape))
+        added.append(differences)
+    return added
+
+
+def _layer_flops(one: Swappable, kind: str, conv: Conv, shape: tuple[int, ...]) -> int:
+    """FLOPs of the layer that a convolution becomes."""
+    try:
+        return forward_flops(_try(one, kind, conv, device="meta"), shape)
+    except UserError:
+        raise
+    except Exception:  # it needs numbers, which there are none of on the meta device
+        with torch.random.fork_rng(devices=[]):
+            return forward_flops(_try(one, kind, conv), shape)
+
+
+def _calls_of(
+    model: nn.Module, sample: tuple[int, ...], found: Sequence[Swappable]
+) -> dict[nn.Module, list[tuple[int, ...]]]:
+    """Shape of every image that each convolution is given, for one sample."""
+    shapes: dict[nn.Module, list[tuple[int, ...]]] = {}
+
+    def see(module: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        shape = (args[0] if args else options["input"]).shape
+        images = shape[0] if len(shape) == 4 else 1
+        shapes.setdefault(module, []).extend([tuple(shape[-3:])] * images)
+
+    hooks = [one.convolution.register_forward_pre_hook(see, with_kwargs=True) for one in found]
+    try:
+        _flops(model, sample)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return shapes
+
+
+def _within(
+    budget: Budget, sizes: dict[str, int], added: Sequence[dict[str, int]], found: Sequence[Swappable], kind: str
+) -> list[int]:
+    """Choose the most convolutions that the budget allows; those that add least first."""
+    limits = budget.limits
+    if not found:
+        return []
+
+    def share(one: dict[str, int]) -> float:
+        return max(one[name] / limit for name, limit in limits.items())
+
+    order = sorted(range(len(added)), key=lambda i: share(added[i]))
+    results = [sizes]
+    for i in order:
+        results.append({name: results[-1][name] + added[i][name] for name in limits})
+    fitting = [count for count, result in enumerate(results) if count and share(result) <= 1]
+    if not fitting:
+        least = min(results[1:], key=share)
+        name = max(limits, key=lambda name: least[name] / limits[name])
         first = found[order[0]].name or "the model"
         raise UserError(
-            f"no swap to conv kind {kind!r} fits a budget of {budget:,} parameters: "
-            f"the smallest result, which swaps {first!r} first, has {least:,}"
+            f"no swap to conv kind {kind!r} fits a budget of {budget.text(name)}: "
+            f"the smallest result, which swaps {first!r} first, has {least[name]:,}"
         )
-    return sorted(order[:chosen])
+    chosen, total = order[: fitting[-1]], results[fitting[-1]]
+    for i in order[fitting[-1] :]:  # one that is too large of one thing may be followed by one that is not
+        further = {name: total[name] + added[i][name] for name in limits}
+        if share(further) <= 1:
+            chosen, total = [*chosen, i], further
+    return sorted(chosen)

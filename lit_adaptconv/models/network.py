@@ -11,6 +11,7 @@ from torch import nn
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.kinds import Conv, conv_kind
+from lit_adaptconv.measure.budget import Budget
 from lit_adaptconv.models.backbones import Backbone
 from lit_adaptconv.models.backbones.base import Width
 from lit_adaptconv.models.budget import fit_budget
@@ -28,24 +29,43 @@ class ConvertOptions:
         kind: The conv kind.
         where: Which convolutions: a pattern on names in the network, several, or a `Selection`; None means all. 1×1
             convolutions are meant only by a `Selection` with kernel_size 1.
-        budget: Largest number of trainable parameters of the converted network; as many are swapped as it allows.
+        budget: Largest number of trainable parameters of the converted network, or a `Budget`; as many are swapped as
+            it allows.
         kind_options: Further arguments of the kind, such as `rank`.
         warm_start: Whether the new layers take over the weights of the old ones.
     """
 
     kind: str
     where: str | list[str] | Selection | None = None
-    budget: int | None = None
+    budget: int | Budget | None = None
     kind_options: dict[str, Any] | None = None
     warm_start: bool = False
 
-    def apply(self, network: nn.Module, warm_start: bool | None = None) -> nn.Module:
-        """Convert a network in place, and return it."""
+    def apply(
+        self,
+        network: nn.Module,
+        warm_start: bool | None = None,
+        image_shape: tuple[int, int, int] | None = None,
+    ) -> nn.Module:
+        """Convert a network in place, and return it.
+
+        Args:
+            network: The network.
+            warm_start: In the place of the option of that name.
+            image_shape: Shape `(C, H, W)` of an image; a limit of FLOPs needs it, or an `example_input_array` of the
+                network.
+        """
+        example = None
+        if self.budget is not None and "flops" in Budget.of(self.budget).limits:  # nothing else runs the network
+            own = getattr(network, "example_input_array", None)
+            given = None if image_shape is None else torch.zeros(1, *image_shape)
+            example = given if given is not None else own if isinstance(own, torch.Tensor) else None
         return convert(
             network,
             self.kind,
             where=self.where,
             budget=self.budget,
+            example_input=example,
             kind_options=self.kind_options,
             warm_start=self.warm_start if warm_start is None else warm_start,
         ).model
@@ -56,7 +76,7 @@ def build_network(
     kind: str,
     kind_options: dict[str, Any] | None,
     width: Width,
-    budget: int | None,
+    budget: int | Budget | None,
     conversion: ConvertOptions | None,
     image_shape: tuple[int, int, int],
     num_classes: int,
@@ -68,7 +88,8 @@ def build_network(
         kind: The conv kind of a backbone.
         kind_options: Further arguments of that kind.
         width: A factor on a backbone's widths, or all of them.
-        budget: Largest number of trainable parameters, after the conversion; the widest backbone within it is built.
+        budget: Largest number of trainable parameters, or a `Budget`, after the conversion; the widest backbone within
+            it is built.
         conversion: What to convert.
         image_shape: Channels, height and width of the images.
         num_classes: Number of classes.
@@ -85,7 +106,7 @@ def build_network(
                 f"kind, width and budget are for the backbones of lit_adaptconv; for {type(backbone).__name__} give "
                 "convert.kind and convert.budget"
             )
-        network = conversion.apply(backbone) if conversion else backbone
+        network = conversion.apply(backbone, image_shape=image_shape) if conversion else backbone
         _check_shapes(network, image_shape, num_classes)
         return network
     conv = conv_kind(kind, kind_options)
@@ -94,25 +115,29 @@ def build_network(
     try:
         if budget is not None:
             if width != 1.0:
-                raise UserError(f"give a width or a budget, not both: got width {width} and budget {budget}")
-            width = _widest(backbone, conv, budget, conversion, (in_channels, num_classes, size))
+                plain = Budget.of(budget).plain
+                raise UserError(f"give a width or a budget, not both: got width {width} and budget {plain}")
+            width = _widest(backbone, conv, budget, conversion, image_shape, num_classes)
         built = backbone(in_channels, num_classes, size, conv, width)
     except (ValueError, TypeError) as error:
         if isinstance(error, UserError) or not kind_options:
             raise
         raise UserError(f"conv kind {kind!r} with options {kind_options}: {error}") from error
-    return conversion.apply(built) if conversion else built
+    return conversion.apply(built, image_shape=image_shape) if conversion else built
 
 
 def _widest(
     backbone: BackboneCallable,
     conv: Conv,
-    budget: int,
+    budget: int | Budget,
     conversion: ConvertOptions | None,
-    data: tuple[int, int, tuple[int, int]],
+    image_shape: tuple[int, int, int],
+    num_classes: int,
 ) -> tuple[int, ...]:
+    in_channels, height, width = image_shape
+    data = in_channels, num_classes, (height, width)
     if conversion is None:
-        return fit_budget(lambda conv, width: backbone(*data, conv, width), conv, budget).widths
+        return fit_budget(lambda conv, width: backbone(*data, conv, width), conv, budget, image_shape).widths
     if conversion.budget is not None:
         raise UserError("give budget, to choose the widths, or convert.budget, to choose what is swapped; not both")
 
@@ -121,7 +146,7 @@ def _widest(
         conversion.apply(network, warm_start=False)
         return network
 
-    return fit_budget(converted, nn.Conv2d, budget).widths
+    return fit_budget(converted, nn.Conv2d, budget, image_shape).widths
 
 
 def _check_shapes(network: nn.Module, image_shape: tuple[int, int, int], num_classes: int) -> None:

@@ -14,10 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.measure.budget import Budget, Limits, in_order
 from lit_adaptconv.report.style import ArmStyle, arm_styles
 from lit_adaptconv.sweep.folder import TRIALS, Sweep, SweepFolder
 from lit_adaptconv.sweep.store import CURVES, RESULTS, Store, read_curves, read_results, readable
 from lit_adaptconv.text import csv_text, visible
+from lit_adaptconv.verdict.budget_columns import budgets_of
 from lit_adaptconv.verdict.equal_cost import NAMES, EqualCost, equal_cost
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.observations import Observations, observe
@@ -62,17 +64,16 @@ class SweepContent:
         return arm_styles([first, *(name for name in names if name != first)] if names else [])
 
     @property
-    def budgets(self) -> tuple[int | None, ...]:
-        """All budgets, ascending, None (the usual width) last."""
-        found = self.results["budget"].unique().to_pylist()
-        return (*sorted(b for b in found if b is not None), *([None] if None in found else []))
+    def budgets(self) -> tuple[Limits | None, ...]:
+        """All budgets, in order, None (the usual width) last."""
+        return in_order(budgets_of(self.results))
 
     @property
-    def shown_budgets(self) -> tuple[int | None, ...]:
+    def shown_budgets(self) -> tuple[Limits | None, ...]:
         """The budgets that have figures of their own on the page."""
         return self.some_budgets(MOST_BUDGETS)
 
-    def some_budgets(self, most: int) -> tuple[int | None, ...]:
+    def some_budgets(self, most: int) -> tuple[Limits | None, ...]:
         """All budgets or, where they are more, so many of them, evenly spread."""
         count = min(most, len(self.budgets))
         return tuple(self.budgets[i] for i in np.linspace(0, len(self.budgets) - 1, count).round().astype(int))
@@ -196,6 +197,6 @@ def _mapped(table: pa.Table, function: Callable[[str], str]) -> pa.Table:
     return table
 
 
-def budget_name(budget: int | None) -> str:
+def budget_name(budget: Limits | None) -> str:
     """A budget as people read it."""
-    return "usual width" if budget is None else f"{budget:,} parameters"
+    return "usual width" if budget is None else str(Budget.of(budget))

@@ -9,10 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lit_adaptconv.measure.budget import Limits
 from lit_adaptconv.report.axes import SPENT, metric_axis, room, spent_axis
 from lit_adaptconv.report.content import SweepContent, budget_name
 from lit_adaptconv.report.drawing import BACKED, Drawing
 from lit_adaptconv.report.style import label_ends, rounded, spread_apart
+from lit_adaptconv.verdict.budget_columns import rows_at
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.statistics import Array
 from lit_adaptconv.verdict.summaries import MEASURES, Measure
@@ -74,16 +76,15 @@ def median_curve(curves: pa.Table, metric: Metric) -> MedianCurve | None:
     )
 
 
-def median_curves(content: SweepContent, budget: int | None) -> dict[str, MedianCurve]:
+def median_curves(content: SweepContent, budget: Limits | None) -> dict[str, MedianCurve]:
     """The curve of each arm at a budget."""
-    column = content.curves["budget"]
-    there = content.curves.filter(pc.is_null(column) if budget is None else pc.equal(column, budget))
+    there = rows_at(content.curves, budget)
     found = {arm: median_curve(there.filter(pc.equal(there["arm"], arm)), content.metric) for arm in content.arms}
     return {arm: curve for arm, curve in found.items() if curve is not None}
 
 
 def curves_figure(
-    content: SweepContent, budget: int | None, measure: Measure, medians: dict[str, MedianCurve] | None = None
+    content: SweepContent, budget: Limits | None, measure: Measure, medians: dict[str, MedianCurve] | None = None
 ) -> Drawing | None:
     """The metric in validation over what was spent, a line and a band an arm; None where there is no evaluation.
 

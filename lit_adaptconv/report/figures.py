@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from lit_adaptconv.measure.budget import Budget, Limits
 from lit_adaptconv.report.content import SweepContent
 from lit_adaptconv.report.curves import curves_figure, median_curves
 from lit_adaptconv.report.drawing import Drawing
@@ -66,7 +67,7 @@ def _figures(
     targets: Sequence[float],
     measures: Sequence[Measure],
     sizes: Sequence[Size],
-    budgets: Sequence[int | None],
+    budgets: Sequence[Limits | None],
 ) -> Iterator[NamedFigure]:
     observations = content.observations()
     for size in sizes:
@@ -86,9 +87,9 @@ def _figures(
     yield from _named("smallest", ("", "", "", ""), smallest_figure(content))
 
 
-def budget_key(budget: int | None) -> str:
+def budget_key(budget: Limits | None) -> str:
     """A budget in a choice or a file's name."""
-    return "usual" if budget is None else str(budget)
+    return "usual" if budget is None else Budget.of(budget).key
 
 
 def _named(place: str, choice: tuple[str, str, str, str], made: Drawing | None) -> Iterator[NamedFigure]:

@@ -8,11 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from lit_adaptconv.measure.budget import Budget
 from lit_adaptconv.report.axes import MEASURE_NAMES
-from lit_adaptconv.report.content import SweepContent
+from lit_adaptconv.report.content import SweepContent, budget_name
 from lit_adaptconv.report.drawing import GRID, INK, MUTED
 from lit_adaptconv.report.figures import page_figures
 from lit_adaptconv.report.thinning import page_curves
+from lit_adaptconv.verdict.budget_columns import budgets_of
 
 PLACES = ("pareto", "curves", "survival", "ratio", "difference", "smallest")
 PARTS = ("target", "measure", "budget", "size")
@@ -45,8 +47,17 @@ def model(content: SweepContent) -> dict[str, Any]:
         "uses": uses,
         "figures": figures,
         "trials": packed(content.named(content.results)),
+        "budgets": _budgets(content),
         "curves": packed(content.named(page_curves(content))),
     }
+
+
+def _budgets(content: SweepContent) -> dict[str, Any]:
+    """The budget of each trial as the table of trials shows it, where other things than parameters are limited."""
+    asked = budgets_of(content.results)
+    if not any(isinstance(budget, Budget) for budget in asked):
+        return {}
+    return packed(pa.table({"budget": pa.array(map(budget_name, asked), pa.string())}))
 
 
 def packed(table: pa.Table) -> dict[str, Any]:

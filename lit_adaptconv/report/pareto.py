@@ -7,10 +7,12 @@ from typing import Literal
 
 import numpy as np
 
+from lit_adaptconv.measure.budget import limits_text
 from lit_adaptconv.report.axes import metric_axis, room, size_axis
 from lit_adaptconv.report.content import SweepContent, budget_name
 from lit_adaptconv.report.drawing import INK, Drawing
 from lit_adaptconv.report.style import label_ends, plain, rounded
+from lit_adaptconv.verdict.budget_columns import budgets_of
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import percentage
 from lit_adaptconv.verdict.summaries import NEW_SEEDS, NEW_SEEDS_AND_IMAGES, MetricSummary
@@ -111,13 +113,13 @@ def pareto_figure(content: SweepContent, size: Size = "parameters") -> Drawing |
 def _dots(
     content: SweepContent, size: Size, known: Sequence[MetricSummary]
 ) -> dict[str, tuple[list[float], list[float]]]:
-    columns = ["arm", "budget", "parameters", "flops", "status", "test_metric"]
-    rows = content.results.select(columns).to_pylist()
-    rows = [r for r in rows if r["status"] == "done" and np.isfinite(r["test_metric"] or np.nan)]
+    columns = ["arm", "parameters", "flops", "status", "test_metric"]
+    every = zip(content.results.select(columns).to_pylist(), budgets_of(content.results), strict=True)
+    rows = [(r, b) for r, b in every if r["status"] == "done" and np.isfinite(r["test_metric"] or np.nan)]
     widths = {(a.at.arm, a.at.budget): a.at.width for a in known}
     dots: dict[str, tuple[list[float], list[float]]] = {}
-    for row in rows if len(rows) <= MOST_DOTS else ():
-        where = widths.get((row["arm"], row["budget"])) if size == "width" else row[size]
+    for row, budget in rows if len(rows) <= MOST_DOTS else ():
+        where = widths.get((row["arm"], budget)) if size == "width" else row[size]
         if where:
             xs, ys = dots.setdefault(row["arm"], ([], []))
             xs.append(where)
@@ -139,7 +141,7 @@ def _hover(a: MetricSummary, confidence: float, metric: Metric) -> str:
     interval = f"<br>{percentage(confidence)} interval {',<br>'.join(ends)}" if ends else ""
     unfinished = f", {a.at.n_unfinished} more unfinished" if a.at.n_unfinished else ""
     sizes = [f"{size:,} {name}" for size, name in ((a.at.parameters, "parameters"), (a.at.flops, "FLOPs")) if size]
-    budget = f" (budget {a.at.budget:,})" if a.at.budget is not None else f" ({budget_name(None)})"
+    budget = f" (budget {limits_text(a.at.budget)})" if a.at.budget is not None else f" ({budget_name(None)})"
     widths = f"<br>widths {'-'.join(map(str, a.at.widths))}" if 0 < len(a.at.widths) <= 12 else ""
     size = f"{', '.join(sizes)}{budget}{widths}"
     return f"<b>{metric.shown(a.mean)}</b>{spread}{interval}<br>n = {a.n}{unfinished}<br>{size}"

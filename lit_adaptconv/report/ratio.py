@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from lit_adaptconv.measure.budget import Limits
 from lit_adaptconv.report.axes import MEASURE_NAMES, ratio_axis
-from lit_adaptconv.report.content import SweepContent
+from lit_adaptconv.report.content import SweepContent, budget_name
 from lit_adaptconv.report.drawing import GRID, INK, Drawing
 from lit_adaptconv.report.style import ArmStyle, plain
 from lit_adaptconv.verdict.metric import Metric
@@ -70,20 +71,21 @@ def _forest(
     null: float,
     sides: tuple[str, str],
 ) -> Drawing:
-    budgets: list[int | str | None] = [TOGETHER] if any(c.over > 1 for c in found) else []
+    budgets: list[Limits | str | None] = [TOGETHER] if any(c.over > 1 for c in found) else []
     budgets += [b for b in content.shown_budgets if any(c.budget == b and c.over == 1 for c in found)]
     styles = [s for s in content.arms.values() if any(c.arm == s.name for c in found)]
     rows = len(budgets) * len(styles)
     shifts = {style.name: 0.7 * ((k + 0.5) / len(styles) - 0.5) for k, style in enumerate(styles)}
-    names = ["usual width" if b is None else f"{b:,}" if isinstance(b, int) else b for b in budgets]
-    alone = "Arm" if None in budgets else f"Arm, at {names[0]} parameters"
+    plain_numbers = all(b is None or isinstance(b, (int, str)) for b in budgets)
+    names = [b if isinstance(b, str) else f"{b:,}" if plain_numbers and b else budget_name(b) for b in budgets]
+    alone = "Arm" if None in budgets else f"Arm, at {names[0]}{' parameters' if plain_numbers else ''}"
     by_name = len(budgets) == 1 or len(styles) > MOST_IN_LEGEND
     ticks: dict[float, str] = dict(enumerate(names))
     if by_name:
         before = [""] if len(budgets) == 1 else [f"{name} · " for name in names]
         ticks = {b + shifts[s.name]: head + plain(s.name, 32) for b, head in enumerate(before) for s in styles}
     y = {
-        "title": {"text": alone if len(budgets) == 1 else "Budget, parameters"},
+        "title": {"text": alone if len(budgets) == 1 else f"Budget{', parameters' if plain_numbers else ''}"},
         "tickvals": list(ticks),
         "ticktext": list(ticks.values()),
         "automargin": True,
@@ -124,7 +126,7 @@ def _points(style: ArmStyle, found: list[Comparison], heights: list[float]) -> d
     )
 
 
-def _row(c: Comparison) -> int | str | None:
+def _row(c: Comparison) -> Limits | str | None:
     return TOGETHER if c.over > 1 else c.budget
 
 

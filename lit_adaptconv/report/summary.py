@@ -8,6 +8,7 @@ from lit_adaptconv.report.content import SweepContent
 from lit_adaptconv.report.headline import headlines
 from lit_adaptconv.report.page import nothing_yet
 from lit_adaptconv.text import markdown, markdown_table
+from lit_adaptconv.verdict.budget_columns import budgets_of
 
 
 def summary(contents: Sequence[SweepContent], pictures: Sequence[Sequence[str]]) -> str:
@@ -45,7 +46,8 @@ def _sweep(content: SweepContent, pictures: Sequence[str]) -> str:
     if sweep.notes:
         lines += [*(f"- {markdown(note)}" for note in sweep.notes), ""]
     rows = content.results.select(["trial", "arm", "budget", "seed", "status", "reason"]).to_pylist()
-    unfinished = [row for row in rows if row["status"] != "done"]
+    asked = budgets_of(content.results)
+    unfinished = [{**row, "budget": at} for row, at in zip(rows, asked, strict=True) if row["status"] != "done"]
     if unfinished:
         cells = tuple(tuple("" if v is None else str(v) for v in row.values()) for row in unfinished)
         columns = ("Trial", "Arm", "Budget", "Seed", "Status", "Reason")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from lit_adaptconv.measure.budget import Limits
 from lit_adaptconv.report.axes import spent_axis
 from lit_adaptconv.report.content import SweepContent, budget_name
 from lit_adaptconv.report.drawing import Drawing
@@ -60,7 +61,7 @@ def reach_curve(times: Array, reached: Mask) -> ReachCurve | None:
 
 
 def survival_figure(
-    content: SweepContent, observations: Observations, budget: int | None, target: float, measure: Measure
+    content: SweepContent, observations: Observations, budget: Limits | None, target: float, measure: Measure
 ) -> Drawing | None:
     """Share of the trials that have reached a target over what was spent, a line an arm.
 

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from lit_adaptconv.measure.budget import to_columns
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
 from lit_adaptconv.sweep.plan import Plan
 from lit_adaptconv.sweep.reading import read_plan
@@ -143,6 +144,7 @@ def _frame(rows: Sequence[Any]) -> pd.DataFrame:
         cells = asdict(row)
         if (at := cells.pop("at", None)) is not None:
             cells = {**at, "budget_share": row.at.budget_share, **cells}
+        cells |= to_columns(row.budget if at is None else row.at.budget)
         ends: dict[str, float | None] = {}
         for name in [name for name in cells if name.startswith(("interval", "bounds"))]:
             end = name.removeprefix("interval").removeprefix("bounds")

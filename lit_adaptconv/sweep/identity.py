@@ -23,7 +23,7 @@ from lit_adaptconv.ops.choice import implementation
 
 PACKAGE = Path(next(iter(lit_adaptconv.__path__)))
 
-NUMBERS = ("data", "functional.py", "layers", "measure/count.py", "models", "ops", "train")
+NUMBERS = ("data", "functional.py", "layers", "measure/budget.py", "measure/count.py", "models", "ops", "train")
 """Parts of the package on which a trial's numbers depend; the others start trials, or show what they found."""
 
 LIBRARIES = ("lit_adaptconv", "torch", "lightning", "builtins")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.measure.budget import Budget, Limits, limits_of, limits_text, plain_limits
 from lit_adaptconv.models.network import ConvertOptions
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.question import Question
@@ -29,7 +30,7 @@ class ArmBudget(NamedTuple):
     """An arm at a budget; None is its usual size."""
 
     arm: str
-    budget: int | None
+    budget: Limits | None
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,18 @@ class Arm:
     kind_options: dict[str, Any] = field(default_factory=dict)
     backbone_options: dict[str, Any] = field(default_factory=dict)
     backbone: str | None = None
-    budgets: list[int] | None = None
+    budgets: list[int | Budget] | None = None
     model: dict[str, Any] = field(default_factory=dict)
     convert: ConvertOptions | None = None
+
+    def __post_init__(self) -> None:
+        """Bring the budgets into their simplest form.
+
+        Raises:
+            UserError: One is none.
+        """
+        if self.budgets is not None:
+            object.__setattr__(self, "budgets", _simplest(self.budgets))
 
 
 @dataclass(frozen=True)
@@ -113,7 +123,8 @@ class Plan:
     Args:
         name: Name of the sweep.
         arms: The competitors, by the names that tables show.
-        budgets: Largest numbers of trainable parameters; none trains every backbone at its usual width.
+        budgets: Largest numbers of trainable parameters, or several limits such as {parameters: 5000, flops: 2e6}; none
+            trains every backbone at its usual width.
         seeds: Number of seeds. Trial i of every arm has the same seed, so the same validation split and data order.
         first_seed: Seed of the first trial; the others follow.
         targets: Values of the monitored metric to reach.
@@ -145,7 +156,7 @@ class Plan:
 
     name: str
     arms: dict[str, Arm]
-    budgets: list[int] = field(default_factory=list)
+    budgets: list[int | Budget] = field(default_factory=list)
     seeds: int = 10
     first_seed: int = 0
     targets: list[float] = field(default_factory=lambda: list(TARGETS))
@@ -183,8 +194,9 @@ class Plan:
             raise UserError("arms is empty: name at least one, such as {standard: {kind: standard}}")
         if self.primary_arm is not None and self.primary_arm not in self.arms:
             raise UserError(f"primary_arm {self.primary_arm!r} is not among the arms: {', '.join(self.arms)}")
-        if len(set(self.budgets)) < len(self.budgets) or min(self.budgets, default=1) < 1:
-            raise UserError(f"budgets must be different positive numbers of parameters, got {self.budgets}")
+        object.__setattr__(self, "budgets", _simplest(self.budgets))
+        if len(set(self.budgets)) < len(self.budgets):
+            raise UserError(f"budgets must be different, got {', '.join(map(limits_text, self.budgets))}")
         for name, arm in self.arms.items():
             self._check_arm(name, arm)
         self._check_targets()
@@ -207,8 +219,9 @@ class Plan:
 
     def _check_arm(self, name: str, arm: Arm) -> None:
         if arm.budgets is not None and not (arm.budgets and set(arm.budgets) <= set(self.budgets)):
+            mine, plans = ([*map(plain_limits, budgets)] for budgets in (arm.budgets, self.budgets))
             raise UserError(
-                f"the arm {name!r} has budgets {arm.budgets}, which must be one or more of the plan's, {self.budgets}: "
+                f"the arm {name!r} has budgets {mine}, which must be one or more of the plan's, {plans}: "
                 "change the one or the other"
             )
         if arm.convert is not None and arm.convert.budget is not None and self.budgets:
@@ -279,6 +292,13 @@ class Plan:
             for name, arm in self.arms.items()
             if arm.budgets is None or budget in arm.budgets
         ]
+
+
+def _simplest(budgets: Sequence[int | Mapping[str, Any] | Budget]) -> list[Limits]:
+    try:
+        return [limits_of(budget) for budget in budgets]
+    except UserError as error:
+        raise UserError(f"budgets: {error}") from None
 
 
 def argument_name(name: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import read_text, write_text
+from lit_adaptconv.measure.budget import Limits
 from lit_adaptconv.records import record
 from lit_adaptconv.sweep.plan import ArmBudget
 from lit_adaptconv.sweep.store import Store
@@ -55,7 +56,7 @@ class Duration:
     """
 
     arm: str
-    budget: int | None
+    budget: Limits | None
     seconds: float
     trials: int
 

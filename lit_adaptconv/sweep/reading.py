@@ -17,6 +17,7 @@ from lightning.pytorch.cli import OptimizerCallable
 
 from lit_adaptconv.errors import UsageError, UserError
 from lit_adaptconv.layers.built_in import resolve
+from lit_adaptconv.measure.budget import Budget, plain_limits
 from lit_adaptconv.models.network import BackboneCallable, ConvertOptions
 from lit_adaptconv.sweep.plan import OF_CLASSIFIER, Arm, Plan, Search, Tuning
 from lit_adaptconv.sweep.settings import set_argument
@@ -110,8 +111,12 @@ def read_plan(source: Path | Mapping[str, Any] | Plan) -> Plan:
     content = _content(source) if isinstance(source, Plan) else source
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "plan.yaml"
-        file.write_text(json.dumps(content, default=str), encoding="utf-8")
+        file.write_text(json.dumps(content, default=_plain_value), encoding="utf-8")
         return read_plan(file)
+
+
+def _plain_value(value: Any) -> Any:
+    return value.plain if isinstance(value, Budget) else str(value)
 
 
 def _plain(given: Namespace) -> dict[str, Any]:
@@ -157,7 +162,11 @@ def _content(plan: Plan) -> dict[str, Any]:
     """What a file holds: without what the other kind of plan has, and without classes that are not given."""
     unused = {"model"} if plan.model is None else {*OF_CLASSIFIER}
     unused |= {name for name in DEFAULTS if getattr(plan, name) == {}}
-    return {name: value for name, value in asdict(plan).items() if name not in unused}
+    content = {name: value for name, value in asdict(plan).items() if name not in unused}
+    content["budgets"] = [*map(plain_limits, plan.budgets)]
+    for name, arm in plan.arms.items():
+        content["arms"][name]["budgets"] = None if arm.budgets is None else [*map(plain_limits, arm.budgets)]
+    return content
 
 
 def build_data(plan: Plan) -> pl.LightningDataModule:

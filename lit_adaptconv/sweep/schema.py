@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from lit_adaptconv.measure.budget import COLUMNS
 from lit_adaptconv.verdict.summaries import MEASURES, to_target
 
 SCHEMA_KEY = b"lit_adaptconv_schema"
@@ -19,11 +20,14 @@ RENAMED = {
 """Columns of version 1, which knew no metric but accuracy, and their names now."""
 
 
+LIMITS = {COLUMNS["flops"]: pa.int64(), COLUMNS["bytes"]: pa.int64(), COLUMNS["dtype"]: pa.string()}
+"""Columns of a budget's limits beside that of parameters, which is "budget"."""
 ADDED = {"step_seconds": pa.float64()}
 ADDED |= {"test_images": pa.int64(), "test_labels": pa.string(), "test_correct": pa.binary()}
+ADDED |= {**LIMITS, "file_bytes": pa.int64()}
 ADDED |= {"stacked": pa.int64()}
-"""Columns that older tables of version 2 lack: the cost of a step, timed by turns, which test images were found, and
-how many trials were trained together."""
+"""Columns that older tables of version 2 lack: the cost of a step, timed by turns, which test images were found, what a
+budget limits beside parameters, and how many trials were trained together."""
 
 
 def results_schema(targets: Sequence[float]) -> pa.Schema:
@@ -63,6 +67,7 @@ CURVES_SCHEMA = pa.schema(
         ("val_metric", pa.float64()),
         ("train_metric", pa.float64()),
         ("val_loss", pa.float64()),
+        *LIMITS.items(),
     ],
     metadata={SCHEMA_KEY: SCHEMA_VERSION},
 )

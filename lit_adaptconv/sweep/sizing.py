@@ -12,6 +12,7 @@ from jsonargparse import Namespace
 
 from lit_adaptconv.errors import UserError, told_in_one_line
 from lit_adaptconv.layers.built_in import resolve
+from lit_adaptconv.measure.budget import UNITS, Budget, Limits
 from lit_adaptconv.measure.count import count_parameters, flops_of
 from lit_adaptconv.models.network import ConvertOptions
 from lit_adaptconv.models.parameter_formula import on_meta
@@ -32,6 +33,7 @@ class NetworkSize:
         widths: Width of every layer, or of the model.
         impossible: Why no network meets the budget; None if one does.
         settings: What gives the arm's network this size, by dotted names in its settings.
+        file_bytes: Bytes of its weights, where the budget limits them.
     """
 
     parameters: int = 0
@@ -39,6 +41,17 @@ class NetworkSize:
     widths: tuple[int, ...] = ()
     impossible: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    file_bytes: int | None = None
+
+    @property
+    def sizes(self) -> dict[str, int | None]:
+        """What the network has of each thing that a budget can limit."""
+        return {"parameters": self.parameters, "flops": self.flops, "bytes": self.file_bytes}
+
+    @property
+    def network(self) -> tuple[object, ...] | None:
+        """What is the same of the same network at another budget; None where there is none."""
+        return (self.parameters, self.flops, self.widths) if self.parameters and self.widths else None
 
 
 class Network:
@@ -102,11 +115,11 @@ class Network:
                         raise
             return make()
 
-    def size(self, budget: int | None) -> NetworkSize:
+    def size(self, budget: Limits | None) -> NetworkSize:
         """Size the network that a trial will train.
 
         Args:
-            budget: Largest number of trainable parameters; None takes the usual size.
+            budget: Largest number of trainable parameters, or other limits too; None takes the usual size.
 
         Raises:
             UserError: The network can't be built at its usual size, or the width does not change it.
@@ -114,9 +127,10 @@ class Network:
         usual = self._usual
         if budget is None:
             return usual
-        self._check_width()
+        limits = Budget.of(budget)
+        self._check_width(limits)
         try:
-            return self._within(budget)
+            return self._within(limits)
         except UserError as error:
             return NetworkSize(impossible=str(error))
 
@@ -130,35 +144,49 @@ class Network:
     def _usual(self) -> NetworkSize:
         return self._measured({})
 
-    def _within(self, budget: int) -> NetworkSize:
+    def _within(self, budget: Budget) -> NetworkSize:
         if self._width is not None:
             width = self._width
             try:
-                found = widest(lambda value: self._count({width: value}), self._usual_width, budget)
+                found = widest(lambda value: self._sizes({width: value}, budget), self._usual_width, budget)
             except UserError as error:
                 raise UserError(f"no {self._name} fits: {error}") from None
-            return self._measured({width: found})
+            return self._measured({width: found}, budget)
         if self._classifies and self._usual.widths and "convert" not in self._settings:
-            fitting = self._measured({"model.budget": budget})
+            fitting = self._measured({"model.budget": budget.plain}, budget)
             return replace(fitting, settings={"model.width": list(fitting.widths)})
         for place, section in (("convert", self._settings), ("model.convert", self._settings["model"])):
             if section.get("convert"):
-                return self._measured({f"{place}.budget": budget})
-        if self._usual.parameters > budget:
-            raise UserError(
-                f"{self._name} has {self._usual.parameters:,} parameters, more than {budget:,}: name its argument that "
-                "meets a budget as the plan's width, or convert convolutions in this arm"
-            )
-        return self._usual
+                return self._measured({f"{place}.budget": budget.plain}, budget)
+        for name, value in self._sizes({}, budget).items():
+            if value > budget.limits[name]:
+                raise UserError(
+                    f"{self._name} has {value:,} {UNITS[name]}, more than {budget.limits[name]:,}: name its argument "
+                    "that meets a budget as the plan's width, or convert convolutions in this arm"
+                )
+        return self._measured({}, budget)
 
-    def _count(self, settings: Mapping[str, Any]) -> int:
-        return count_parameters(self.build(settings, meta=True))
+    def _sizes(self, settings: Mapping[str, Any], budget: Budget) -> dict[str, int]:
+        """What a network has of each thing that a budget limits."""
+        module, found = self.build(settings, meta=True), {}
+        for name in budget.limits:
+            size = count_parameters(module) if name == "parameters" else budget.file_bytes(module)
+            if name == "flops" and not (size := _flops(module)):
+                raise UserError(f"FLOPs of {self._name} are not known, so no budget can limit them")
+            found[name] = size or 0
+        return found
 
-    def _measured(self, settings: dict[str, Any]) -> NetworkSize:
+    def _measured(self, settings: dict[str, Any], budget: Budget | None = None) -> NetworkSize:
         module = self.build(settings, meta=True)
         widths = tuple(getattr(module, "widths", ()))
         whole = tuple(value for value in settings.values() if self._width is not None and isinstance(value, int))
-        return NetworkSize(count_parameters(module), _flops(module), widths or whole, settings=settings)
+        return NetworkSize(
+            count_parameters(module),
+            _flops(module),
+            widths or whole,
+            settings=settings,
+            file_bytes=None if budget is None else budget.file_bytes(module),
+        )
 
     @cached_property
     def _usual_width(self) -> int | float:
@@ -172,16 +200,17 @@ class Network:
             raise UserError(f"width: {name} of {self._name} is {value!r}: give it a positive number to begin with")
         return value
 
-    def _check_width(self) -> None:
+    def _check_width(self, budget: Budget) -> None:
         if self._width is not None:
             usual = self._usual_width
-            counts = [self._count({self._width: value}) for value in (usual, 2 * usual)]
-            if counts[1] <= counts[0]:
-                name = self._width.removeprefix("model.")
-                raise UserError(
-                    f"width: {name} does not make {self._name} larger: it has {counts[0]:,} parameters with {usual}, "
-                    f"{counts[1]:,} with {2 * usual}"
-                )
+            one, two = (self._sizes({self._width: value}, budget) for value in (usual, 2 * usual))
+            for limit, size in one.items():
+                if two[limit] <= size:
+                    name = self._width.removeprefix("model.")
+                    raise UserError(
+                        f"width: {name} does not make {self._name} larger: it has {size:,} {UNITS[limit]} with "
+                        f"{usual}, {two[limit]:,} with {2 * usual}"
+                    )
 
 
 def networks(plan: Plan, data: pl.LightningDataModule) -> dict[str, Network]:
@@ -216,29 +245,34 @@ def sizes(plan: Plan, networks: Mapping[str, Network]) -> dict[ArmBudget, Networ
     return found
 
 
-def widest(count: Callable[[int | float], int], usual: int | float, budget: int) -> int | float:
-    """Find the largest width with at most `budget` parameters, by bisection.
+def widest(count: Callable[[int | float], Mapping[str, int]], usual: int | float, budget: Budget) -> int | float:
+    """Find the largest width within a budget, by bisection.
 
     Args:
-        count: The number of parameters at a width, which never falls as the width grows.
+        count: What the network has at a width of each thing that is limited, which never falls as the width grows.
         usual: A width from which it does grow; where it is a whole number, so is the result.
-        budget: The largest number.
+        budget: The budget.
 
     Raises:
         UserError: Even the smallest width has more.
     """
-    whole = isinstance(usual, int)
+    whole, limits = isinstance(usual, int), budget.limits
+
+    def fits(width: int | float) -> bool:
+        return all(value <= limits[name] for name, value in count(width).items())
+
     low: int | float = 1 if whole else usual / 1024
-    if count(low) > budget:
-        raise UserError(f"the narrowest, {low:g}, has {count(low):,} parameters, more than {budget:,}")
+    for name, value in count(low).items():
+        if value > limits[name]:
+            raise UserError(f"the narrowest, {low:g}, has {value:,} {UNITS[name]}, more than {limits[name]:,}")
     high = usual
-    while count(high) <= budget:
+    while fits(high):
         low, high = high, 2 * high
         if high > 64 * usual and count(high) == count(low):  # there is no more to be had
             return low
     while high - low > (1 if whole else 1e-7 * high):
         middle = (low + high) // 2 if whole else (low + high) / 2
-        low, high = (middle, high) if count(middle) <= budget else (low, middle)
+        low, high = (middle, high) if fits(middle) else (low, middle)
     rounded = (int(low * 10**digits) / 10**digits for digits in range(1, 8))
     return low if whole else next((value for value in rounded if value and count(value) == count(low)), low)
 

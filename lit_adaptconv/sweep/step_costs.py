@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lit_adaptconv.files import read_text, write_text
+from lit_adaptconv.measure.budget import Limits
 from lit_adaptconv.records import record
 
 STEP_COSTS = "step_costs.json"
@@ -17,7 +18,7 @@ class StepCost:
     """Seconds of a training step of an arm's network at a budget: the median of its turns."""
 
     arm: str
-    budget: int | None
+    budget: Limits | None
     seconds: float
 
 

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically
+from lit_adaptconv.measure.budget import Limits, to_columns
 from lit_adaptconv.sweep.engines import Outcome
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
-from lit_adaptconv.sweep.schema import ADDED, CURVES_SCHEMA, RENAMED, SCHEMA_KEY, SCHEMA_VERSION, results_schema
+from lit_adaptconv.sweep.schema import ADDED, CURVES_SCHEMA, LIMITS, RENAMED, SCHEMA_KEY, SCHEMA_VERSION, results_schema
 from lit_adaptconv.sweep.step_costs import read_step_costs
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.text import visible
@@ -91,9 +92,10 @@ class Store:
             kind=trial.kind,
             kind_options=trial.kind_options,
             widths=list(trial.widths),
-            budget=trial.budget,
+            **to_columns(trial.budget),
             parameters=trial.parameters,
             flops=trial.flops,
+            file_bytes=trial.file_bytes,
             seed=trial.seed,
             group=self.sweep.name,
             job_type=trial.arm,
@@ -121,15 +123,15 @@ class Store:
             if trial.id in self._results:
                 self._rows[trial.id] = row
             rows.append(row | dict.fromkeys(columns) if two and counted_before(result) else row)
-        costs = self._step_costs()
-        rows = [_timed(row, costs.get((row["arm"], row["budget"])), self.sweep.targets) for row in rows]
+        costs, places = self._step_costs(), [(trial.arm, trial.budget) for trial, _ in begun]
+        rows = [_timed(row, costs.get(at), self.sweep.targets) for row, at in zip(rows, places, strict=True)]
         return pa.Table.from_pylist(rows, results_schema(self.sweep.targets))
 
     def curves(self) -> pa.Table:
         """The table of `curves.parquet`."""
         return _curves(self.begun(), self._step_costs())
 
-    def _step_costs(self) -> dict[tuple[str, int | None], float]:
+    def _step_costs(self) -> dict[tuple[str, Limits | None], float]:
         """Seconds of a training step of each arm's network at a budget, where they were timed."""
         timed = read_step_costs(self.folder.path)
         return {(cost.arm, cost.budget): cost.seconds for cost in timed.costs} if timed else {}
@@ -159,13 +161,14 @@ class Store:
             "arm": trial.arm,
             "kind": trial.kind,
             "kind_options": json.dumps(trial.kind_options, sort_keys=True),
-            "budget": trial.budget,
+            **to_columns(trial.budget),
+            "file_bytes": result.file_bytes,
             "widths": "-".join(map(str, result.widths or trial.widths)) or None,
             "seed": trial.seed,
             "pair": trial.pair,
             "status": "interrupted" if running else result.status,
             "epochs": last.epoch if last else float(result.epochs),
-            "budget_share": budget_share(result.parameters, trial.budget),
+            "budget_share": budget_share(trial.budget, result.sizes),
             "training_flops": last.flops if last else None,
             "tuned": None if trial.tuned is None else json.dumps(trial.tuned, sort_keys=True),
             "versions": json.dumps(result.versions, sort_keys=True),
@@ -192,14 +195,16 @@ def _timed(row: dict[str, Any], cost: float | None, targets: Sequence[float]) ->
     return row | {name: None if cost is None or row[steps] is None else cost * row[steps] for name, steps in pairs}
 
 
-def _curves(results: Sequence[tuple[Trial, RunResult]], costs: Mapping[tuple[str, int | None], float]) -> pa.Table:
+def _curves(results: Sequence[tuple[Trial, RunResult]], costs: Mapping[tuple[str, Limits | None], float]) -> pa.Table:
     rows = [(trial, evaluation, result) for trial, result in results for evaluation in result.curve]
     two = counted_in_two_ways(result for _, result in results)
     columns: dict[str, list[Any]] = {name: [] for name in CURVES_SCHEMA.names}
     for trial, evaluation, result in rows:
         columns["trial"].append(trial.id)
-        for name in ("arm", "kind", "budget", "seed", "pair"):
+        for name in ("arm", "kind", "seed", "pair"):
             columns[name].append(getattr(trial, name))
+        for name, value in to_columns(trial.budget).items():
+            columns[name].append(value)
         for name, attribute in _MEASURED.items():
             left_out = name == "flops" and two and counted_before(result)
             value = None if left_out else getattr(evaluation, attribute)
@@ -235,13 +240,10 @@ def read_results(folder: Path) -> pa.Table:
     if PER_SAMPLE not in table.column_names:  # written by an earlier version, which counted otherwise
         table = table.add_column(table.column_names.index("steps"), PER_SAMPLE, pa.nulls(table.num_rows, pa.int64()))
     if "budget_share" not in table.column_names:
-        sizes = zip(table["parameters"].to_pylist(), table["budget"].to_pylist(), strict=True)
-        shares = pa.array([budget_share(*size) for size in sizes], pa.float64())
+        sizes = zip(table["budget"].to_pylist(), table["parameters"].to_pylist(), strict=True)
+        shares = pa.array([budget_share(budget, {"parameters": size}) for budget, size in sizes], pa.float64())
         table = table.add_column(table.column_names.index("flops"), "budget_share", shares)
-    for name, kind in ADDED.items():
-        if name not in table.column_names:
-            table = table.append_column(name, pa.nulls(table.num_rows, kind))
-    return table
+    return _completed(table, ADDED)
 
 
 def read_curves(folder: Path) -> pa.Table:
@@ -250,7 +252,15 @@ def read_curves(folder: Path) -> pa.Table:
     Raises:
         UserError: There is none, or it has another schema.
     """
-    return _read(folder / CURVES)
+    return _completed(_read(folder / CURVES), LIMITS)
+
+
+def _completed(table: pa.Table, columns: Mapping[str, pa.DataType]) -> pa.Table:
+    """A table with the columns that those of earlier versions lack."""
+    for name, kind in columns.items():
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows, kind))
+    return table
 
 
 def _read(path: Path) -> pa.Table:

@@ -12,6 +12,7 @@ from typing import Any
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.built_in import resolve
+from lit_adaptconv.measure.budget import Limits, limits_text, plain_limits
 from lit_adaptconv.sweep.plan import ArmBudget, Plan, class_name
 from lit_adaptconv.sweep.settings import arm_settings, set_argument
 from lit_adaptconv.sweep.sizing import NetworkSize
@@ -49,7 +50,7 @@ class Trial:
         arm: Name of the arm.
         kind: Conv kind; empty for a model of one's own that is not converted.
         kind_options: The kind's further arguments.
-        budget: Largest number of trainable parameters, or None.
+        budget: Largest number of trainable parameters, or other limits too; or None.
         seed: Seed of the trial.
         pair: Number of the seed, from 0; trials of two arms with the same number are a pair.
         parameters: Trainable parameters.
@@ -61,13 +62,14 @@ class Trial:
         tuning: Number of the set of values that it tries, from 0; None for a trial of the comparison.
         backbone: Class of the network, where the model is an `ImageClassifier`.
         settings: What gives the network its size, by dotted names in its config.
+        file_bytes: Bytes of its weights, where the budget limits them.
     """
 
     id: str
     arm: str
     kind: str
     kind_options: dict[str, Any]
-    budget: int | None
+    budget: Limits | None
     seed: int
     pair: int
     parameters: int
@@ -79,11 +81,12 @@ class Trial:
     tuning: int | None = None
     backbone: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    file_bytes: int | None = None
 
     @property
     def title(self) -> str:
         """The trial as people name it."""
-        budget = "" if self.budget is None else f" {self.budget:,}"
+        budget = "" if self.budget is None else f" {limits_text(self.budget)}"
         values = "" if self.tuning is None else f"tuning {self.tuning} "
         return f"{self.arm}{budget} {values}#{self.pair}"
 
@@ -118,9 +121,9 @@ class TrialMaker:
         arguments, since = settings["data"].get("init_args", {}), (SINCE_ALL, SINCE.get(class_name(plan.data)))
         settings["data"]["init_args"] = {k: v for k, v in arguments.items() if k not in WHERE and (k, v) not in since}
         if plan.model is None:
-            settings["model"]["budget"] = at.budget
+            settings["model"]["budget"] = plain_limits(at.budget)
         else:
-            settings["budget"] = at.budget
+            settings["budget"] = plain_limits(at.budget)
         if plan.width is not None:
             settings["width"] = plan.width
         if plan.metric != ACCURACY:
@@ -207,6 +210,7 @@ class TrialMaker:
                 tuning=tuning,
                 backbone="" if plan.model else class_name(plan.backbone_of(arm)),
                 settings=size.settings,
+                file_bytes=size.file_bytes,
             )
 
         return make
@@ -232,7 +236,7 @@ class TrialMaker:
                 "tags": [*plan.tags, plan.name, *([] if trial.tuning is None else ["tuning"])],
                 "project": plan.project,
                 "wandb": plan.wandb,
-                "budget": trial.budget,
+                "budget": plain_limits(trial.budget),
                 "test": trial.tuning is None,
                 "test_metric": plan.metric.test_metric,
             },

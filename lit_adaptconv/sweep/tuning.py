@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.measure.budget import limits_text
 from lit_adaptconv.sweep.drawing import draw, edge
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.plan import ArmBudget, Tuning
@@ -87,7 +88,7 @@ class Tuner:
         """What is to be known of what was found, a line each; to be asked when every tuning trial has ended."""
         lines = []
         for at in self._maker.plan.arm_budgets:
-            budget = "" if at.budget is None else f" at {at.budget:,}"
+            budget = "" if at.budget is None else f" at {limits_text(at.budget)}"
             if (best := self._best(at)) is not None:
                 for name, search in self._space.items():
                     tried = [values[name] for values in self._values]

@@ -9,6 +9,7 @@ import yaml
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
+from lit_adaptconv.measure.budget import Budget, plain_limits
 from lit_adaptconv.sweep.trial import TrialMaker, sized_settings
 from lit_adaptconv.train.runs import is_plain
 
@@ -47,8 +48,10 @@ def export_wandb(maker: TrialMaker, file: Path) -> list[Path]:
         settings = sized_settings(plan, trial)
         if plan.width is None and "width" in settings["model"]:  # the budget, by which people group runs, gives it
             settings["model"].pop("width")
-            settings["model"]["budget"] = at.budget
-        models[folder / f"{at.arm}{'' if at.budget is None else f'-{at.budget}'}.yaml"] = settings["model"]
+            settings["model"]["budget"] = plain_limits(at.budget)
+        models[folder / f"{at.arm}{'' if at.budget is None else f'-{Budget.of(at.budget).key}'}.yaml"] = settings[
+            "model"
+        ]
     texts = models | {
         folder / "fit.yaml": {
             "data": settings["data"],

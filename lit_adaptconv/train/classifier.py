@@ -23,6 +23,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from lit_adaptconv.errors import DivergedError, UserError, told_in_one_line
+from lit_adaptconv.measure.budget import Budget
 from lit_adaptconv.measure.count import Flops, count_flops, count_parameters
 from lit_adaptconv.models.backbones import LeNet5
 from lit_adaptconv.models.network import BackboneCallable, ConvertOptions, build_network
@@ -63,7 +64,8 @@ class ImageClassifier(pl.LightningModule):
             a class or function with `nn.Conv2d`'s arguments.
         kind_options: Further arguments of that convolution, such as `rank`.
         width: A factor on the backbone's usual widths, or the width of every layer.
-        budget: Largest number of trainable parameters; the widest network within it is built, and `width` stays 1.
+        budget: Largest number of trainable parameters, or a `Budget` that limits FLOPs or bytes too; the widest network
+            within it is built, and `width` stays 1.
         convert: Convolutions of the network to swap for another kind; for modules that are no `Backbone`.
         optimizer: Makes the optimizer from the parameters.
         scheduler: Makes the learning-rate scheduler from the optimizer; None keeps the rate. One that has an argument
@@ -88,7 +90,7 @@ class ImageClassifier(pl.LightningModule):
         kind: str = "standard",
         kind_options: dict[str, Any] | None = None,
         width: float | list[int] = 1.0,
-        budget: int | None = None,
+        budget: int | Budget | None = None,
         convert: ConvertOptions | None = None,
         optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=0.003),
         scheduler: SchedulerCallable | None = OneCycle,
@@ -106,6 +108,9 @@ class ImageClassifier(pl.LightningModule):
             raise UserError(f"weight_decay_on must be {' or '.join(get_args(DecayOn))}, got {weight_decay_on!r}")
         modules = ["backbone"] if isinstance(backbone, nn.Module) else []
         self.save_hyperparameters(logger=False, ignore=["convert", *modules])
+        if budget is not None:
+            budget = Budget.of(budget)
+            self.hparams["budget"] = budget.plain
         for name in [name for name, value in self.hparams.items() if callable(value)]:
             del self.hparams[name]  # a safe reader of checkpoints accepts plain values only
         self.image_shape = (in_channels, *image_size)
@@ -114,7 +119,8 @@ class ImageClassifier(pl.LightningModule):
         )
         self.kind = convert.kind if convert else kind
         self.kind_options = dict((convert.kind_options if convert else kind_options) or {})
-        self.budget = convert.budget if convert and budget is None else budget
+        given = convert.budget if convert and budget is None else budget
+        self.budget = None if given is None else Budget.of(given).plain
         self.widths: tuple[int, ...] = getattr(self.network, "widths", ())
         self.num_classes = num_classes
         self.parameter_count = count_parameters(self.network)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.kinds import conv_kind
+from lit_adaptconv.measure.budget import Budget
 from lit_adaptconv.models.conversion import Conversion, convert
 from lit_adaptconv.models.selection import Selection
 
@@ -32,8 +33,8 @@ class ConvertConvolutions(pl.Callback):
         kind: The conv kind; `adaptconv kinds` lists them.
         where: Which convolutions: a pattern on names in the module, several, or a `Selection`; None means all. 1×1
             convolutions are meant only by a `Selection` with kernel_size 1.
-        budget: Largest number of trainable parameters that the converted module may have; as many convolutions are
-            swapped as it allows.
+        budget: Largest number of trainable parameters that the converted module may have, or a `Budget`; as many
+            convolutions are swapped as it allows. A limit of FLOPs needs an `example_input_array`.
         kind_options: Further arguments of the kind, such as `rank`.
         warm_start: Whether the new layers take over the weights of the old ones.
 
@@ -49,7 +50,7 @@ class ConvertConvolutions(pl.Callback):
         self,
         kind: str,
         where: str | list[str] | Selection | None = None,
-        budget: int | None = None,
+        budget: int | Budget | None = None,
         kind_options: dict[str, Any] | None = None,
         warm_start: bool = False,
     ) -> None:

@@ -17,6 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_adaptconv import data
 from lit_adaptconv.errors import UsageError, UserError, cause_of
+from lit_adaptconv.measure.budget import UNITS
 from lit_adaptconv.models import backbones
 from lit_adaptconv.train import moved as moved  # configurations may have the names that classes had
 from lit_adaptconv.train.parser_message import plain_message
@@ -30,6 +31,8 @@ set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylis
 UNKNOWN = r'Parser key "([\w.]+)".*Expected a dot import path string: (?!Given |- )([\w.]+)'
 OF_ANOTHER_KIND = r'Parser key "([\w.]+)".*path ?([\w.]*) does not correspond to a subclass of (\w+)(?:.*value: (.*))?'
 NOT_ACCEPTED = r"""Parser key "([\w.]+)".*?Option ('[\w.]+' is not accepted(?:; did you mean '[\w.]+'\?)?)"""
+LIMIT = re.compile(rf"(--(?:[\w.]+\.)?budget)\.(?:{'|'.join((*UNITS, 'dtype'))})(?=$|=)")
+"""An option that sets one limit of a budget, or its type of numbers."""
 
 
 @contextlib.contextmanager
@@ -64,8 +67,28 @@ class OneLineParser(LightningArgumentParser):
 
     def parse_args(self, args: Any = None, *further: Any, **options: Any) -> Any:
         """Parse a command line; whatever goes wrong is a `UsageError` or another `UserError`."""
+        given = list(sys.argv[1:] if args is None else args)
         with _reading():
-            return without_nul(super().parse_args(args, *further, **options))
+            return without_nul(super().parse_args(self._all_limits(given), *further, **options))
+
+    def _all_limits(self, args: list[str]) -> list[str]:
+        """The arguments, where a number of parameters stands beside the limits that they name one by one.
+
+        The parser alone would forget a plain budget, of the command line or a configuration, for
+        `--model.budget.flops`.
+        """
+        named = [i for i, arg in enumerate(args) if LIMIT.match(arg)]
+        if not named:
+            return args
+        alone = {i for i in named if "=" in args[i] or args[i + 1 : i + 2] == [] or args[i + 1].startswith("--")}
+        takes = {j for i in named for j in ((i,) if i in alone else (i, i + 1))}
+        others = [arg for i, arg in enumerate(args) if i not in takes]
+        found = super().parse_args([arg for arg in others if not arg.startswith("--print_config")])
+        inner = found.get(found.get("subcommand") or "") or found
+        budgets = dict.fromkeys(match[1] for i in named if (match := LIMIT.match(args[i])))
+        plain = {budget: inner.get(budget.removeprefix("--")) for budget in budgets}
+        numbers = [f"{budget}.parameters={value}" for budget, value in plain.items() if isinstance(value, int)]
+        return [*others, *numbers, *(arg for i, arg in enumerate(args) if i in takes)]
 
     def parse_object(self, *args: Any, **options: Any) -> Any:
         """Parse a mapping; whatever goes wrong is a `UsageError` or another `UserError`."""
@@ -81,7 +104,8 @@ class OneLineParser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the error, with the nearest known name."""
         line = re.sub(r"\s*\n\s*", " ", message).strip()
-        if "Expected a <class 'float'>" not in line and (unknown := re.search(UNKNOWN, line)):
+        values = "Expected a <class 'float'>" in line or "measure.budget.Budget'>" in line  # are meant, and no class
+        if not values and (unknown := re.search(UNKNOWN, line)):
             known = known_classes(unknown[1])
             line = f"unknown class {unknown[2]!r} for --{unknown[1]}" + (
                 f"; known: {', '.join(known)}" if known else ""

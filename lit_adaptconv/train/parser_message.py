@@ -18,6 +18,7 @@ _WORDS = {
     "str": "text",
     "dict": "a mapping such as {name: value}",
     "Mapping": "a mapping such as {name: value}",
+    "Budget": "limits such as {parameters: 5000, flops: 2e6}",
 }
 """What a person calls plain values."""
 _LISTS = ("list", "Sequence", "Iterable", "set")

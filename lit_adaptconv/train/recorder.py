@@ -16,7 +16,8 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lit_adaptconv.errors import DivergedError
-from lit_adaptconv.measure.count import count_parameters, flops_of, weight_bytes
+from lit_adaptconv.measure.budget import Budget
+from lit_adaptconv.measure.count import count_bytes, count_parameters, flops_of
 from lit_adaptconv.measure.environment import device_name, git_commit, versions
 from lit_adaptconv.train.convergence import ConvergenceCallback, number, split_metric
 from lit_adaptconv.train.convert_callback import ConvertConvolutions
@@ -81,7 +82,9 @@ class RunRecorder(pl.Callback):
         self.result.versions = versions()
         self.result.git_commit = git_commit()
         self.result.parameters, flops = count_parameters(pl_module), flops_of(pl_module)
-        self.result.weight_bytes = weight_bytes(pl_module)
+        self.result.weight_bytes = count_bytes(pl_module)
+        if self.result.limits is not None:
+            self.result.file_bytes = Budget.of(self.result.limits).file_bytes(pl_module)
         self.result.flops = None if flops is None else flops.forward
         self.result.training_flops_per_sample = None if flops is None else flops.training
         for callback in trainer.callbacks:  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import read_text, write_text
+from lit_adaptconv.measure.budget import FloatType, Limits, from_columns
 from lit_adaptconv.records import finite, record
 from lit_adaptconv.train.convergence import Evaluation, TargetReached, renamed
 from lit_adaptconv.train.tested import ImageBits
@@ -32,9 +33,13 @@ class RunResult:
         kind: Conv kind.
         kind_options: The kind's further arguments.
         widths: Width of every layer.
-        budget: Budget that was asked for, or None.
+        budget: Largest number of trainable parameters that was asked for, or None.
+        budget_flops: Largest number of FLOPs that was asked for, or None.
+        budget_bytes: Most bytes of weights that were asked for, or None.
+        budget_dtype: Type of the numbers of those bytes; None where they are not limited.
         parameters: Trainable parameters; None where they are not known, as of a network that could not be built.
         weight_bytes: Bytes of all weights, as checkpoints store them; None where not known, as of earlier versions.
+        file_bytes: Bytes of the weights in numbers of `budget_dtype`; None where no budget limits them.
         flops: FLOPs of a forward pass of one sample, a multiply-add counting two; None where they are not known.
         training_flops_per_sample: FLOPs of a training step of one sample, as training began; None where they are not
             known, and in results of earlier versions, which counted no activations, and three forward passes in
@@ -76,8 +81,12 @@ class RunResult:
     kind_options: dict[str, Any] = field(default_factory=dict)
     widths: list[int] = field(default_factory=list)
     budget: int | None = None
+    budget_flops: int | None = None
+    budget_bytes: int | None = None
+    budget_dtype: FloatType | None = None
     parameters: int | None = None
     weight_bytes: int | None = None
+    file_bytes: int | None = None
     flops: int | None = None
     training_flops_per_sample: int | None = None
     seed: int | None = None
@@ -103,6 +112,16 @@ class RunResult:
     git_commit: str | None = None
     started: str = ""
     schema: int = SCHEMA_VERSION
+
+    @property
+    def limits(self) -> Limits | None:
+        """The budget that was asked for."""
+        return from_columns(vars(self))
+
+    @property
+    def sizes(self) -> dict[str, int | None]:
+        """What the network has of each thing that a budget can limit."""
+        return {"parameters": self.parameters, "flops": self.flops, "bytes": self.file_bytes}
 
     def write(self, path: Path) -> None:
         """Write the result as JSON, whole or not at all; numbers that are not finite become null."""

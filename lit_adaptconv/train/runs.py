@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lit_adaptconv.errors import DivergedError, UserError
 from lit_adaptconv.files import open_regular, write_atomically
+from lit_adaptconv.measure.budget import Budget
 from lit_adaptconv.text import visible
 from lit_adaptconv.train.parser import options_of
 
@@ -55,11 +56,14 @@ class RunOptions:
     wandb: bool = True
     test: bool = True
     test_metric: str | None = None
-    budget: int | None = None
+    budget: int | Budget | None = None
 
     def __post_init__(self) -> None:
-        if self.budget is not None and self.budget < 1:
-            raise UserError(f"run.budget must be at least 1, got {self.budget}")
+        if self.budget is not None:
+            try:
+                Budget.of(self.budget)
+            except UserError as error:
+                raise UserError(f"run.budget: {error}") from None
         for option, value in (("name", self.name), ("id", self.id)):
             if value is not None and not is_plain(value):
                 raise UserError(

@@ -177,7 +177,8 @@ def wandb_columns(result: RunResult, config: Mapping[str, Any]) -> dict[str, Any
         result: The run as it is planned.
         config: Its complete configuration, which is stored beside them under the key "config".
     """
-    names = ("data", "model", "backbone", "kind", "kind_options", "budget", "widths", "parameters", "flops", "seed")
+    names = ["data", "model", "backbone", "kind", "kind_options", "budget", "widths", "parameters", "flops", "seed"]
+    names += [name for name in ("budget_flops", "budget_bytes") if getattr(result, name) is not None]
     columns = {name: getattr(result, name) for name in names}
     return {**columns, "learning_rate": _learning_rate(config), "config": dict(config)}
 

@@ -17,7 +17,8 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lit_adaptconv.errors import UserError, cause_of, told_in_one_line
 from lit_adaptconv.files import write_text
-from lit_adaptconv.measure.count import count_parameters, flops_of
+from lit_adaptconv.measure.budget import Budget, limits_of, to_columns
+from lit_adaptconv.measure.count import count_bytes, count_parameters, flops_of
 from lit_adaptconv.train.beginning import FirstSteps, check_trainer
 from lit_adaptconv.train.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from lit_adaptconv.train.class_defaults import parse_args
@@ -276,6 +277,9 @@ class Training(LightningCLI):
     def _planned(self, run: RunOptions) -> RunResult:
         model, config = self.model, self.config["fit"]
         network, flops = getattr(model, "network", None), flops_of(model)
+        given, budget = run.budget or getattr(model, "budget", None), None
+        with contextlib.suppress(UserError):  # a module of one's own may mean something else by its budget
+            budget = limits_of(given) if isinstance(given, (int, Mapping, Budget)) else None
         return RunResult(
             name=str(run.name),
             id=str(run.id),
@@ -285,8 +289,10 @@ class Training(LightningCLI):
             kind=getattr(model, "kind", ""),
             kind_options=dict(getattr(model, "kind_options", {})),
             widths=list(getattr(model, "widths", ())),
-            budget=run.budget or getattr(model, "budget", None),
+            **to_columns(budget),
             parameters=count_parameters(model),
+            weight_bytes=count_bytes(model),
+            file_bytes=None if budget is None else Budget.of(budget).file_bytes(model),
             flops=None if flops is None else flops.forward,
             training_flops_per_sample=None if flops is None else flops.training,
             seed=config.seed_everything,

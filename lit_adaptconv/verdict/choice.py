@@ -11,6 +11,8 @@ import pyarrow as pa
 from scipy import special
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.measure.budget import Limits
+from lit_adaptconv.verdict.budget_columns import budgets_of
 from lit_adaptconv.verdict.images import COLUMNS, image_shares, reaches, widened
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import count
@@ -43,7 +45,7 @@ class Network:
     """
 
     arm: str
-    budget: int | None
+    budget: Limits | None
     parameters: int
     flops: int | None
     ended: int
@@ -82,7 +84,7 @@ class Candidate:
     sweep: str
     data: str
     arm: str
-    budget: int | None
+    budget: Limits | None
     parameters: int | None
     flops: int | None
     n: int
@@ -202,11 +204,11 @@ def networks_of(results: pa.Table, metric: Metric) -> list[Network]:
         results: A row a trial, with the columns of `results.parquet`.
         metric: What they are judged by.
     """
-    columns = ["arm", "budget", "parameters", "flops", "status", "test_metric", "val_metric"]
+    columns = ["arm", "parameters", "flops", "status", "test_metric", "val_metric"]
     columns += [name for name in COLUMNS if name in results.column_names]
-    found: dict[tuple[str, int | None], list[dict[str, Any]]] = {}
-    for row in results.select(columns).to_pylist():
-        found.setdefault((row["arm"], row["budget"]), []).append(row)
+    found: dict[tuple[str, Limits | None], list[dict[str, Any]]] = {}
+    for row, budget in zip(results.select(columns).to_pylist(), budgets_of(results), strict=True):
+        found.setdefault((row["arm"], budget), []).append(row)
     networks = []
     for (arm, budget), rows in found.items():
         done = [row for row in rows if row["status"] == "done"]

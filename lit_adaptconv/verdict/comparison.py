@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from lit_adaptconv.measure.budget import limits_text
 from lit_adaptconv.verdict.evidence import Evidence, Permuted, Shares, Shifted, permuted, smallest_p
 from lit_adaptconv.verdict.family import Claims, Judgement, Part, judge
 from lit_adaptconv.verdict.images import ImageVariances, image_variances, widened
@@ -101,7 +102,7 @@ def compare(
     alpha = 1 - confidence
     for several in ([a for a in asked if _together(a)], [a for a in asked if not _together(a)]):
         if several:
-            judged += _judged(several, (arms - 1, budgets), alpha, _together(several[0]))
+            judged += _judged(several, (arms - 1, budgets), alpha, _together(several[0]), observations.independent)
     order = [a for a in asked if _together(a)] + [a for a in asked if not _together(a)]
     by_question = {id(a): found for a, found in zip(order, judged, strict=True)}
     exists = observations.rows >= 0
@@ -213,14 +214,14 @@ def _median(values: Array) -> Array:
 
 
 def _judged(
-    asked: list[_Asked], shape: tuple[int, int], alpha: float, together: bool
+    asked: list[_Asked], shape: tuple[int, int], alpha: float, together: bool, independent: Mask
 ) -> list[tuple[Claims, Claims | None, int]]:
     """Judge several questions at once, each as a family of its own."""
     size = shape[0] * shape[1]
     parts = [(evidence, rows + q * size) for q, a in enumerate(asked) for evidence, rows in a.parts]
     smallest = np.stack([a.smallest for a in asked])
     margins = np.array([a.effect_margin for a in asked])
-    found: Judgement = judge(parts, (len(asked), *shape), smallest, alpha, margins, together)
+    found: Judgement = judge(parts, (len(asked), *shape), smallest, alpha, margins, together, independent)
 
     def of(claims: Claims, q: int) -> Claims:
         return Claims(*(getattr(claims, name)[q] for name in Claims.__dataclass_fields__))
@@ -257,12 +258,15 @@ def _answers(
                 if not there[b]:
                     made = replace(made, reason=f"there is no trial of {name} at this budget")
             each.append(made)
+    known &= observations.independent[a]
     if together is not None and known.sum() > 1:
         lack = (int(lacking[arm][known].sum()), int(lacking[0][known].sum()))
         over = _comparison(
             observations, arm, asked, together, (a,), known, "budgets", family, lack, alpha, len(together.p)
         )
-        differs = [f"{c.answer} at {c.budget:,}" for c in each if c.answer in ("better", "worse") and c.budget]
+        differs = [
+            f"{c.answer} at {limits_text(c.budget)}" for c in each if c.answer in ("better", "worse") and c.budget
+        ]
         if over.answer == "equivalent" and differs:
             over = replace(over, answer="undecided", reason=f"the budgets differ: {', '.join(differs)}")
         yield over

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from lit_adaptconv.measure.budget import Budget, limits_text
 from lit_adaptconv.verdict.evidence import permuted
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import NONE, count, percentage
@@ -120,7 +121,7 @@ class EqualCost:
                 interval = " to ".join(NONE if end is None else metric.difference(end) for end in pair.bounds)
             both = (pair.at, pair.primary)
             costs = (count(c.flops) if self.cost == "flops" else f"{c.width:.3g}" for c in both)
-            sizes = (costs, (count(c.parameters) for c in both), (count(c.budget) for c in both))
+            sizes = (costs, (count(c.parameters) for c in both), (limits_text(c.budget) for c in both))
             seeds = (str(pair.n), str(pair.n_primary))
             told = (" · ".join(numbers) for numbers in (*sizes, seeds))
             rows.append((pair.at.arm, metric.difference(pair.estimate), interval, *told))
@@ -128,7 +129,7 @@ class EqualCost:
 
 
 def _named(cell: Cell) -> str:
-    return cell.arm if cell.budget is None else f"{cell.arm} at {cell.budget:,}"
+    return cell.arm if cell.budget is None else f"{cell.arm} at {limits_text(cell.budget)}"
 
 
 def equal_cost(
@@ -169,7 +170,9 @@ def _pair(
         return abs(float(np.log(getattr(cell, cost) / getattr(other, cost))))
 
     near = min(
-        others, key=lambda x: (round(apart(x[0]), 9), abs((x[0].budget or 0) - (cell.budget or 0))), default=None
+        others,
+        key=lambda x: (round(apart(x[0]), 9), x[0].budget != cell.budget, abs(_limit(x[0]) - _limit(cell))),
+        default=None,
     )
     if near is None or apart(near[0]) > np.log1p(AGREE) + 1e-12:
         return None
@@ -178,6 +181,10 @@ def _pair(
         low, high = permuted(values[np.newaxis], near[1][np.newaxis]).ends(np.array((1 - confidence) / 2))
         bounds = Bounds(*(float(end[0]) if np.isfinite(end[0]) else None for end in (low, high)))
     return EqualPair(cell, near[0], len(values), len(near[1]), float(values.mean() - near[1].mean()), bounds)
+
+
+def _limit(cell: Cell) -> int:
+    return Budget.of(cell.budget).limits.get("parameters", 0) if cell.budget else 0
 
 
 def _advice(mine: Sequence[Cell], others: Sequence[Cell], cost: Cost) -> Missing:

@@ -306,7 +306,7 @@ class Together(Evidence):
     of its standard error, nearly. Its interval is the effects at which the score is small.
 
     Args:
-        parts: Evidence, and for each of its rows the number of the arm that it is about.
+        parts: Evidence, and for each of its rows the number of the arm that it is about; -1 where it does not count.
         arms: Number of arms.
 
     Singh, Xie, Strawderman, "Combining information from independent sources through confidence distributions",
@@ -347,8 +347,8 @@ class Together(Evidence):
         low, high = np.full(self.arms, np.inf), np.full(self.arms, -np.inf)
         for evidence, arm in self.parts:
             least, most = evidence.range()
-            np.fmin.at(low, arm, least)
-            np.fmax.at(high, arm, most)
+            np.fmin.at(low, arm[arm >= 0], least[arm >= 0])
+            np.fmax.at(high, arm[arm >= 0], most[arm >= 0])
         return low, high
 
     def _scores(self, effect: Array, above: bool) -> Array:
@@ -356,10 +356,10 @@ class Together(Evidence):
         total, number = np.zeros(self.arms), np.zeros(self.arms)
         for evidence, arm in self.parts:
             p = evidence.above(effect[arm]) if above else evidence.below(effect[arm])
-            known = np.isfinite(p)
+            known = np.isfinite(p) & (arm >= 0)
             scores = special.ndtri(np.clip(np.where(known, p, 0.5), 1e-300, 1 - SURE))
-            total += np.bincount(arm, np.where(known, scores, 0.0), self.arms)
-            number += np.bincount(arm, known, self.arms)
+            total += np.bincount(np.maximum(arm, 0), np.where(known, scores, 0.0), self.arms)
+            number += np.bincount(np.maximum(arm, 0), known, self.arms)
         return np.where(number > 0, total / np.sqrt(np.maximum(number, 1)), np.nan)
 
     def _root(self, rising: Callable[[Array], Array], strict: bool = True) -> Array:

@@ -68,6 +68,7 @@ def judge(
     alpha: float,
     margin: Array,
     joint_claims: bool = True,
+    independent: Mask | None = None,
 ) -> Judgement:
     """Judge several questions, each a family of its own.
 
@@ -83,6 +84,7 @@ def judge(
         alpha: The error, such as 0.05.
         margin: Largest effect that is as good as none, of each question.
         joint_claims: Whether arms are judged over all budgets together.
+        independent: Which budgets of each arm count there, shape `(arms, budgets)`; by default all.
 
     Returns:
         An interval is taken at the level at which its p is compared, so that the two never contradict each other.
@@ -94,8 +96,10 @@ def judge(
     margins = np.broadcast_to(np.asarray(margin)[:, None, None], shape)
     p, equal, more = (x.reshape(shape) for x in _scattered(parts, rows, margins))
     asked = np.isfinite(p)
-    several = (asked.sum(2) > 1) & joint_claims
-    together = Together(tuple((evidence, row // budgets) for evidence, row in parts), questions * arms)
+    counted = asked if independent is None else asked & independent
+    several = (counted.sum(2) > 1) & joint_claims
+    about = [(evidence, np.where(counted.ravel()[row], row // budgets, -1)) for evidence, row in parts]
+    together = Together(tuple(about), questions * arms)
     joint, joint_equal, joint_more = np.full((3, questions, arms), np.nan)
     if several.any():
         sides = [side(np.zeros(questions * arms)).reshape(several.shape) for side in (together.above, together.below)]
@@ -115,7 +119,7 @@ def judge(
         if several[q].any():
             joint_factor[q] = asked[q].any(1).sum() / TOGETHER
             closed = several[q] & ~(joint[q] * joint_factor[q] <= alpha + 1e-12)
-            closed |= ~several[q] & ~(p[q].min(1, initial=1, where=asked[q]) * joint_factor[q] <= alpha + 1e-12)
+            closed |= ~several[q] & ~(p[q].min(1, initial=1, where=counted[q]) * joint_factor[q] <= alpha + 1e-12)
             factor[q] = np.where(closed[:, None], factor[q] / (1 - TOGETHER), factor[q])
     tails = np.minimum(alpha / factor / 2, 0.5)
     estimate, low, high = (np.full(rows, np.nan) for _ in range(3))

@@ -100,7 +100,7 @@ class ImageVariances:
         means: Of each arm's mean at each budget, shape `(arms, budgets)`.
         freedoms: Their degrees of freedom.
         differences: Of the difference of an arm's mean and the primary's, shape `(arms - 1, budgets)`.
-        together: Of the difference over all budgets that have one, shape `(arms - 1,)`.
+        together: Of the difference over all budgets that have one and count together, shape `(arms - 1,)`.
     """
 
     means: Array
@@ -124,6 +124,7 @@ def image_variances(observations: Observations) -> ImageVariances:
     values = observations.final()
     weighted: list[list[tuple[float, Array, float]]] = [[] for _ in range(arms - 1)]
     compared = np.isfinite(values).sum(2) > 1
+    counted = compared[0] & compared[1:] & observations.independent
     for b in range(budgets):
         found = [_cell(columns, observations, values, a, b) for a in range(arms)]
         for a, shares in enumerate(found):
@@ -134,10 +135,10 @@ def image_variances(observations: Observations) -> ImageVariances:
                 difference, noise = shares.shares - primary.shares, shares.noise + primary.noise
                 differences[a - 1, b] = _variance(difference, noise)
                 error = float(np.sqrt(sum(spread(x[None])[0] ** 2 / np.isfinite(x).sum() for x in values[[0, a], b])))
-                if error:
+                if error and observations.independent[a - 1, b]:
                     weighted[a - 1].append((1 / error, difference, noise))
     for a, parts in enumerate(weighted):
-        whole = len(parts) == (compared[0] & compared[a + 1]).sum() and len({len(d) for _, d, _ in parts}) == 1
+        whole = len(parts) == counted[a].sum() and len({len(d) for _, d, _ in parts}) == 1
         if whole:
             total = sum(weight for weight, _, _ in parts)
             mean = np.sum([weight / total * difference for weight, difference, _ in parts], axis=0)

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.measure.budget import Limits, in_order
+from lit_adaptconv.verdict.budget_columns import budgets_of
 from lit_adaptconv.verdict.metric import ACCURACY, Metric
 from lit_adaptconv.verdict.speed import Times
 from lit_adaptconv.verdict.statistics import Array, Mask
@@ -56,7 +58,7 @@ class Observations:
     Attributes:
         table: A row a trial.
         arms: Names, the primary arm first.
-        budgets: Ascending, None last.
+        budgets: In order, None last.
         rows: Row of the table that holds each trial, shape `(arms, budgets, pairs)`; -1 where there is no trial.
         curves: What the learning curves say; None where they are not at hand, and then a target is reached when it is
             reached first.
@@ -64,7 +66,7 @@ class Observations:
 
     table: pa.Table
     arms: tuple[str, ...]
-    budgets: tuple[int | None, ...]
+    budgets: tuple[Limits | None, ...]
     rows: npt.NDArray[np.intp]
     curves: Curves | None = None
 
@@ -75,6 +77,24 @@ class Observations:
         """A column of numbers, shape `(arms, budgets, pairs)`; NaN where there is none, or none that is finite."""
         values = np.append(_numbers(self.table, name), np.nan)[self.rows]
         return np.where(np.isfinite(values), values, np.nan)
+
+    @cached_property
+    def independent(self) -> Mask:
+        """Where an arm's evidence counts for all budgets together, shape `(arms - 1, budgets)`.
+
+        Where the limit of a budget does not bind, a network is that of another budget, trained again with the same
+        seeds: a budget counts if neither the arm's network nor the primary arm's is that of one which counts already.
+        """
+        cells = self.cells()
+        exists: Mask = np.asarray((self.rows >= 0).any(-1))
+        found = np.zeros((len(self.arms) - 1, len(self.budgets)), np.bool_)
+        for a in range(1, len(self.arms)):
+            seen: set[tuple[int, object]] = set()
+            for b in np.flatnonzero(exists[0] & exists[a]):
+                networks = {(arm, cell.network) for arm in (0, a) if (cell := cells[arm][b]) and cell.network}
+                found[a - 1, b] = not networks & seen
+                seen |= networks if found[a - 1, b] else set()
+        return found
 
     def status(self, status: str) -> Mask:
         """Which trials have a status, shape `(arms, budgets, pairs)`."""
@@ -174,7 +194,8 @@ class Observations:
     def cells(self) -> list[list[Cell | None]]:
         """Each arm at each budget; None where it has no trials there."""
         exists, done = self.rows >= 0, self.status("done")
-        parameters, flops = self.column("parameters"), self.column("flops")
+        counted = [self.column(name) for name in ("parameters", "flops")]
+        weights = self.column("file_bytes") if "file_bytes" in self.table.column_names else None
         known = "widths" in self.table.column_names
         widths = self.table["widths"].to_pylist() if known else [None] * self.table.num_rows
 
@@ -182,9 +203,11 @@ class Observations:
             n = int(exists[a, b].sum())
             if n == 0:
                 return None
-            size = _largest(parameters[a, b]), _largest(flops[a, b])
+            parameters, flops = (_largest(column[a, b]) for column in counted)
             told = next((widths[row] for row in self.rows[a, b] if row >= 0 and widths[row]), None)
-            return Cell(self.arms[a], self.budgets[b], *size, n, n - int(done[a, b].sum()), _widths(told))
+            unfinished = n - int(done[a, b].sum())
+            weight = None if weights is None else _largest(weights[a, b])
+            return Cell(self.arms[a], self.budgets[b], parameters, flops, n, unfinished, _widths(told), weight)
 
         return [[cell(a, b) for b in range(len(self.budgets))] for a in range(len(self.arms))]
 
@@ -223,8 +246,8 @@ def observe(
     arms = (primary_arm, *(name for name in dict.fromkeys(names) if name != primary_arm))
     arm = np.array([arms.index(name) for name in names])
 
-    asked = results["budget"].to_pylist()
-    budgets = (*sorted({b for b in asked if b is not None}), *([None] if None in asked else []))
+    asked = budgets_of(results)
+    budgets = in_order(asked)
     place = {b: i for i, b in enumerate(budgets)}
     budget = np.array([place[b] for b in asked])
 

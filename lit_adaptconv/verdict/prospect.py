@@ -11,6 +11,7 @@ import pyarrow as pa
 from scipy import special
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.measure.budget import Limits
 from lit_adaptconv.verdict.evidence import smallest_p
 from lit_adaptconv.verdict.family import TOGETHER
 from lit_adaptconv.verdict.metric import Metric
@@ -41,7 +42,7 @@ class Compared:
     """
 
     arms: tuple[str, ...]
-    budgets: tuple[int | None, ...]
+    budgets: tuple[Limits | None, ...]
     together: bool
     correction: float
     smallest: float
@@ -112,7 +113,7 @@ def smallest_corrected(seeds: int, steps: bool, budgets: int, correction: float)
     return min(1.0, p * correction)
 
 
-def prospect(arms: Mapping[str, Sequence[int | None]], primary: str, seeds: int, steps: bool) -> Prospect:
+def prospect(arms: Mapping[str, Sequence[Limits | None]], primary: str, seeds: int, steps: bool) -> Prospect:
     """What a plan can claim.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lit_adaptconv.measure.budget import Budget, Limits
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import NONE, count, percentage, ratio
 from lit_adaptconv.verdict.summaries import (
@@ -41,7 +42,7 @@ def sentences(
         where it or the primary arm was tried at several sizes: one size does not tell the fewest parameters.
     """
     spoken = []
-    pairs: dict[tuple[str, bool, int | None], list[Comparison]] = {}
+    pairs: dict[tuple[str, bool, Limits | None], list[Comparison]] = {}
     for c in comparisons:
         if c.measure == metric or (c.measure == "steps" and c.target == main_target):
             pairs.setdefault((c.arm, c.over > 1, c.budget), []).append(c)
@@ -65,7 +66,7 @@ def _has_several_sizes(arm: str, finished: tuple[MetricSummary, ...]) -> bool:
 def _comparison(found: list[Comparison], confidence: float, metric: Metric) -> str:
     c = found[0]
     where = "Over all budgets together" if c.over > 1 else "Without a budget"
-    where = f"At {c.budget:,} parameters" if c.budget is not None else where
+    where = f"At {Budget.of(c.budget)}" if c.budget is not None else where
     parts = [_said(c, confidence, metric) for c in found]
     if len(found) == 2 and all(c.p is None for c in found) and found[0].reason == found[1].reason:
         parts = [f"undecided: {c.reason}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from lit_adaptconv.measure.budget import Limits, limits_text
 from lit_adaptconv.verdict.budget_share import budget_share, share_text
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import NONE, count, p_value, percentage, ratio
@@ -59,21 +60,23 @@ class Cell:
 
     Attributes:
         arm: Name of the arm.
-        budget: Parameters that it may have, or None.
+        budget: Parameters that it may have, or other limits too; or None.
         parameters: Parameters that it has, or None where no trial recorded them.
         flops: FLOPs of a forward pass of one sample, or None where no trial recorded them.
         n: Trials, whatever became of them.
         n_unfinished: Of these, failed, diverged or interrupted.
         widths: Width of every layer; empty where no trial recorded them.
+        file_bytes: Bytes of its weights, where the budget limits them.
     """
 
     arm: str
-    budget: int | None
+    budget: Limits | None
     parameters: int | None
     flops: int | None
     n: int
     n_unfinished: int
     widths: tuple[int, ...] = ()
+    file_bytes: int | None = None
 
     @property
     def width(self) -> float | None:
@@ -81,14 +84,25 @@ class Cell:
         return sum(self.widths) / len(self.widths) if self.widths else None
 
     @property
+    def sizes(self) -> dict[str, int | None]:
+        """What it has of each thing that a budget can limit."""
+        return {"parameters": self.parameters, "flops": self.flops, "bytes": self.file_bytes}
+
+    @property
+    def network(self) -> tuple[object, ...] | None:
+        """What is the same of the same network at another budget; None where its size is not known."""
+        return (self.parameters, self.flops, self.widths) if self.parameters and self.widths else None
+
+    @property
     def budget_share(self) -> float | None:
-        """Share of the budget that it uses."""
-        return budget_share(self.parameters, self.budget)
+        """Share of the budget that it uses; of several limits, of the one of which it uses the most."""
+        return budget_share(self.budget, self.sizes)
 
     @property
     def texts(self) -> tuple[str, ...]:
         """The same for a table."""
-        size = (count(self.budget), count(self.parameters), share_text(self.budget_share), count(self.flops))
+        share = share_text(self.budget, self.sizes)
+        size = (limits_text(self.budget), count(self.parameters), share, count(self.flops))
         return (self.arm, *size, str(self.n), str(self.n_unfinished))
 
 
@@ -177,7 +191,7 @@ class Comparison:
 
     arm: str
     primary: str
-    budget: int | None
+    budget: Limits | None
     over: int
     measure: Measure | Metric
     target: float | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lit_adaptconv.measure.budget import Limits, limits_text
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import NONE, count, p_value, percentage, ratio
 from lit_adaptconv.verdict.sentences import between, further_text
@@ -30,7 +31,7 @@ def verdict_table(
     steps, test = f"Steps to {metric.goal(main_target)}", f"Test {metric.name},{metric.unit or ' difference'}"
     for name in (steps, test):
         columns += [name, *interval_headings(confidence, images and name == test), "p", "P(beats primary)", "Answer"]
-    rows: dict[tuple[str, bool, int | None], dict[bool, Comparison]] = {}
+    rows: dict[tuple[str, bool, Limits | None], dict[bool, Comparison]] = {}
     for c in comparisons:
         if c.measure == metric or (c.measure == "steps" and c.target == main_target):
             rows.setdefault((c.arm, c.over > 1, c.budget), {})[c.measure == metric] = c
@@ -52,8 +53,8 @@ def verdict_table(
     return SummaryTable(title, tuple(columns), tuple(shown))
 
 
-def _where(over: int, budget: int | None) -> str:
-    return "together" if over > 1 else count(budget)
+def _where(over: int, budget: Limits | None) -> str:
+    return "together" if over > 1 else limits_text(budget)
 
 
 def metric_table(finished: tuple[MetricSummary, ...], confidence: float, metric: Metric) -> SummaryTable:

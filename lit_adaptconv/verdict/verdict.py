@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.verdict import tables
-from lit_adaptconv.verdict.budget_share import unused_note
+from lit_adaptconv.verdict.budget_share import repeated_note, unused_note
 from lit_adaptconv.verdict.comparison import compare
 from lit_adaptconv.verdict.images import ImageVariances, image_variances, reaches, widened
 from lit_adaptconv.verdict.metric import ACCURACY, Metric
@@ -155,7 +155,8 @@ def summarise(
 
 def _notes(results: pa.Table, cells: Sequence[Sequence[Cell | None]]) -> tuple[str, ...]:
     found = [cell for row in cells for cell in row if cell is not None]
-    notes = [unused_note((cell.arm, cell.parameters, cell.budget) for cell in found)]
+    notes = [unused_note((cell.arm, cell.budget, cell.sizes) for cell in found)]
+    notes.append(repeated_note((cell.arm, cell.budget, cell.network) for cell in found))
     if "training_flops_per_sample" in results.column_names:
         known = np.array([v is not None for v in results["training_flops_per_sample"].to_pylist()])
         steps = np.array([bool(v) for v in results["steps"].to_pylist()])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from pathlib import Path
 
@@ -159,6 +160,24 @@ def test_a_checkpoint_of_the_command_is_loaded_in_python(fit: Command) -> None:
     model = ImageClassifier.load_from_checkpoint("runs/a/1/checkpoints/last.ckpt", weights_only=True)
     assert model.parameter_count <= 5000
     assert same(dict(model.state_dict()), weights(Path("runs/a/1")))
+
+
+def test_a_run_says_how_much_of_each_limit_it_uses(fit: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    limits = ["--model.budget.flops", "1e6", "--model.budget.bytes=6000", "--model.budget", "1600"]
+    assert fit("--trainer.max_epochs", "1", "--run.name", "a", "--run.id", "1", *limits) == 0
+    out = capsys.readouterr().out
+    said = " ".join(out[out.index("Of its budget") :].split())
+    assert re.match(r"Of its budget .*?% of parameters,.*?% of FLOPs,.*? bytes ", said)
+    result = RunResult.read(Path("runs/a/1/result.json"))
+    assert (result.budget, result.budget_flops, result.budget_bytes) == (1_600, 1_000_000, 6_000)
+    assert result.parameters is not None
+    assert result.weight_bytes == 4 * result.parameters <= 6_000  # a LeNet5 has no normalisation
+    assert result.weight_bytes >= 0.95 * 6_000
+    assert main(["test", "--ckpt_path", "runs/a/1/checkpoints/last.ckpt", *FAST[2:]]) == 0
+    model = ImageClassifier.load_from_checkpoint("runs/a/1/checkpoints/last.ckpt", weights_only=True)
+    assert model.widths == tuple(result.widths)
+    assert fit("--config", "runs/a/1/config.yaml", "--run.name", "b", "--run.id", "1") == 0
+    assert RunResult.read(Path("runs/b/1/result.json")).widths == result.widths
 
 
 def test_compare_prints_runs_side_by_side(fit: Command, capsys: pytest.CaptureFixture[str]) -> None:

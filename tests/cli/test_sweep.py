@@ -22,7 +22,7 @@ from lit_adaptconv.sweep.reading import read_plan
 from lit_adaptconv.sweep.run import run_sweep
 from lit_adaptconv.sweep.store import read_curves, read_results
 from lit_adaptconv.train.result import RunResult
-from lit_adaptconv.verdict.budget_share import share_text
+from lit_adaptconv.verdict.budget_share import percent
 
 PLAN: dict[str, Any] = {
     "name": "tiny",
@@ -206,7 +206,7 @@ def test_the_verdict_fits_the_screen_and_cuts_no_number(
     assert max(len(line.rstrip()) for line in lines) <= columns
     rows = {row["arm"]: row for row in finished.results().to_pylist()}
     for arm, row in rows.items():
-        size = [arm, "200", str(row["parameters"]), *share_text(row["parameters"] / 200).split(), f"{row['flops']:,}"]
+        size = [arm, "200", str(row["parameters"]), *percent(row["parameters"] / 200).split(), f"{row['flops']:,}"]
         assert any(line.split()[:6] == size for line in lines)
 
 
@@ -237,7 +237,7 @@ def test_a_dry_run_tells_the_exact_sizes_and_trains_nothing(
     for row in finished.results().to_pylist():
         assert f"{row['parameters']:,}" in out
         assert f"{row['flops']:,}" in out
-        assert share_text(row["budget_share"]) in out
+        assert percent(row["budget_share"]) in out
     little = [line for line in out.splitlines() if line.startswith("Less than 95 % of the budget is used by ")]
     shares = [line.split()[3] for line in out.splitlines() if len(line.split()) > 4 and line.split()[4] == "%"]
     assert len(shares) == 4

@@ -11,6 +11,7 @@ import yaml
 from adaptconv_cli.sweep import SweepOptions
 from sweep_cases import maker
 
+from lit_adaptconv.measure.budget import plain_limits
 from lit_adaptconv.sweep.drawing import draw
 from lit_adaptconv.sweep.plan import Arm, Plan, Search, Tuning
 from lit_adaptconv.sweep.reading import read_plan
@@ -53,6 +54,19 @@ def test_the_documented_columns_of_the_curves_are_those_of_the_schema() -> None:
 )
 def test_every_field_of_the_plan_is_documented(heading: str, kind: type) -> None:
     assert set(names(table(heading))) == {field.name for field in fields(kind)}
+
+
+def test_the_budgets_of_the_document_are_those_of_a_plan() -> None:
+    (budgets,) = re.findall(r"```yaml\n(budgets.*?)```", TEXT, flags=re.DOTALL)
+    content = yaml.safe_load(budgets)
+    made = read_plan({"name": "x", "arms": {"a": {}}, **content})
+    assert [plain_limits(budget) for budget in made.budgets] == [
+        3000,
+        {"parameters": 3000, "flops": 400_000},
+        {"bytes": 8000, "dtype": "float32"},
+        {"bytes": 8000, "dtype": "float16"},
+    ]
+    assert str(made.budgets[1]) in TEXT
 
 
 def test_every_option_is_documented() -> None:

@@ -80,8 +80,8 @@ def test_the_plan_that_is_written_is_the_plan_that_was_read(tmp_path: Path) -> N
     [
         ({"arms": {}}, "arms is empty"),
         ({"primary_arm": "other"}, "not among the arms: standard, low_rank"),
-        ({"budgets": [5, 5]}, "different positive"),
-        ({"budgets": [0]}, "different positive"),
+        ({"budgets": [5, 5]}, "budgets must be different, got 5, 5"),
+        ({"budgets": [0]}, "budgets: the budget of parameters must be a whole number from 1 on, got 0"),
         ({"targets": []}, "one or more"),
         ({"targets": [90.0]}, "shares between 0 and 1"),
         ({"seeds": 0}, "seeds must be at least 1"),

@@ -22,6 +22,7 @@ from torch import nn
 from lit_adaptconv.data import Digits
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.kinds import conv_kind
+from lit_adaptconv.measure.budget import Budget
 from lit_adaptconv.measure.count import count_parameters, forward_flops
 from lit_adaptconv.models import ConvNet
 from lit_adaptconv.models.budget import fit_budget
@@ -48,23 +49,23 @@ def parameters(sides: list[int]) -> int:
 def test_a_whole_width_is_the_widest_of_all_within_the_budget(
     multiples: list[int], fixed: int, usual: int, budget: int
 ) -> None:
-    def count(width: float) -> int:
+    def count(width: float) -> dict[str, int]:
         assert isinstance(width, int)
-        return count_parameters(on_meta(lambda: Chain(width, multiples, fixed)))
+        return {"parameters": count_parameters(on_meta(lambda: Chain(width, multiples, fixed)))}
 
     every = {width: parameters([fixed, *(width * m for m in multiples), fixed]) for width in range(1, budget + 2)}
     fitting = [width for width, size in every.items() if size <= budget]
     if fitting:
-        assert widest(count, usual, budget) == fitting[-1]
+        assert widest(count, usual, Budget(budget)) == fitting[-1]
     else:
         with pytest.raises(UserError, match=f"has {every[1]:,} parameters, more than {budget:,}"):
-            widest(count, usual, budget)
+            widest(count, usual, Budget(budget))
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=4), st.floats(0.3, 3.0), st.integers(1, 3000))
 def test_a_factor_has_as_many_parameters_as_any_within_the_budget(usual: list[int], begin: float, budget: int) -> None:
-    def count(factor: float) -> int:
-        return count_parameters(on_meta(lambda: Scaled(factor, usual)))
+    def count(factor: float) -> dict[str, int]:
+        return {"parameters": count_parameters(on_meta(lambda: Scaled(factor, usual)))}
 
     # The sides change where a product is half-way between two whole numbers: between these factors all is the same.
     steps = sorted({(k + 0.5) / side for side in usual for k in range(1000)})
@@ -72,10 +73,10 @@ def test_a_factor_has_as_many_parameters_as_any_within_the_budget(usual: list[in
     every = [parameters([3, *(max(1, round(side * factor)) for side in usual), 3]) for factor in between]
     fitting = [size for size in every if size <= budget]
     if fitting:
-        assert count(widest(count, begin, budget)) == max(fitting)
+        assert count(widest(count, begin, Budget(budget))) == {"parameters": max(fitting)}
     else:
         with pytest.raises(UserError, match="more than"):
-            widest(count, begin, budget)
+            widest(count, begin, Budget(budget))
 
 
 def of(model: str | type, arms: dict[str, Arm] | None = None, width: str | None = None, **arguments: Any) -> Plan:

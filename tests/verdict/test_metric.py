@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.verdict.budget_share import share_text
 from lit_adaptconv.verdict.metric import ACCURACY, Metric
 from lit_adaptconv.verdict.summaries import Comparison
 from lit_adaptconv.verdict.verdict import Verdict, summarise
@@ -140,7 +139,7 @@ def test_less_of_an_error_is_better_in_every_word() -> None:
     text = repr([verdict.sentences, verdict.tables()])
     assert "accura" not in text
     assert "point" not in text
-    shares = {share_text(summary.at.budget_share) for summary in verdict.finished}
+    shares = {summary.at.texts[3] for summary in verdict.finished}
     assert not {cell for table in verdict.tables() for row in table.rows for cell in row if "%" in cell} - shares
     assert "%" not in repr(verdict.sentences).replace("95 %", "")
 

@@ -11,7 +11,7 @@ const trials = (() => {
     const values = Object.entries(model.values).map(([name, key]) => ({ name, key, show: value }));
     return [
       { name: "Arm", key: "arm", text: true, cls: "arm-name" },
-      { name: "Budget", key: "budget", show: (v) => (v === null ? "usual" : whole(v)) },
+      { name: "Budget", key: "budget", show: (v) => (v === null ? "usual" : whole(v)) },  // names stay as they are
       { name: "Parameters", key: "parameters", show: whole },
       { name: "Of budget", key: "budget_share", show: (v) => (v === null ? "–" : (Math.floor(1000 * v + 1e-9) / 10).toFixed(1) + " %") },
       { name: "FLOPs", key: "flops", show: whole },
@@ -54,7 +54,7 @@ const trials = (() => {
 
   function table(root, model) {
     const area = root.querySelector(".trials");
-    const data = Object.fromEntries(Object.entries(model.trials).map(([name, column]) => [name, unpack(column)]));
+    const data = Object.fromEntries(Object.entries({ ...model.trials, ...model.budgets }).map(([name, column]) => [name, unpack(column)]));
     const number = Object.fromEntries(model.arms.map((arm, i) => [arm.name, i]));
     const said = (i) => [data.arm[i], data.status[i], data.reason[i], data.budget[i], data.trial[i], data.kind[i]].join(" ").toLowerCase();
     const texts = (data.arm || []).map((_, i) => said(i));
