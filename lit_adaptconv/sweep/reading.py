@@ -70,7 +70,7 @@ def parse_plan(parser: OneLineParser, args: Sequence[str]) -> tuple[Plan, dict[s
         UserError: A value is out of its range.
     """
     try:
-        given = parse_args(parser, args, tuple(DEFAULTS))
+        given = parse_args(parser, _without_former_budgets(args), tuple(DEFAULTS))
     except UsageError as error:
         if gone := re.search(r"--tuning: option '(storage|parallel)'", str(error)):
             raise UsageError(
@@ -97,6 +97,19 @@ def parse_plan(parser: OneLineParser, args: Sequence[str]) -> tuple[Plan, dict[s
                 set_argument(example, name, search.examples[number % len(search.examples)])
             parser.parse_object({"name": plan.name, "arms": {}, **example})
     return plan, options
+
+
+def _without_former_budgets(args: Sequence[str]) -> list[str]:
+    """The arguments, where budgets of the command line take the place of a file's.
+
+    The parser alone would take over a file's limits that the command line does not name, budget by budget.
+    """
+    found: list[str] = []
+    for arg in args:
+        if option := re.match(r"--(?:arms\.[^=]*\.)?budgets(?==|$)", arg):
+            found.append(f"{option[0]}=[]")
+        found.append(arg)
+    return found
 
 
 def read_plan(source: Path | Mapping[str, Any] | Plan) -> Plan:

@@ -23,7 +23,7 @@ from lit_adaptconv.measure.count import count_flops, count_parameters, forward_f
 from lit_adaptconv.models.conversion import convert
 from lit_adaptconv.models.network import ConvertOptions
 from lit_adaptconv.sweep.plan import Arm, ArmBudget, Plan
-from lit_adaptconv.sweep.reading import plan_text, read_plan
+from lit_adaptconv.sweep.reading import parse_plan, plan_parser, plan_text, read_plan
 from lit_adaptconv.sweep.run import prepare
 from lit_adaptconv.sweep.sizing import Network, NetworkSize, networks
 from lit_adaptconv.sweep.wandb_export import export_wandb
@@ -148,6 +148,20 @@ def test_a_plan_is_the_same_when_it_is_read_again() -> None:
     assert read_plan(content) == made
     assert read_plan(made) == made
     assert read_plan({**CONTENT, "arms": arms, "budgets": made.budgets}) == made
+
+
+@pytest.mark.parametrize("form", ["--budgets={}", "--budgets {}", "--arms.a.budgets={}"])
+def test_budgets_of_a_command_line_take_nothing_from_those_of_a_file(form: str, tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    limits = [{"parameters": 3000, "flops": 4e5}, {"flops": 3e5, "bytes": 8000}]
+    file.write_text(yaml.safe_dump({"name": "x", "arms": {"a": {"budgets": limits[:1]}}, "budgets": limits}))
+    given = [{"flops": 3e5, "bytes": 8000}]
+    args = form.format(json.dumps(given)).split(" ", 1) if "=" not in form else [form.format(json.dumps(given))]
+    if "arms" not in form:
+        args += ["--arms.a.budgets=null"]
+    made, _ = parse_plan(plan_parser(), ["--config", str(file), *args])
+    asked = made.arms["a"].budgets if "arms" in form else made.budgets
+    assert asked == [Budget(flops=300_000, bytes=8_000)]
 
 
 def test_only_the_limits_of_a_budget_make_a_trial_another_one() -> None:
