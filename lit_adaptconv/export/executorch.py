@@ -84,6 +84,11 @@ def runtime(content: bytes) -> Run:
 
     def run(images: Tensor) -> Tensor:
         assert program  # whose memory the method needs, without holding it
-        return torch.cat([method.execute([image[None].contiguous()])[0] for image in images])
+        # A clone has the strides of its shape; the runtime also looks at those of dimensions of size 1.
+        ordered = (image[None].clone(memory_format=torch.contiguous_format) for image in images)
+        try:
+            return torch.cat([method.execute([image])[0] for image in ordered])
+        except RuntimeError as error:
+            raise UserError(f"ExecuTorch cannot run the exported network: {reason(error)}") from error
 
     return run

@@ -69,8 +69,11 @@ def runtime(content: bytes) -> Run:
     (given,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
 
     def one(image: Tensor) -> Tensor:
-        interpreter.set_tensor(given["index"], image.numpy())
-        interpreter.invoke()
+        try:
+            interpreter.set_tensor(given["index"], image.numpy())
+            interpreter.invoke()
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"LiteRT cannot run the exported network: {reason(error)}") from error
         return torch.from_numpy(interpreter.get_tensor(answer["index"]))
 
     def run(images: Tensor) -> Tensor:

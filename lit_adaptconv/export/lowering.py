@@ -35,7 +35,13 @@ def to_static_program(network: nn.Module, image_shape: tuple[int, int, int]) -> 
         warnings.simplefilter("ignore")
         try:
             program = torch.export.export(network, image)
-            program = program.run_decompositions({**DECOMPOSED, torch.ops.torchvision.deform_conv2d.default: _deform})
+            program = program.run_decompositions(
+                {
+                    **DECOMPOSED,
+                    torch.ops.aten.pad.default: _crop_and_pad,
+                    torch.ops.torchvision.deform_conv2d.default: _deform,
+                }
+            )
             module = program.module(check_guards=False)
             _compute_constants(module)
             return torch.export.export(module, image)
@@ -65,6 +71,17 @@ def _compute_constants(module: fx.GraphModule) -> None:
                 user.replace_input_with(node, constant)
     module.graph.eliminate_dead_code()
     module.recompile()
+
+
+def _crop_and_pad(input: Tensor, pad: list[int], mode: str = "constant", value: float | None = None) -> Tensor:
+    """`F.pad` whose negative amounts, which crop, are slices: runtimes refuse them."""
+    if mode != "constant":
+        return NotImplemented  # left as it is
+    for number, amount in enumerate(pad):
+        if amount < 0:
+            axis = -1 - number // 2
+            input = input.narrow(axis, -amount if number % 2 == 0 else 0, input.shape[axis] + amount)
+    return torch.constant_pad_nd(input, [max(amount, 0) for amount in pad], value or 0)
 
 
 def _deform(

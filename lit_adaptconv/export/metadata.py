@@ -21,7 +21,7 @@ def describe(model: ImageClassifier, data: ImageData, agreement: Agreement, batc
     """
     return {
         "classes": data.class_names,
-        "input": f"images: float32 ({batch}, C, H, W); (pixel / 255 - mean) / std for every channel, pixel from 0 to 255",
+        "input": f"images: float32 ({batch}, C, H, W); (pixel / 255 - mean) / std by channel, pixel from 0 to 255",
         "mean": list(data.mean),
         "std": list(data.std),
         "image_shape": list(model.image_shape),
