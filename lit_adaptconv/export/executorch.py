@@ -62,20 +62,23 @@ def save(lowered: EdgeProgramManager, metadata: Mapping[str, Any]) -> bytes:
         methods = {METADATA: json.dumps(dict(metadata))}
         try:
             whole = EdgeProgramManager({"forward": lowered.exported_program()}, methods)
-            return whole.to_executorch().buffer
+            content: bytes = whole.to_executorch().buffer
         except Exception as error:
             raise UserError(f"the network cannot be written for ExecuTorch: {reason(error)}") from error
+    return content
 
 
 def runtime(content: bytes) -> Run:
-    """Make ExecuTorch's runtime run what `save` gave, image by image.
+    """Make ExecuTorch's runtime run what `save` gave, image by image, on as many threads as PyTorch uses.
 
     Raises:
         UserError: The runtime cannot run it.
     """
     with quiet():
+        from executorch.extension.pybindings import portable_lib
         from executorch.runtime import Runtime
 
+        portable_lib._unsafe_reset_threadpool(torch.get_num_threads())  # unsafe only while a network runs
         try:
             program = Runtime.get().load_program(content)
             method = program.load_method("forward")

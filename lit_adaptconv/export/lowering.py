@@ -76,7 +76,8 @@ def _compute_constants(module: fx.GraphModule) -> None:
 def _crop_and_pad(input: Tensor, pad: list[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """`F.pad` whose negative amounts, which crop, are slices: runtimes refuse them."""
     if mode != "constant":
-        return NotImplemented  # left as it is
+        left: Tensor = NotImplemented  # as it is
+        return left
     for number, amount in enumerate(pad):
         if amount < 0:
             axis = -1 - number // 2
