@@ -1,11 +1,12 @@
-"""`adaptconv export`: a trained network as ONNX, int8, or a program of PyTorch's."""
+"""`adaptconv export`: a trained network as ONNX, int8, for ExecuTorch or LiteRT, or a program of PyTorch's."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from rich.console import Console
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from lit_adaptconv.data import ImageData
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.export import onnx, program
+from lit_adaptconv.export import executorch, litert, onnx, program
 from lit_adaptconv.export.check import Agreement, Run, compare
 from lit_adaptconv.export.metadata import describe
 from lit_adaptconv.export.quantize import quantize_int8
@@ -25,7 +26,7 @@ from lit_adaptconv.verdict.metric import ACCURACY
 
 from .fitted import text
 
-Format = Literal["onnx", "torch-export"]
+Format = Literal["onnx", "executorch", "litert", "torch-export"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def export(args: list[str]) -> int:
     elif options["quantize"] is not None:
         raise UserError(f"--quantize is for --format onnx, not for {options['format']}")
     else:
-        exported = [_program(model, data, options["test_images"])]
+        exported = [_other(options["format"], model, data, options["test_images"])]
     write_atomically(output, lambda file: file.write(exported[-1].content))
     _print(Console(), model, exported, options["seconds"])
     Console().print(text(f"Wrote {output} ({len(exported[-1].content):,} bytes)"), soft_wrap=True)
@@ -107,12 +108,22 @@ def _onnx(
     return exported
 
 
-def _program(model: ImageClassifier, data: ImageData, images: int | None) -> Exported:
-    exported = program.to_program(model.network, model.image_shape)
-    run = program.load(program.save(exported, {}))
-    agreement = compare(run, model.network, data.test_dataloader(), images)
-    agreement.check("the exported program")
-    return Exported("exported program", program.save(exported, describe(model, data, agreement)), agreement, run)
+def _other(format: Format, model: ImageClassifier, data: ImageData, images: int | None) -> Exported:
+    """Export to any other format."""
+    save: Callable[[dict[str, Any]], bytes]
+    if format == "executorch":
+        name, runtime = "ExecuTorch", executorch.runtime
+        save = partial(executorch.save, executorch.to_executorch(model.network, model.image_shape))
+    elif format == "litert":
+        name, runtime = "LiteRT", litert.runtime
+        save = partial(litert.save, litert.to_litert(model.network, model.image_shape))
+    else:
+        name, runtime = "exported program", program.load
+        save = partial(program.save, program.to_program(model.network, model.image_shape))
+    agreement = compare(runtime(save({})), model.network, data.test_dataloader(), images)
+    agreement.check(name)
+    content = save(describe(model, data, agreement, "N" if format == "torch-export" else "1"))
+    return Exported(name, content, agreement, runtime(content))
 
 
 def _print(console: Console, model: ImageClassifier, exported: list[Exported], seconds: float) -> None:

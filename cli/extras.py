@@ -11,6 +11,9 @@ EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
+    "executorch": "executorch",
+    "litert_torch": "litert",
+    "ai_edge_litert": "litert",
     "ray": "ray",
     "submitit": "slurm",
 }

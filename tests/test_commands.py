@@ -38,6 +38,7 @@ SHORT = {
     "python -m benchmarks.simulation": ["--sweeps", "5"],
     "python -m pytest": ["--collect-only", "-q"],
     "python -m venv": ["--without-pip"],
+    "python benchmarks/device_formats.py": ["--seconds", "0.01", "--kinds", "standard"],
     "python benchmarks/fit_overhead.py": ["--image-size", "8", "--rounds", "1", "--epochs", "1"],
     "python benchmarks/kills.py": ["--fit", "0", "--checkpoint", "0", "--others", "0"],  # tests/cli/test_kills.py
     "python benchmarks/memory_layout.py": ["--rounds", "1"],
@@ -228,6 +229,9 @@ def test_a_command_of_ours_runs(
     monkeypatch.setattr("webbrowser.open", lambda address: True)
     monkeypatch.setattr("lit_adaptconv.data.published.PublishedImages.prepare_data", lambda self: None)  # downloads
     words = typed(command)
+    if "--format" in words:
+        needed = {"onnx": "onnxruntime", "executorch": "executorch", "litert": "litert_torch"}
+        pytest.importorskip(needed.get(words[words.index("--format") + 1], "torch"))
     make_runs(words, request.getfixturevalue("run_on_photos") if "new_photos" in words else run)
     assert main(words[1:]) == 0, capsys.readouterr().err
 

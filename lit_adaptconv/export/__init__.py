@@ -1,4 +1,4 @@
-"""Take a trained network away: ONNX, int8 and `torch.export`, each compared with PyTorch before it is written."""
+"""Take a trained network away: ONNX, ExecuTorch, LiteRT, `torch.export`, all compared with PyTorch."""
 
 import lazy_loader
 

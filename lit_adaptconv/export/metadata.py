@@ -10,21 +10,22 @@ from lit_adaptconv.measure.environment import versions
 from lit_adaptconv.train.classifier import ImageClassifier
 
 
-def describe(model: ImageClassifier, data: ImageData, agreement: Agreement) -> dict[str, Any]:
+def describe(model: ImageClassifier, data: ImageData, agreement: Agreement, batch: str = "N") -> dict[str, Any]:
     """Describe a network in values that JSON knows.
 
     Args:
         model: The classifier.
         data: The data that it was trained on.
         agreement: What the comparison on test images found.
+        batch: How many images go in at a time: "N", any number, or "1".
     """
     return {
         "classes": data.class_names,
-        "input": "images: float32 (N, C, H, W); (pixel / 255 - mean) / std for every channel, pixel from 0 to 255",
+        "input": f"images: float32 ({batch}, C, H, W); (pixel / 255 - mean) / std by channel, pixel from 0 to 255",
         "mean": list(data.mean),
         "std": list(data.std),
         "image_shape": list(model.image_shape),
-        "output": "logits: float32 (N, classes); softmax gives probabilities",
+        "output": f"logits: float32 ({batch}, classes); softmax gives probabilities",
         "backbone": type(model.network).__name__,
         "kind": model.kind,
         "kind_options": model.kind_options,

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +11,7 @@ from torch import Tensor, nn
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.export.check import Run
+from lit_adaptconv.export.exporters import check_installed, quiet, reason
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -22,17 +19,6 @@ if TYPE_CHECKING:
 OPSET = 20
 """18 is the oldest that PyTorch exports to; deformable convolutions came with 19."""
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
-
-
-def check_installed() -> None:
-    """Check that the extra `onnx` is installed.
-
-    Raises:
-        UserError: It is not.
-    """
-    missing = [package for package in NEEDED if importlib.util.find_spec(package) is None]
-    if missing:
-        raise UserError(f"ONNX needs {', '.join(missing)}: pip install 'lit-adaptconv[onnx]'")
 
 
 def to_onnx(network: nn.Module, image_shape: tuple[int, int, int]) -> ModelProto:
@@ -47,8 +33,8 @@ def to_onnx(network: nn.Module, image_shape: tuple[int, int, int]) -> ModelProto
     Raises:
         UserError: The extra `onnx` is not installed, or the network cannot be exported; the message says why.
     """
-    check_installed()
-    with _quiet():
+    check_installed("ONNX", NEEDED, "onnx")
+    with quiet():
         try:
             program = torch.onnx.export(
                 network,
@@ -65,14 +51,6 @@ def to_onnx(network: nn.Module, image_shape: tuple[int, int, int]) -> ModelProto
     assert program is not None
     model: ModelProto = program.model_proto
     return model
-
-
-def reason(error: BaseException) -> str:
-    """What was wrong at first, in one line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{lines[0] if lines else 'no reason given'} ({type(error).__name__})"
 
 
 def add_metadata(model: ModelProto, metadata: Mapping[str, Any]) -> None:
@@ -106,19 +84,3 @@ def runtime(model: ModelProto | bytes) -> Run:
         return torch.from_numpy(logits)
 
     return run
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what PyTorch's exporter tells of itself."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

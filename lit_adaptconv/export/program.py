@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.export.check import Run
-from lit_adaptconv.export.onnx import reason
+from lit_adaptconv.export.exporters import reason
 from lit_adaptconv.ops import convolutions, schema
 
 METADATA = "metadata.json"
@@ -37,7 +37,7 @@ def to_program(network: nn.Module, image_shape: tuple[int, int, int]) -> Exporte
             program = torch.export.export(
                 network, (torch.zeros(2, *image_shape),), dynamic_shapes=({0: torch.export.Dim("batch")},)
             )
-            plain: ExportedProgram = program.run_decompositions({schema.FORWARD: _plain})
+            plain: ExportedProgram = program.run_decompositions(DECOMPOSED)
         except Exception as error:  # whatever the network does that cannot be traced
             raise UserError(f"{type(network).__name__} cannot be exported: {reason(error)}") from error
     return plain
@@ -46,6 +46,10 @@ def to_program(network: nn.Module, image_shape: tuple[int, int, int]) -> Exporte
 def _plain(input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, *call: Any) -> Tensor:
     """The fused operator in PyTorch's own operators."""
     return convolutions.forward(input, generator_weight, generator_bias, bias, schema.as_call(*call))
+
+
+DECOMPOSED = {schema.FORWARD: _plain}
+"""Operators of this package, and what computes them in PyTorch's own."""
 
 
 def save(program: ExportedProgram, metadata: Mapping[str, Any]) -> bytes:

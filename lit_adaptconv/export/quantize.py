@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+
+from lit_adaptconv.export.exporters import quiet
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -42,7 +42,7 @@ def quantize_int8(model: ModelProto, batches: Iterable[tuple[Tensor, Tensor]]) -
             batch = next(self.batches, None)
             return None if batch is None else {"images": batch[0].numpy()}
 
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         given, prepared, quantized = (Path(folder) / f"{name}.onnx" for name in ("float32", "prepared", "int8"))
         onnx.save(model, given)
         quant_pre_process(given, prepared, skip_symbolic_shape=True)
@@ -71,14 +71,3 @@ def copies_and_sums(model: ModelProto) -> list[str]:
         for node in model.graph.node
         if node.op_type == "Conv" and node.input[1] in constants and np.isin(constants[node.input[1]], (0, 1)).all()
     ]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the quantiser's advice, which goes to the root logger."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

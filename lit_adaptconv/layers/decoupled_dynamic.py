@@ -128,6 +128,6 @@ def _normalise(filters: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     wide = filters if filters.dtype == torch.float64 else filters.float()
     if filters.shape[2] > 1:
         wide = wide - wide.mean(2, keepdim=True)
-        wide = wide * torch.rsqrt(wide.square().mean(2, keepdim=True) + EPSILON)
+        wide = wide * torch.rsqrt((wide * wide).mean(2, keepdim=True) + EPSILON)
     by_group = (-1, 1, 1, 1)
     return (wide * scale.view(by_group).to(wide.dtype) + shift.view(by_group).to(wide.dtype)).to(filters.dtype)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lit_adaptconv.ops.convolutions import copy_patches
 from lit_adaptconv.ops.geometry import Padding, windows
 
 
@@ -51,9 +52,9 @@ def per_sample_conv2d(
     if samples == 0:  # a convolution has at least one group; the sum of no kernels keeps the graph whole
         shared = bias.sum(0) if bias is not None and bias.dim() == 2 else bias
         return F.conv2d(input, weight.sum(0), shared, stride, padding, dilation, groups)
-    if torch.onnx.is_in_onnx_export() and not isinstance(samples, int):
-        padded = F.pad(input, around.kernel_pad)
-        patches = torch.unflatten(F.unfold(padded, kernel_size, dilation, stride=stride), 1, (groups, -1))
+    if torch.compiler.is_exporting():
+        patches = copy_patches(F.pad(input, around.kernel_pad), kernel_size, stride, dilation)
+        patches = patches.reshape(samples, groups, weight[0, 0].numel(), -1)
         out = weight.reshape(samples, groups, out_channels // groups, -1) @ patches
         out = out.reshape(samples, out_channels, around.rows.out, around.columns.out)
         return out if bias is None else out + bias.expand(samples, out_channels)[:, :, None, None]

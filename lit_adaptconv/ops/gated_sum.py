@@ -73,9 +73,12 @@ def plain(
     activation: GateActivation,
 ) -> Tensor:
     """`gated_sum` in plain PyTorch."""
-    gate, values = _by_rank(*_apart(filtered, values, gate_bias, groups, activation), groups, len(gate_bias))
-    out = gate * values  # a group may share its gate
-    out = (out.sum(2) if len(gate_bias) > 1 else out.squeeze(2)).flatten(1, 2)
+    gate, values = _apart(filtered, values, gate_bias, groups, activation)
+    if len(gate_bias) > 1 or gate.shape != values.shape:  # a group may share its gate
+        gate, values = _by_rank(gate, values, groups, len(gate_bias))
+        out = (gate * values).sum(2).flatten(1, 2)
+    else:
+        out = gate * values
     return out if bias is None else out + bias[:, None, None].to(out.dtype)
 
 

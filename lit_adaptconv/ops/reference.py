@@ -36,6 +36,14 @@ def generate_kernels(input: Tensor, generator_weight: Tensor, generator_bias: Te
         `(N, groups, C_in / groups, C_out / groups, kh * kw, H_out, W_out)`.
     """
     out_channels, group_in, taps = generator_bias.shape
+    kernels = generate_channels(input, generator_weight, generator_bias, call)
+    pixels = kernels.shape[-2:]
+    return kernels.view(input.shape[0], call.groups, group_in, out_channels // call.groups, taps, *pixels)
+
+
+def generate_channels(input: Tensor, generator_weight: Tensor, generator_bias: Tensor, call: Call) -> Tensor:
+    """`generate_kernels`, all but the pixels in the channels: `(N, C_in * C_out / groups * kh * kw, H_out, W_out)`."""
+    out_channels, group_in, taps = generator_bias.shape
     generator_size = generator_weight.shape[-2:]
     by_group = (call.groups, out_channels // call.groups, group_in, taps)
     # One filter per (input channel, output channel, tap), so the generator is a convolution with groups = C_in.
@@ -47,5 +55,4 @@ def generate_kernels(input: Tensor, generator_weight: Tensor, generator_bias: Te
         dilation=call.dilation,
         groups=input.shape[1],
     )
-    kernels = activate(kernels, call.kernel_activation)
-    return kernels.view(input.shape[0], call.groups, group_in, by_group[1], taps, *kernels.shape[-2:])
+    return activate(kernels, call.kernel_activation)

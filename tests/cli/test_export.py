@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,45 @@ def test_a_program_of_pytorchs_needs_no_operator_of_this_package(checkpoint: Pat
     assert not any("lit_adaptconv" in name for name in called)
     assert json.loads(extra[program.METADATA])["kind"] == "adaptive"
     assert loaded.module()(torch.zeros(7, 1, 16, 16)).shape == (7, 10)
+
+
+@pytest.mark.parametrize("format", ["executorch", "litert"])
+def test_the_file_for_a_device_tells_how_to_feed_it_and_reaches_its_accuracy(
+    format: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if format == "executorch":
+        method = pytest.importorskip("executorch.runtime").Runtime.get().load_program
+    else:
+        method = pytest.importorskip("ai_edge_litert.interpreter").Interpreter
+    capsys.readouterr()
+    assert main(["export", str(checkpoint), "--format", format, "--output", "a.file", *QUICK]) == 0
+    out, err = capsys.readouterr()
+    assert "Largest difference" in out
+    assert not err
+    if format == "executorch":
+        loaded = method("a.file")
+        (text,) = loaded.load_method("metadata").execute([])
+        answer = lambda image: loaded.load_method("forward").execute([torch.from_numpy(image)])[0].numpy()  # noqa: E731
+    else:
+        text = zipfile.ZipFile("a.file").read("metadata.json")
+        loaded = method("a.file")
+        loaded.allocate_tensors()
+
+        def answer(image: Any) -> Any:
+            loaded.set_tensor(loaded.get_input_details()[0]["index"], image)
+            loaded.invoke()
+            return loaded.get_tensor(loaded.get_output_details()[0]["index"])
+
+    told = json.loads(text)
+    assert told["image_shape"] == [1, 16, 16]
+    assert "(1, C, H, W)" in told["input"]
+    test = Digits(image_size=16).load("test")
+    pixels = test.source.images[test.indices].numpy()  # type: ignore[attr-defined]
+    labels = test.source.labels[test.indices].numpy()
+    mean, std = (np.array(told[name])[:, None, None] for name in ("mean", "std"))
+    images = ((pixels / 255 - mean) / std).astype(np.float32).copy()  # in the order of its shape
+    found = np.array([answer(images[i : i + 1])[0].argmax() for i in range(len(images))])
+    assert (found == labels).mean() == pytest.approx(told["test_accuracy"])
 
 
 def test_a_difference_is_an_error_and_leaves_no_file(
