@@ -9,6 +9,7 @@ from rich.console import Console
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
+from lit_adaptconv.measure.latency import RUNTIMES, Runtime, read_latencies, seconds_of
 from lit_adaptconv.text import markdown, markdown_table, visible
 from lit_adaptconv.train.loading import check_writable
 from lit_adaptconv.train.parser import OneLineParser
@@ -46,6 +47,8 @@ def compare(args: list[str]) -> int:
     parser.add_argument(
         "--max_bytes", type=int | None, help="Most bytes of the weights as checkpoints store them, in the run's type."
     )
+    parser.add_argument("--max_latency", type=str | None, help="Most time that one image may take, such as 2ms.")
+    parser.add_argument("--runtime", type=Runtime, default="onnx", help="Whose latency: onnxruntime's or PyTorch's.")
     parser.add_argument(
         "--baseline", type=Path | None, help="JSON of an earlier comparison: what runs of the same name had."
     )
@@ -67,6 +70,8 @@ def compare(args: list[str]) -> int:
         max_drop=Limits.max_drop if given.max_drop is None else given.max_drop,
         max_parameters=given.max_parameters,
         max_bytes=given.max_bytes,
+        max_latency=None if given.max_latency is None else seconds_of("max_latency", given.max_latency),
+        runtime=given.runtime,
     )
     if given.json not in (None, STDOUT):
         check_writable(Path(given.json))
@@ -75,22 +80,24 @@ def compare(args: list[str]) -> int:
     folders = [run if (run / "result.json").is_file() else newest_run(str(run.parent), run.name) for run in given.runs]
     results = [RunResult.read(folder / "result.json") for folder in folders]
     baseline = None if given.baseline is None else Compared.read(given.baseline)
-    compared = Compared.of(results).checked(limits, baseline)
+    compared = Compared.of(results, [read_latencies(folder) for folder in folders]).checked(limits, baseline)
     unmet = [gate.reason for gate in compared.gates if not gate.met]
     if given.json == STDOUT:
         sys.stdout.write(compared.json())
     else:
         if given.json is not None:
             write_text(given.json, compared.json())
-        _print(results, compared.notes, unmet, as_markdown=given.markdown)
+        _print(results, compared, unmet, as_markdown=given.markdown)
     for reason in unmet:
         print_error(reason)
     return 1 if unmet else 0
 
 
-def _print(results: list[RunResult], notes: tuple[str, ...], unmet: list[str], *, as_markdown: bool) -> None:
-    table, budgets = result_table(results), result_note(results)
-    told = [*([] if budgets is None else [budgets.plain]), *notes]
+def _print(results: list[RunResult], compared: Compared, unmet: list[str], *, as_markdown: bool) -> None:
+    runs = compared.runs
+    latencies = {name: [getattr(run, f"{runtime}_latency") for run in runs] for runtime, name in RUNTIMES.items()}
+    table, budgets = result_table(results, latencies), result_note(results)
+    told = [*([] if budgets is None else [budgets.plain]), *compared.notes]
     if as_markdown:
         told += [f"Not met: {reason}." for reason in unmet]
         names = [str(column.header) for column in table.columns]

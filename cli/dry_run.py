@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from lit_adaptconv.measure.budget import limits_text
+from lit_adaptconv.measure.latency import milliseconds
 from lit_adaptconv.sweep.estimate import Estimate
+from lit_adaptconv.sweep.latency_limit import LimitedSize
 from lit_adaptconv.sweep.plan import ArmBudget
 from lit_adaptconv.sweep.progress import seconds_on
-from lit_adaptconv.sweep.trial import Trial, TrialMaker
+from lit_adaptconv.sweep.run import Prepared
+from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.verdict.budget_share import repeated_note, share_text, unused_note
+from lit_adaptconv.verdict.numbers import NONE
 from lit_adaptconv.verdict.summaries import SummaryTable
 
 from .display import duration
@@ -23,7 +27,7 @@ COLUMNS = ("Budget", "Arm", "Parameters", "Of budget", "FLOPs", "Widths", "Trial
 
 def print_dry_run(
     console: Console,
-    maker: TrialMaker,
+    prepared: Prepared,
     trials: Sequence[Trial],
     done: set[str],
     estimate: Estimate | None,
@@ -33,13 +37,13 @@ def print_dry_run(
 
     Args:
         console: Where to print.
-        maker: Makes the trials.
+        prepared: The plan, with its networks.
         trials: All trials, those of tuning included.
         done: Ids of those that are not run again.
         estimate: How long a trial takes.
         workers: Trials that run at the same time.
     """
-    plan, sizes = maker.plan, maker.sizes
+    plan, sizes, limited = prepared.maker.plan, prepared.maker.sizes, prepared.limited
     every = Counter(ArmBudget(trial.arm, trial.budget) for trial in trials)
     finished = Counter(ArmBudget(trial.arm, trial.budget) for trial in trials if trial.id in done)
     tuning = sum(trial.tuning is not None for trial in trials)
@@ -57,12 +61,16 @@ def print_dry_run(
                 share_text(at.budget, size.sizes),
                 f"{size.flops:,}" if size.flops else "",
                 "-".join(map(str, size.widths or size.settings.values())),
+                *([] if limited is None else [_latency(limited.at(at))]),
                 str(every[at]),
                 str(finished[at]),
                 takes,
             )
         )
-    console.print(fitted(SummaryTable(plan.name, COLUMNS, tuple(rows)), console))
+    columns = [*COLUMNS]
+    if limited is not None:
+        columns.insert(COLUMNS.index("Trials"), f"Image, ms (at most {milliseconds(limited.limit.seconds)})")
+    console.print(fitted(SummaryTable(plan.name, tuple(columns), tuple(rows)), console))
     console.print()
     for size in sizes.values():
         if size.impossible:
@@ -79,3 +87,11 @@ def print_dry_run(
     else:
         line += f" Estimated time: {duration(seconds_on(workers, [], left))} (from {estimate.source})."
     console.print(line, highlight=False, soft_wrap=True)
+
+
+def _latency(one: LimitedSize | None) -> str:
+    """The measured time of a network that the limit chose, with its quartiles."""
+    if one is None or one.latency is None:
+        return NONE
+    found = one.latency
+    return f"{milliseconds(found.median)} ({milliseconds(found.lower)}–{milliseconds(found.upper)})"

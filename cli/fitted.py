@@ -15,7 +15,7 @@ from lit_adaptconv.verdict.summaries import SummaryTable
 
 HEADING = 10
 """Longest line of a column's heading."""
-WORDS = ("Arm", "Claim", "Data", "Take", "Not ruled out beside it", "Widths")
+WORDS = ("Arm", "Claim", "Data", "Take", "Not ruled out beside it", "Widths", "Runtime", "Note")
 """Columns that hold no numbers."""
 
 

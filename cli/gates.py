@@ -1,16 +1,17 @@
-"""Gates on runs: floors and ceilings in the test and in size, and what a run may lose to an earlier comparison."""
+"""Gates on runs: floors and ceilings in the test, size and time, and what a run may lose to an earlier comparison."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import fmean
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import read_text
+from lit_adaptconv.measure.latency import RUNTIMES, Latencies, Runtime, apart, shown
 from lit_adaptconv.records import finite, record
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.verdict.metric import ACCURACY, Metric
@@ -31,6 +32,8 @@ class Limits:
         max_drop: Most test accuracy that a run may lose to the baseline's run of its name.
         max_parameters: Most trainable parameters, or None.
         max_bytes: Most bytes of the weights, or None.
+        max_latency: Most seconds of one image, or None.
+        runtime: In which runtime.
 
     Raises:
         UserError: A share is none, a size is below 1, or the floor is above the ceiling.
@@ -41,6 +44,8 @@ class Limits:
     max_drop: float = 0.01
     max_parameters: int | None = None
     max_bytes: int | None = None
+    max_latency: float | None = None
+    runtime: Runtime = "onnx"
 
     def __post_init__(self) -> None:
         for name, example in (
@@ -82,7 +87,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A run, with `RunResult`'s names."""
+    """A run, with `RunResult`'s names, and the median seconds of one image where `adaptconv latency` measured them."""
 
     name: str
     id: str
@@ -110,6 +115,8 @@ class ComparedRun:
     budget_bytes: int | None = None
     budget_dtype: str | None = None
     file_bytes: int | None = None
+    onnx_latency: float | None = None
+    torch_latency: float | None = None
 
     @property
     def test_accuracy(self) -> float | None:
@@ -135,10 +142,15 @@ class Compared:
     schema: int = SCHEMA_VERSION
 
     @classmethod
-    def of(cls, results: Sequence[RunResult]) -> Compared:
-        """The runs, without gates."""
-        names = [field.name for field in fields(ComparedRun)]
-        return cls(tuple(ComparedRun(**{name: getattr(result, name) for name in names}) for result in results))
+    def of(cls, results: Sequence[RunResult], latencies: Sequence[Latencies | None] = ()) -> Compared:
+        """The runs with what each one's folder holds on latency, without gates."""
+        names = [field.name for field in fields(ComparedRun) if field.default is MISSING]
+        places = latencies or [None] * len(results)
+        runs = [ComparedRun(**{name: getattr(result, name) for name in names}) for result in results]
+        return cls(
+            tuple(_timed(run, place) for run, place in zip(runs, places, strict=True)),
+            notes=tuple(note for note in (apart(places),) if note),
+        )
 
     @classmethod
     def read(cls, path: Path) -> Compared:
@@ -170,7 +182,7 @@ class Compared:
             known[run.name] += [] if run.test_accuracy is None else [run.test_accuracy]
         names = [run.name for run in self.runs]
         gates: list[Gate] = []
-        notes: list[str] = []
+        notes = [*self.notes]
         for run in self.runs:
             name = run.name if names.count(run.name) == 1 else f"{run.name}/{run.id}"
             gates += _gates(run, name, limits)
@@ -208,6 +220,23 @@ def _gates(run: ComparedRun, name: str, limits: Limits) -> Iterator[Gate]:
             unknown = f"{name} has not recorded what --{gate} limits, as runs of earlier versions have not"
             reason = unknown if size is None else f"{name} {has.format(f'{size:,}')}, more than {ceiling:,}"
             yield Gate(name, gate, ceiling, size, met, "" if met else reason)
+    if (slowest := limits.max_latency) is not None:
+        seconds = run.onnx_latency if limits.runtime == "onnx" else run.torch_latency
+        reason = f"the latency of {name} in {RUNTIMES[limits.runtime]} is not known: run `adaptconv latency` on it"
+        if seconds is not None:
+            pairs = [(shown(seconds, digits), shown(slowest, digits)) for digits in range(3, 9)]
+            has, bound = next((pair for pair in pairs if pair[0] != pair[1]), pairs[-1])
+            reason = f"{name} takes {has} an image in {RUNTIMES[limits.runtime]}, more than {bound}"
+        met = seconds is not None and seconds <= slowest
+        yield Gate(name, "max_latency", slowest, seconds, met, "" if met else reason)
+
+
+def _timed(run: ComparedRun, place: Latencies | None) -> ComparedRun:
+    """The run with what was measured of it."""
+    if place is None or len(place.networks) != 1:
+        return run
+    seconds = [None if (one := place.networks[0].of(runtime)) is None else one.image.median for runtime in RUNTIMES]
+    return replace(run, onnx_latency=seconds[0], torch_latency=seconds[1])
 
 
 def _drop(run: ComparedRun, name: str, most: float, before: float) -> Gate:

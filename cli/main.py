@@ -34,7 +34,7 @@ TRAINING = {
 
 COMMANDS = {
     "bench": ("adaptconv_cli.bench:bench", "Time layers, and measure their memory, beside nn.Conv2d."),
-    "choose": ("adaptconv_cli.choose:choose", "Say which network of a sweep to take within a limit of size."),
+    "choose": ("adaptconv_cli.choose:choose", "Say which network of a sweep to take within limits of size and time."),
     "compare": (
         "adaptconv_cli.compare:compare",
         "Print the results of runs in one table, and check gates on them.",
@@ -43,6 +43,10 @@ COMMANDS = {
     "export": ("adaptconv_cli.export:export", "Write a trained network to a file that runs without this package."),
     "kernels": ("adaptconv_cli.kernels:kernels", "Draw the kernels that an adaptive layer makes for an image."),
     "kinds": ("adaptconv_cli.kinds:kinds", "List the conv kinds, what each computes and what it costs."),
+    "latency": (
+        "adaptconv_cli.latency:latency",
+        "Time the networks of sweeps and runs by turns, in onnxruntime and in PyTorch.",
+    ),
     "plan": ("adaptconv_cli.plan:plan", "Tell how many seeds a plan takes to find an effect, and what they cost."),
     "profile": ("adaptconv_cli.profile:profile", "Tell what a network costs, layer by layer: FLOPs, memory and time."),
     "report": ("adaptconv_cli.report:report", "Write what sweeps have shown as a page, a summary, pictures and CSV."),

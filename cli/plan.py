@@ -98,7 +98,8 @@ def _cost(plan: Plan) -> Cost:
     """Seconds of a trial, one at a time; a plan whose data are not here is planned without."""
     unknown = Cost(None, "What a training takes is not known: the data are not here yet, or it has no last epoch.")
     try:
-        expected = estimate(prepare(plan), default_folder(plan), local_slots(1, plan.cpus, None).threads)
+        folder = default_folder(plan)
+        expected = estimate(prepare(plan, folder), folder, local_slots(1, plan.cpus, None).threads)
     except UserError as error:
         return Cost(None, f"What a training takes is not known: {error}.")
     if expected is None:

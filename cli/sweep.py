@@ -10,10 +10,12 @@ from pathlib import Path
 from rich.console import Console
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.export.onnx import check_installed
 from lit_adaptconv.sweep.engines.local import local_slots
 from lit_adaptconv.sweep.engines.slurm import SlurmOptions
 from lit_adaptconv.sweep.estimate import estimate
 from lit_adaptconv.sweep.folder import SweepFolder
+from lit_adaptconv.sweep.latency import measure_latencies
 from lit_adaptconv.sweep.plan import Plan
 from lit_adaptconv.sweep.progress import Listener
 from lit_adaptconv.sweep.reading import parse_plan, plan_parser
@@ -25,6 +27,7 @@ from .display import live
 from .dry_run import print_dry_run
 from .extras import missing_extra
 from .fitted import text
+from .latency import print_latency
 from .main import INTERRUPTED
 from .prospect import print_prospect
 from .verdict import print_verdict
@@ -49,6 +52,7 @@ class SweepOptions:
         accept_old: Whether trials that other code of the package finished are taken as they are.
         export_wandb: File to write the plan to, as a Weights & Biases sweep, instead of running it.
         like: Folder of an earlier sweep, whose spread tells what the plan can find.
+        measure_latency: Whether to time each different network when the trials are over, as `adaptconv latency` does.
     """
 
     output: Path | None = None
@@ -63,6 +67,7 @@ class SweepOptions:
     accept_old: bool = False
     export_wandb: Path | None = None
     like: Path | None = None
+    measure_latency: bool = False
 
 
 def sweep(args: list[str]) -> int:
@@ -77,6 +82,8 @@ def sweep(args: list[str]) -> int:
         return _export(plan, options.export_wandb, console)
     if options.dry_run:
         return _dry_run(plan, options, console)
+    if options.measure_latency:
+        check_installed()
     print_prospect(console, plan, options.like)
     with live(console) as (show, say):
         outcome = run_sweep(
@@ -92,6 +99,8 @@ def sweep(args: list[str]) -> int:
             listener=Listener(show, say),
         )
     print_verdict(console, outcome.results, outcome.curves, outcome.sweep)
+    if options.measure_latency and not outcome.interrupted:
+        _measure_latency(outcome.folder, console)
     if plan.wandb and not outcome.interrupted:
         _log_summary(plan, outcome, console)
     folder = os.path.relpath(outcome.folder)
@@ -114,14 +123,15 @@ def parse(args: list[str]) -> tuple[Plan, SweepOptions]:
     parser.add_argument("--accept-old", action="store_true", help="Keep trials that other code of the package ran.")
     parser.add_argument("--export-wandb", type=str | None, help="Write the plan as a Weights & Biases sweep.")
     parser.add_argument("--like", type=str | None, help="Earlier sweep whose spread tells what the plan can find.")
+    parser.add_argument("--measure-latency", action="store_true", help="Time each different network at the end.")
     plan, given = parse_plan(parser, args)
     paths = {name: Path(given[name]) for name in ("output", "export_wandb", "like") if given[name] is not None}
     return plan, SweepOptions(**{**given, **paths})
 
 
 def _dry_run(plan: Plan, options: SweepOptions, console: Console) -> int:
-    prepared = prepare(plan)
     folder = SweepFolder(options.output or default_folder(plan))
+    prepared = prepare(plan, folder.path)
     trials, done = foreseen(prepared.maker, folder)
     try:
         slots = slots_here(plan, options.workers, options.workers_per_gpu)
@@ -129,7 +139,7 @@ def _dry_run(plan: Plan, options: SweepOptions, console: Console) -> int:
         _say(console, f"On this machine it can't run: {error}")
         slots = local_slots(options.workers, plan.cpus, None)
     expected = estimate(prepared, folder.path, slots.threads)
-    print_dry_run(console, prepared.maker, trials, done, expected, slots.number)
+    print_dry_run(console, prepared, trials, done, expected, slots.number)
     for line in told(stack_sizes(prepared, options.stack if options.engine == "local" else 1)):
         _say(console, line)
     console.print()
@@ -145,6 +155,16 @@ def _export(plan: Plan, file: Path, console: Console) -> int:
     if plan.tuning is not None:
         _say(console, "The plan's tuning is left out: in Weights & Biases it is a sweep of its own.")
     return 0
+
+
+def _measure_latency(folder: Path, console: Console) -> None:
+    """Time the networks, which must not cost the sweep anything."""
+    try:
+        (measured,) = measure_latencies([folder])
+    except UserError as error:
+        _say(console, f"The latency was not measured: {error}")
+    else:
+        print_latency(console, measured)
 
 
 def _log_summary(plan: Plan, outcome: SweepOutcome, console: Console) -> None:

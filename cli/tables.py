@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import lightning.pytorch as pl
@@ -10,17 +11,25 @@ from rich.table import Table
 from rich.text import Text
 
 from lit_adaptconv.measure.count import count_parameters
+from lit_adaptconv.measure.latency import shown
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.runs import CHECKPOINTS
 from lit_adaptconv.verdict.budget_share import share_text, unused_note
 from lit_adaptconv.verdict.metric import Metric
-from lit_adaptconv.verdict.numbers import count
+from lit_adaptconv.verdict.numbers import NONE, count
 
 from .fitted import text
 
 
-def result_table(results: Sequence[RunResult]) -> Table:
-    """One column a run: what it is, what it costs, what it reached, and how fast."""
+def result_table(
+    results: Sequence[RunResult], latencies: Mapping[str, Sequence[float | None]] = MappingProxyType({})
+) -> Table:
+    """One column a run: what it is, what it costs, what it reached, and how fast.
+
+    Args:
+        results: The runs.
+        latencies: By the name of a runtime, the seconds of one image of each run.
+    """
     table = _table(r.kind or r.model for r in results)
     monitored = [Metric(r.monitor, r.mode, r.monitor) for r in results]
     tested = [Metric(r.test_metric, r.mode, r.test_metric) for r in results]
@@ -37,6 +46,9 @@ def result_table(results: Sequence[RunResult]) -> Table:
     row("FLOPs an image", (count(r.flops) for r in results))
     if any(r.limits for r in results):
         row("Of its budget", (share_text(r.limits, r.sizes) for r in results))
+    for runtime, seconds in latencies.items():
+        if any(s is not None for s in seconds):
+            row(f"Latency, {runtime}", (NONE if s is None else shown(s) for s in seconds))
     row("Epochs", (str(r.epochs) for r in results))
     row("Training", map(_training_time, results))
     for metric in dict.fromkeys(monitored):

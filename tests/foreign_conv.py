@@ -50,3 +50,11 @@ def outputs_first(out_channels: int, in_channels: int, kernel_size: Size, **opti
 
 def with_heads(in_channels: int, out_channels: int, kernel_size: Size, heads: int, **options: Any) -> nn.Module:
     return nn.Conv2d(in_channels, out_channels, kernel_size, **options)
+
+
+class UncertainConv(nn.Conv2d):
+    """Decides by the values of its input what to compute, which nothing can export."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        found = super().forward(input)
+        return found if input.device.type == "meta" or float(found.detach().sum()) > 0 else -found

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sweep_cases
 import yaml
 
 from lit_adaptconv.measure.budget import Budget, Limits
+from lit_adaptconv.measure.latency import Latencies, NetworkLatency, RuntimeLatency
+from lit_adaptconv.measure.timing import Spread
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.plan import Arm
 from lit_adaptconv.sweep.sizing import NetworkSize
@@ -44,6 +48,7 @@ def made_up_sweep(
     targets: tuple[float, ...] = (0.8, 0.9),
     metric: Metric = ACCURACY,
     images: int = 0,
+    latency: bool = False,
 ) -> Store:
     """Write the folder of a sweep whose second arm learns faster than the first and whose others learn more slowly.
 
@@ -74,8 +79,41 @@ def made_up_sweep(
         if images and one.test_value is not None:
             _test_on(one, images, number)
     store.results_of = {id: _judged(result, metric) for id, result in made.items()}
+    if latency:
+        latencies(trials, trials[-1].arm).write(folder)
     store.write()
     return store
+
+
+def latencies(networks: Sequence[Any], lacking: str | None = None) -> Latencies:
+    """Made-up latencies: a nanosecond a FLOP in onnxruntime, three in PyTorch; the arm `lacking` can't be exported."""
+
+    def times(seconds: float) -> RuntimeLatency:
+        image, batch = (Spread(s, 0.9 * s, 1.2 * s) for s in (seconds, 10 * seconds))
+        return RuntimeLatency(image, batch, 2**20)
+
+    different = {(network.arm, network.budget): network for network in networks}
+    return Latencies(
+        device="cpu (a chip)",
+        threads=1,
+        batch_size=32,
+        turns=20,
+        load=0.5,
+        versions={"torch": "2", "onnxruntime": "1"},
+        networks=tuple(
+            NetworkLatency(
+                arm=one.arm,
+                budget=one.budget,
+                kind=one.kind,
+                parameters=one.parameters,
+                onnx=None if one.arm == lacking else times(1e-9 * one.flops),
+                torch=times(3e-9 * one.flops),
+                onnx_bytes=None if one.arm == lacking else 4 * one.parameters,
+                reason="it <b>cannot" if one.arm == lacking else "",
+            )
+            for one in different.values()
+        ),
+    )
 
 
 def _test_on(result: RunResult, images: int, number: int) -> None:

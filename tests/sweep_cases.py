@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lit_adaptconv.measure.budget import to_columns
-from lit_adaptconv.sweep.folder import Sweep
+from lit_adaptconv.sweep.folder import Sweep, SweepFolder
 from lit_adaptconv.sweep.plan import Arm, Plan
+from lit_adaptconv.sweep.reading import read_plan
+from lit_adaptconv.sweep.run import prepare
 from lit_adaptconv.sweep.sizing import NetworkSize
+from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
 from lit_adaptconv.train.convergence import Evaluation, first_reached
 from lit_adaptconv.train.result import RunResult
@@ -76,3 +82,17 @@ def result(trial: Trial, values: list[float], status: Any = "done", reason: str 
         threads=1,
         versions={"lit-adaptconv": "0.1.0"},
     )
+
+
+def untrained(folder: Path, of: Plan | None = None) -> Store:
+    """The folder of a sweep whose trials are done, as far as their files tell, and kept no checkpoint."""
+    made_of = prepare(read_plan(of or plan())).maker
+    trials = list(made_of.all())
+    made, place = sweep(made_of.plan, trials), SweepFolder(folder)
+    place.write(made)
+    for trial in trials:
+        where = place.trial(trial)
+        where.mkdir(parents=True)
+        (where / "config.yaml").write_text(yaml.safe_dump(made_of.config(trial, "uid")))
+        result(trial, [0.5, 0.8]).write(where / "result.json")
+    return Store(place, made)

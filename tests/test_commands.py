@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import numpy as np
@@ -17,7 +18,7 @@ import yaml
 from adaptconv_cli.main import main
 from documented import ROOT, Command, documented
 from PIL import Image
-from report_cases import made_up_sweep
+from report_cases import latencies, made_up_sweep
 
 from lit_adaptconv.errors import UserError
 
@@ -32,6 +33,7 @@ SHORT = {
     "adaptconv compare": ["--min_test_accuracy", "0"],  # of a network that was hardly trained
     "adaptconv export": ["--seconds", "0.01"],
     "adaptconv fit": ["--trainer.max_epochs", "1", *FEW, "--run.wandb", "false"],
+    "adaptconv latency": ["--rounds", "1", "--batch_size", "2"],
     "adaptconv profile": ["--seconds", "0.01"],
     "adaptconv sweep": ["--dry-run"],  # the tutorial's and the example's are trained in tests of their own
     "python -m benchmarks.image_simulation": ["--sweeps", "5"],
@@ -41,6 +43,7 @@ SHORT = {
     "python benchmarks/device_formats.py": ["--seconds", "0.01", "--kinds", "standard"],
     "python benchmarks/fit_overhead.py": ["--image-size", "8", "--rounds", "1", "--epochs", "1"],
     "python benchmarks/kills.py": ["--fit", "0", "--checkpoint", "0", "--others", "0"],  # tests/cli/test_kills.py
+    "python benchmarks/latency_order.py": ["--rounds", "1", "--busy", "0", "--networks", "2"],
     "python benchmarks/memory_layout.py": ["--rounds", "1"],
     "python benchmarks/onnx_latency.py": ["--rounds", "1", "--seconds", "0.01"],
     "python benchmarks/overhead.py": ["--epochs", "1", "--rounds", "1"],
@@ -76,7 +79,7 @@ FILLED = {
 WHOLE = ("kinds", "configs", "--help")
 """A command with these needs no value; others that stand there without one are spoken of, not called."""
 
-SLOW = ("bench", "export", "python", "results")
+SLOW = ("bench", "export", "latency", "python", "results")
 """Commands that measure or start processes, and a folder whose sweeps are large."""
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -196,13 +199,17 @@ def make_runs(words: list[str], run: Path) -> None:
             continue
         if words[1] in ("choose", "plan", "report", "status", "sweep") or words[:2] == ["python", "-m"]:
             name = "other" if words[0] == "python" else "digits"  # of which no page asks anything
-            made_up_sweep(Path(word), seeds=2, budgets=(300,), failures=False, name=name)
+            made_up_sweep(Path(word), seeds=2, budgets=(300,), failures=False, name=name, latency=True)
         elif "checkpoints" in parts:
             shutil.copytree(run, Path(*parts[:-2]))
         elif word.endswith("config.yaml"):
             shutil.copytree(run, Path(word).parent)
         elif words[0] == "adaptconv":
             shutil.copytree(run, Path(word) / "1")
+            if "--max_latency" in words:
+                latencies([SimpleNamespace(arm="a", budget=None, kind="", parameters=1, flops=1)]).write(
+                    Path(word) / "1"
+                )
     if "last" in words:
         copy = Path("runs", words[words.index("--run.name") + 1], "1")
         shutil.copytree(run, copy)

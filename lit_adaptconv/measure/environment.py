@@ -19,10 +19,10 @@ PACKAGES = (
 )
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result depends on."""
+def versions(*further: str) -> dict[str, str]:
+    """Versions of Python and of the packages that a result depends on, and of further ones."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *further):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Memory of a training step: what is kept for backward, and the peak."""
+"""Memory of a training step: what is kept for backward, and the peak; and the peak of any call."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,42 +88,57 @@ def peak_of_steps(candidates: list[Candidate], shape: Shape, threads: int) -> li
         return [_cuda_peak(candidate, shape) for candidate in candidates]
     if not CLEAR_REFS.exists():
         return [None] * len(candidates)
+    peaks: list[int | None] = in_a_process("lit_adaptconv.measure.memory", (candidates, shape, threads))
+    return peaks
+
+
+def in_a_process(module: str, given: object) -> Any:
+    """Let a module measure memory in a process of its own, in which what is freed goes back to the system.
+
+    Args:
+        module: It reads pickled `given` from its input, and ends with a line of JSON.
+        given: What it is given.
+
+    Raises:
+        UserError: The process failed.
+    """
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # where a kind of one's own may be
         **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(RETURN_MEMORY)),
     }
     child = subprocess.run(
-        [sys.executable, "-m", "lit_adaptconv.measure.memory"],
-        input=pickle.dumps((candidates, shape, threads)),
-        env=environment,
-        capture_output=True,
+        [sys.executable, "-m", module], input=pickle.dumps(given), env=environment, capture_output=True
     )
     if child.returncode != 0:
         last = child.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise UserError(f"the process that measures memory failed: {' '.join(last)}")
-    peaks: list[int | None] = json.loads(child.stdout.splitlines()[-1])
-    return peaks
+    return json.loads(child.stdout.splitlines()[-1])
+
+
+def _train(candidate: Candidate, shape: Shape) -> None:
+    Step.of(candidate, shape).training()
 
 
 def _cuda_peak(candidate: Candidate, shape: Shape) -> int:
-    Step.of(candidate, shape).training()
+    _train(candidate, shape)
     gc.collect()
     before = torch.cuda.memory_allocated(shape.device)
     torch.cuda.reset_peak_memory_stats(shape.device)
-    Step.of(candidate, shape).training()
+    _train(candidate, shape)
     return torch.cuda.max_memory_allocated(shape.device) - before
 
 
-def _resident_peak(candidate: Candidate, shape: Shape) -> int:
+def resident_peak(call: Callable[[], object]) -> int:
+    """Bytes by which a call raises the high-water mark of the resident set, after two calls that load its code."""
     for _ in range(2):
-        Step.of(candidate, shape).training()
+        call()
         gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # a C library without it
         ctypes.CDLL(None).malloc_trim(0)
     CLEAR_REFS.write_text("5")  # lowers the high-water mark to the present
     before = _resident("VmHWM")
-    Step.of(candidate, shape).training()
+    call()
     return _resident("VmHWM") - before
 
 
@@ -132,4 +150,4 @@ def _resident(name: str) -> int:
 if __name__ == "__main__":
     candidates, shape, threads = pickle.load(sys.stdin.buffer)
     torch.set_num_threads(threads)
-    print(json.dumps([_resident_peak(candidate, shape) for candidate in candidates]))
+    print(json.dumps([resident_peak(partial(_train, candidate, shape)) for candidate in candidates]))

@@ -15,14 +15,17 @@ import pyarrow.compute as pc
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.measure.budget import Budget, Limits, in_order
+from lit_adaptconv.measure.latency import Latencies, read_latencies
 from lit_adaptconv.report.style import ArmStyle, arm_styles
 from lit_adaptconv.sweep.folder import TRIALS, Sweep, SweepFolder
 from lit_adaptconv.sweep.store import CURVES, RESULTS, Store, read_curves, read_results, readable
 from lit_adaptconv.text import csv_text, visible
 from lit_adaptconv.verdict.budget_columns import budgets_of
 from lit_adaptconv.verdict.equal_cost import NAMES, EqualCost, equal_cost
+from lit_adaptconv.verdict.latency_table import latency_note, latency_table
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.observations import Observations, observe
+from lit_adaptconv.verdict.summaries import SummaryTable
 from lit_adaptconv.verdict.verdict import Verdict, verdict_of
 
 MOST_BUDGETS = 24
@@ -41,6 +44,7 @@ class SweepContent:
         results: A row a trial.
         curves: A row an evaluation.
         verdict: What the trials show; None while the primary arm has no trial.
+        latencies: What an image takes in each network; None where nobody measured it.
     """
 
     path: Path
@@ -50,6 +54,7 @@ class SweepContent:
     results: pa.Table
     curves: pa.Table
     verdict: Verdict | None
+    latencies: Latencies | None = None
 
     @property
     def metric(self) -> Metric:
@@ -91,6 +96,15 @@ class SweepContent:
         cells, confidence = observations.cells(), self.verdict.confidence
         return tuple(equal_cost(observations, cells, cost, confidence) for cost in NAMES)
 
+    def timed(self, latency: str) -> bool:
+        """Whether a column of latency has a value."""
+        return any(getattr(a.at, latency) for a in self.verdict.finished) if self.verdict else False
+
+    @property
+    def latency_tables(self) -> tuple[SummaryTable, ...]:
+        """The table of latencies; none where nobody measured them."""
+        return () if self.latencies is None else (latency_table(self.latencies),)
+
     @property
     def statuses(self) -> dict[str, int]:
         """Number of trials of each status."""
@@ -126,7 +140,8 @@ class SweepContent:
         found = [(package, ", ".join(values)) for package, values in versions.items()]
         for title, column in (("Device", "device"), ("CPU threads a trial", "threads"), ("Git commit", "git_commit")):
             found.append((title, ", ".join(self.distinct(column)) or "–"))
-        return [*found, ("Code of the trials", ", ".join(self.distinct("code_version")) or "–")]
+        timed = [] if self.latencies is None else [("Latency", latency_note(self.latencies))]
+        return [*found, ("Code of the trials", ", ".join(self.distinct("code_version")) or "–"), *timed]
 
 
 def read_content(path: Path) -> SweepContent:
@@ -179,6 +194,7 @@ def content_of(path: Path, sweep: Sweep, busy: bool, results: pa.Table, curves: 
         verdict=verdict_of(
             results, sweep.targets, sweep.primary_arm, sweep.metric, curves=curves, question=sweep.question
         ),
+        latencies=read_latencies(path),
     )
 
 

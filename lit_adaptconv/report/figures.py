@@ -9,7 +9,7 @@ from lit_adaptconv.measure.budget import Budget, Limits
 from lit_adaptconv.report.content import SweepContent
 from lit_adaptconv.report.curves import curves_figure, median_curves
 from lit_adaptconv.report.drawing import Drawing
-from lit_adaptconv.report.pareto import Size, pareto_figure
+from lit_adaptconv.report.pareto import SIZE_WORDS, Size, pareto_figure
 from lit_adaptconv.report.ratio import difference_figure, ratio_figure
 from lit_adaptconv.report.smallest import smallest_figure
 from lit_adaptconv.report.survival import survival_figure
@@ -46,8 +46,7 @@ def page_figures(content: SweepContent) -> Iterator[NamedFigure]:
         content: The sweep.
     """
     if content.verdict is not None:
-        sizes: tuple[Size, ...] = ("parameters", "flops", "width")
-        yield from _figures(content, content.verdict.targets, MEASURES, sizes, content.shown_budgets)
+        yield from _figures(content, content.verdict.targets, MEASURES, [*SIZE_WORDS], content.shown_budgets)
 
 
 def main_figures(content: SweepContent) -> tuple[NamedFigure, ...]:

@@ -65,7 +65,8 @@ def packed(table: pa.Table) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for name in table.column_names:
         column = table[name].combine_chunks()
-        if len(column) > 1 and len(column.unique()) == 1 and not pa.types.is_floating(column.type):
+        same = len(column.unique()) == 1 and not pa.types.is_floating(column.type)
+        if len(column) > 1 and (same or column.null_count == len(column)):
             columns[name] = {"values": column[:1].to_pylist(), "length": len(column)}
         elif pa.types.is_string(column.type) and 2 * len(column.unique()) <= len(column):
             encoded = column.dictionary_encode()

@@ -16,16 +16,18 @@ from lit_adaptconv.report.content import SweepContent, budget_name
 from lit_adaptconv.report.figures import budget_key
 from lit_adaptconv.report.headline import headlines
 from lit_adaptconv.report.model import GLYPHS, model, script_json
+from lit_adaptconv.report.pareto import SIZE_WORDS
 from lit_adaptconv.report.thinning import thinning
 from lit_adaptconv.verdict.equal_cost import EqualCost
 from lit_adaptconv.verdict.metric import Metric
+from lit_adaptconv.verdict.observations import LATENCIES
 from lit_adaptconv.verdict.summaries import SummaryTable
 from lit_adaptconv.verdict.verdict import Verdict
 
 SCRIPTS = ("theme.js", "figures.js", "trials.js", "page.js")
 MOST_SENTENCES, MOST_OPEN = 60, 12
 """Sentences of the verdict that are on the page, and that are to be seen at once."""
-WORDS, SENTENCES = ("Arm", "Against", "Measure", "Method", "Answer"), ("Reason", "Note")
+WORDS, SENTENCES = ("Arm", "Against", "Measure", "Method", "Answer", "Runtime"), ("Reason", "Note")
 """Columns of a table that hold no numbers, and those that are read on several lines."""
 MOST_ROWS = 300
 """Rows of a table of the verdict that are on the page; `summary.md` has all."""
@@ -71,7 +73,8 @@ def _section(content: SweepContent, number: int) -> str:
         figures="".join(_card(place, how, content) for place, how in _cards(content.metric).items()),
         thinned=f"<p class=note>{html.escape(thinned)}</p>" if thinned else "",
         statuses=_options([(status, status) for status in content.statuses], ""),
-        tables="".join(_table(table) for table in verdict.tables()[1:]) if verdict else "",
+        latency="" if any(map(content.timed, LATENCIES)) else " hidden",
+        tables="".join(map(_table, [*(verdict.tables()[1:] if verdict else ()), *content.latency_tables])),
         plan=html.escape(content.plan if content.plan is not None else "The folder has no plan.yaml."),
         conditions="".join(
             f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in content.conditions
@@ -150,9 +153,8 @@ def _arm(name: str, number: int, colour: str) -> str:
 def _card(place: str, how: str, content: SweepContent) -> str:
     size = equal = ""
     if place == "pareto":
-        options = _options(
-            [("parameters", "parameters"), ("flops", "FLOPs an image"), ("width", "width")], "parameters"
-        )
+        untimed = {name for name in LATENCIES if not content.timed(name)}
+        options = _options([(size, word) for size, word in SIZE_WORDS.items() if size not in untimed], "parameters")
         size = f'<label class=pick>Compare at equal <select data-pick="size">{options}</select></label>'
         equal = "".join(_equal(found, content) for found in content.equal_costs)
     wide = " wide" if place in ("pareto", "smallest") else ""

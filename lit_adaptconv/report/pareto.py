@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from lit_adaptconv.measure.budget import limits_text
+from lit_adaptconv.measure.latency import RUNTIMES, shown
 from lit_adaptconv.report.axes import metric_axis, room, size_axis
 from lit_adaptconv.report.content import SweepContent, budget_name
 from lit_adaptconv.report.drawing import INK, Drawing
@@ -15,15 +16,25 @@ from lit_adaptconv.report.style import label_ends, plain, rounded
 from lit_adaptconv.verdict.budget_columns import budgets_of
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import percentage
-from lit_adaptconv.verdict.summaries import NEW_SEEDS, NEW_SEEDS_AND_IMAGES, MetricSummary
+from lit_adaptconv.verdict.observations import LATENCIES
+from lit_adaptconv.verdict.summaries import NEW_SEEDS, NEW_SEEDS_AND_IMAGES, Cell, MetricSummary
 
-Size = Literal["parameters", "flops", "width"]
+Size = Literal["parameters", "flops", "width", "onnx_latency", "torch_latency"]
 SIZE_TITLES: dict[Size, str] = {
     "parameters": "Trainable parameters",
     "flops": "FLOPs of one image",
     "width": "Mean width of the layers, channels",
+    "onnx_latency": "One image in onnxruntime, ms",
+    "torch_latency": "One image in PyTorch, ms",
 }
-SIZE_WORDS: dict[Size, str] = {"parameters": "parameters", "flops": "FLOPs of one image", "width": "width"}
+SIZE_WORDS: dict[Size, str] = {
+    "parameters": "parameters",
+    "flops": "FLOPs of one image",
+    "width": "width",
+    "onnx_latency": "latency in onnxruntime",
+    "torch_latency": "latency in PyTorch",
+}
+"""What figures and the page's selector call them."""
 MOST_DOTS = 600
 """Trials that are shown one by one; of more, the means are enough."""
 
@@ -60,7 +71,7 @@ def pareto_figure(content: SweepContent, size: Size = "parameters") -> Drawing |
     layers = {len(a.at.widths) for a in known} if size == "width" else {0}
     if verdict is None or not known or len(layers) > 1:
         return None
-    sizes = [float(getattr(a.at, size)) for a in known]
+    sizes = [_size(a.at, size) for a in known]
     means = [metric.scale * (a.mean or 0.0) for a in known]
     title = f"Test {plain(metric.name)} by {SIZE_WORDS[size]}"
     x = size_axis(SIZE_TITLES[size], min(sizes), max(sizes))
@@ -110,16 +121,21 @@ def pareto_figure(content: SweepContent, size: Size = "parameters") -> Drawing |
     return made
 
 
+def _size(cell: Cell, size: Size) -> float:
+    """A size that is known, latencies in milliseconds."""
+    return float(getattr(cell, size)) * (1000 if size in LATENCIES else 1)
+
+
 def _dots(
     content: SweepContent, size: Size, known: Sequence[MetricSummary]
 ) -> dict[str, tuple[list[float], list[float]]]:
     columns = ["arm", "parameters", "flops", "status", "test_metric"]
     every = zip(content.results.select(columns).to_pylist(), budgets_of(content.results), strict=True)
     rows = [(r, b) for r, b in every if r["status"] == "done" and np.isfinite(r["test_metric"] or np.nan)]
-    widths = {(a.at.arm, a.at.budget): a.at.width for a in known}
+    cells = {(a.at.arm, a.at.budget): _size(a.at, size) for a in known}
     dots: dict[str, tuple[list[float], list[float]]] = {}
     for row, budget in rows if len(rows) <= MOST_DOTS else ():
-        where = widths.get((row["arm"], budget)) if size == "width" else row[size]
+        where = row[size] if size in ("parameters", "flops") else cells.get((row["arm"], budget))
         if where:
             xs, ys = dots.setdefault(row["arm"], ([], []))
             xs.append(where)
@@ -141,6 +157,8 @@ def _hover(a: MetricSummary, confidence: float, metric: Metric) -> str:
     interval = f"<br>{percentage(confidence)} interval {',<br>'.join(ends)}" if ends else ""
     unfinished = f", {a.at.n_unfinished} more unfinished" if a.at.n_unfinished else ""
     sizes = [f"{size:,} {name}" for size, name in ((a.at.parameters, "parameters"), (a.at.flops, "FLOPs")) if size]
+    seconds = {name: getattr(a.at, f"{runtime}_latency") for runtime, name in RUNTIMES.items()}
+    sizes += [f"{shown(each)} in {name}" for name, each in seconds.items() if each]
     budget = f" (budget {limits_text(a.at.budget)})" if a.at.budget is not None else f" ({budget_name(None)})"
     widths = f"<br>widths {'-'.join(map(str, a.at.widths))}" if 0 < len(a.at.widths) <= 12 else ""
     size = f"{', '.join(sizes)}{budget}{widths}"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.measure.latency import Runtime, apart, read_latencies, seconds_of
 from lit_adaptconv.sweep.frames import Source, folder_of, read_sweep
 from lit_adaptconv.verdict import choice
 from lit_adaptconv.verdict.choice import Choice
@@ -12,6 +15,8 @@ def choose(
     *sources: Source,
     at_most: int | None = None,
     flops: int | None = None,
+    latency: str | None = None,
+    runtime: Runtime = "onnx",
     margin: float | None = None,
 ) -> Choice:
     """Say which network of a sweep to take, and which others are not ruled out beside it.
@@ -21,6 +26,8 @@ def choose(
             choice for each, and one of an arm for all together.
         at_most: Most trainable parameters that the network may have.
         flops: Most FLOPs of a forward pass of one sample that it may take.
+        latency: Most time that one image may take, such as "2ms", as `adaptconv latency` measured it.
+        runtime: In which runtime: "onnx" or "torch".
         margin: Difference of the test metric that is as good as none: percentage points of a share such as accuracy,
             else in the metric's own unit. By default the margin of the first sweep's question.
 
@@ -33,12 +40,15 @@ def choose(
     """
     if not sources:
         raise UserError("name at least one sweep, such as runs/digits")
+    most = None if latency is None else seconds_of("latency", latency)
     found = []
     metrics = []
+    places = []
     margins = []
     for source in sources:
         made, results, _ = read_sweep(folder_of(source))
-        found.append((made.name, made.data, choice.networks_of(results, made.metric)))
+        found.append((made.name, made.data, choice.networks_of(results, made.metric, runtime)))
+        places.append(read_latencies(folder_of(source)))
         metrics.append(made.metric)
         margins.append(made.question.metric_margin(made.metric))
     metric = metrics[0]
@@ -49,4 +59,6 @@ def choose(
                 "choose from sweeps of one metric"
             )
     given = margins[0] if margin is None else margin / metric.scale
-    return choice.choose(found, metric, at_most=at_most, flops=flops, margin=given)
+    chosen = choice.choose(found, metric, at_most=at_most, flops=flops, latency=most, margin=given)
+    note = apart(places)
+    return chosen if note is None else replace(chosen, unknown=(*chosen.unknown, note))

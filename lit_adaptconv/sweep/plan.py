@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.measure.budget import Budget, Limits, limits_of, limits_text, plain_limits
+from lit_adaptconv.measure.latency import Runtime, seconds_of
 from lit_adaptconv.models.network import ConvertOptions
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.question import Question
@@ -117,6 +118,36 @@ class Tuning:
 
 
 @dataclass(frozen=True)
+class LatencyLimit:
+    """What an image may take, as it is measured where the sweep begins: each network is the widest within it.
+
+    Args:
+        at_most: Most time of one image, the median, with its unit: 2ms.
+        runtime: In onnxruntime or in PyTorch.
+        threads: CPU threads.
+    """
+
+    at_most: str
+    runtime: Runtime = "onnx"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Check it.
+
+        Raises:
+            UserError: It is no time, or the threads are below 1.
+        """
+        seconds_of("latency.at_most", self.at_most)
+        if self.threads < 1:
+            raise UserError(f"latency.threads must be at least 1, got {self.threads}")
+
+    @property
+    def seconds(self) -> float:
+        """The time in seconds."""
+        return seconds_of("latency.at_most", self.at_most)
+
+
+@dataclass(frozen=True)
 class Plan:
     """A sweep.
 
@@ -125,6 +156,7 @@ class Plan:
         arms: The competitors, by the names that tables show.
         budgets: Largest numbers of trainable parameters, or several limits such as {parameters: 5000, flops: 2e6}; none
             trains every backbone at its usual width.
+        latency: Most time that one image may take, such as {at_most: 2ms}; None limits nothing.
         seeds: Number of seeds. Trial i of every arm has the same seed, so the same validation split and data order.
         first_seed: Seed of the first trial; the others follow.
         targets: Values of the monitored metric to reach.
@@ -157,6 +189,7 @@ class Plan:
     name: str
     arms: dict[str, Arm]
     budgets: list[int | Budget] = field(default_factory=list)
+    latency: LatencyLimit | None = None
     seeds: int = 10
     first_seed: int = 0
     targets: list[float] = field(default_factory=lambda: list(TARGETS))
@@ -260,6 +293,8 @@ class Plan:
             if sum(argument_name(other) == argument_name(name) for other in tuning.space) > 1:
                 raise UserError(f"tuning.space: {argument_name(name)!r} is searched twice: leave out one of them")
             search.check(name)
+            if self.latency is not None and first in ("backbone", "model"):
+                raise UserError(f"tuning.space: {name!r} changes the network, whose width latency has decided")
 
     @property
     def reference(self) -> str:

@@ -19,7 +19,7 @@ from lit_adaptconv.errors import UsageError, UserError
 from lit_adaptconv.layers.built_in import resolve
 from lit_adaptconv.measure.budget import Budget, plain_limits
 from lit_adaptconv.models.network import BackboneCallable, ConvertOptions
-from lit_adaptconv.sweep.plan import OF_CLASSIFIER, Arm, Plan, Search, Tuning
+from lit_adaptconv.sweep.plan import OF_CLASSIFIER, Arm, LatencyLimit, Plan, Search, Tuning
 from lit_adaptconv.sweep.settings import set_argument
 from lit_adaptconv.train.class_defaults import parse_args
 from lit_adaptconv.train.classifier import SchedulerCallable
@@ -85,6 +85,8 @@ def parse_plan(parser: OneLineParser, args: Sequence[str]) -> tuple[Plan, dict[s
     arms = {name: Arm(**arm) for name, arm in content["arms"].items()}
     if content["model"] is not None:
         _leave_out_the_classifiers(content)
+    if content["latency"] is not None:
+        content["latency"] = LatencyLimit(**content["latency"])
     if content["tuning"] is not None:
         tuning = content["tuning"]
         space = {name: Search(**search) for name, search in tuning["space"].items()}

@@ -25,6 +25,7 @@ from lit_adaptconv.sweep.engines.slurm import SlurmEngine, SlurmOptions
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
 from lit_adaptconv.sweep.identity import code_version, data_fingerprint
 from lit_adaptconv.sweep.interrupt import Interruption
+from lit_adaptconv.sweep.latency_limit import LimitedSizes, read_limited, within_limit
 from lit_adaptconv.sweep.plan import ArmBudget, Plan, class_name
 from lit_adaptconv.sweep.progress import Listener, Monitor
 from lit_adaptconv.sweep.reading import build_data, plan_text
@@ -52,11 +53,13 @@ class Prepared:
         maker: Makes the trials.
         data: The data module; it has read nothing yet.
         networks: What each arm trains.
+        limited: The networks that the plan's limit on latency chose; None where it has none.
     """
 
     maker: TrialMaker
     data: pl.LightningDataModule
     networks: Mapping[str, Network]
+    limited: LimitedSizes | None = None
 
 
 @dataclass(frozen=True)
@@ -83,26 +86,34 @@ class SweepOutcome:
         return bool(self.results["status"].to_pylist().count("done") == self.sweep.expected)
 
 
-def prepare(plan: Plan) -> Prepared:
+def prepare(plan: Plan, folder: Path | None = None) -> Prepared:
     """Check a plan, size its networks, and name its trials.
 
+    Args:
+        plan: The plan.
+        folder: The sweep's folder: with a limit on latency, the widths that it holds are kept.
+
     Raises:
-        UserError: A setting of the trainer is out of its range, an arm can't be built, two arms are the same, or the
-            data are not there.
+        UserError: A setting of the trainer is out of its range, an arm can't be built, two arms are the same, the data
+            are not there, or no network meets the limit on latency.
     """
     check_trainer(plan.trainer)
     data = build_data(plan)
     arms = networks(plan, data)
     no_gpu = plan.gpus == 0
+    found, limited = sizes(plan, arms), None
+    if plan.latency is not None:
+        limited = within_limit(plan.latency, arms, found, None if folder is None else read_limited(folder))
+        found = {ArmBudget(one.arm, one.budget): one.size for one in limited.sizes}
     maker = TrialMaker(
         plan,
-        sizes=sizes(plan, arms),
+        sizes=found,
         code={name: code_version(arm_settings(plan, arm), no_gpu) for name, arm in plan.arms.items()},
         data=data_fingerprint(data),
         resize=lambda at, tuned: Network(plan, plan.arms[at.arm], data, tuned).size(at.budget),
     )
     maker.check()
-    return Prepared(maker, data, arms)
+    return Prepared(maker, data, arms, limited)
 
 
 def default_folder(plan: Plan) -> Path:
@@ -171,8 +182,8 @@ def run_sweep(
         UserError: An arm can't be built, the data are not there, or another sweep runs in the folder.
         KeyboardInterrupt: Ctrl-C was pressed twice; running it again continues it.
     """
-    prepared = prepare(plan)
     folder = SweepFolder(output or default_folder(plan))
+    prepared = prepare(plan, folder.path)
 
     slots = slots_here(plan, workers, workers_per_gpu) if engine == "local" else None
 
@@ -320,6 +331,8 @@ class _Run:
         )
         if before is not None:
             self._compare(before, sweep)
+        if self._prepared.limited is not None:
+            self._prepared.limited.write(self._folder.path)
         write_text(self._folder.path / "plan.yaml", plan_text(plan))
         self._folder.write(sweep)
         return sweep

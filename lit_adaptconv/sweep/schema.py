@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from lit_adaptconv.measure.budget import COLUMNS
+from lit_adaptconv.measure.latency import RUNTIMES
 from lit_adaptconv.verdict.summaries import MEASURES, to_target
 
 SCHEMA_KEY = b"lit_adaptconv_schema"
@@ -26,8 +27,15 @@ ADDED = {"step_seconds": pa.float64()}
 ADDED |= {"test_images": pa.int64(), "test_labels": pa.string(), "test_correct": pa.binary()}
 ADDED |= {**LIMITS, "file_bytes": pa.int64()}
 ADDED |= {"stacked": pa.int64()}
+for runtime in RUNTIMES:
+    ADDED |= {f"{runtime}{of}_latency{end}": pa.float64() for of in ("", "_batch") for end in ("", "_lower", "_upper")}
+    ADDED |= {f"{runtime}_memory": pa.int64()}
+ADDED |= {"onnx_bytes": pa.int64(), "onnx_reason": pa.string()}
+ADDED |= {"latency_batch_size": pa.int64(), "latency_threads": pa.int64(), "latency_device": pa.string()}
+ADDED |= {"latency_versions": pa.string(), "latency_limit": pa.float64(), "latency_limit_runtime": pa.string()}
+ADDED |= {f"sized_latency{end}": pa.float64() for end in ("", "_lower", "_upper")}
 """Columns that older tables of version 2 lack: the cost of a step, timed by turns, which test images were found, what a
-budget limits beside parameters, and how many trials were trained together."""
+budget limits beside parameters, how many trials were trained together, and what one image takes."""
 
 
 def results_schema(targets: Sequence[float]) -> pa.Schema:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,8 +15,10 @@ import pyarrow.parquet as pq
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically
 from lit_adaptconv.measure.budget import Limits, to_columns
+from lit_adaptconv.measure.latency import RUNTIMES, Latencies, read_latencies
 from lit_adaptconv.sweep.engines import Outcome
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
+from lit_adaptconv.sweep.latency_limit import read_limited
 from lit_adaptconv.sweep.schema import ADDED, CURVES_SCHEMA, LIMITS, RENAMED, SCHEMA_KEY, SCHEMA_VERSION, results_schema
 from lit_adaptconv.sweep.step_costs import read_step_costs
 from lit_adaptconv.sweep.trial import Trial
@@ -125,6 +128,12 @@ class Store:
             rows.append(row | dict.fromkeys(columns) if two and counted_before(result) else row)
         costs, places = self._step_costs(), [(trial.arm, trial.budget) for trial, _ in begun]
         rows = [_timed(row, costs.get(at), self.sweep.targets) for row, at in zip(rows, places, strict=True)]
+        latencies = latency_columns(read_latencies(self.folder.path))
+        limited = limit_columns(self.folder.path)
+        rows = [
+            row | latencies.get((*at, row["kind"], row["parameters"]), {}) | limited.get(at, {})
+            for row, at in zip(rows, places, strict=True)
+        ]
         return pa.Table.from_pylist(rows, results_schema(self.sweep.targets))
 
     def curves(self) -> pa.Table:
@@ -180,6 +189,57 @@ class Store:
             reached = first_reached(result.curve, target, metric.mode)
             row |= {to_target(measure, target): getattr(reached, measure) for measure in MEASURES}
         return row
+
+
+Network = tuple[str, Limits | None, str, int | None]
+"""Arm, budget, conv kind and parameters: a network that has changed since it was timed has no latency."""
+
+
+def latency_columns(latencies: Latencies | None) -> dict[Network, dict[str, Any]]:
+    """The columns of `results.parquet` on latency, of each network that was timed."""
+    if latencies is None:
+        return {}
+    same = {
+        "latency_batch_size": latencies.batch_size,
+        "latency_threads": latencies.threads,
+        "latency_device": visible(latencies.device),
+        "latency_versions": json.dumps(latencies.versions, sort_keys=True),
+    }
+    found = {}
+    for network in latencies.networks:
+        columns = {**same, "onnx_bytes": network.onnx_bytes, "onnx_reason": visible(network.reason) or None}
+        for runtime in RUNTIMES:
+            if (measured := network.of(runtime)) is not None:
+                columns[f"{runtime}_memory"] = measured.memory
+                for name, spread in (("", measured.image), ("_batch", measured.batch)):
+                    columns |= {
+                        f"{runtime}{name}_latency": spread.median,
+                        f"{runtime}{name}_latency_lower": spread.lower,
+                        f"{runtime}{name}_latency_upper": spread.upper,
+                    }
+        found[network.arm, network.budget, network.kind, network.parameters] = columns
+    return found
+
+
+def limit_columns(folder: Path) -> dict[tuple[str, Limits | None], dict[str, Any]]:
+    """The columns on the plan's limit on latency, of each arm and budget: what was measured as the width was chosen."""
+    with contextlib.suppress(UserError):
+        if (limited := read_limited(folder)) is not None:
+            same = {"latency_limit": limited.limit.seconds, "latency_limit_runtime": limited.limit.runtime}
+            return {
+                (one.arm, one.budget): same
+                | (
+                    {}
+                    if one.latency is None
+                    else {
+                        "sized_latency": one.latency.median,
+                        "sized_latency_lower": one.latency.lower,
+                        "sized_latency_upper": one.latency.upper,
+                    }
+                )
+                for one in limited.sizes
+            }
+    return {}
 
 
 _MEASURED = {name: name for name in ("step", "epoch", "flops", "seconds")}

@@ -126,6 +126,8 @@ class TrialMaker:
             settings["budget"] = plain_limits(at.budget)
         if plan.width is not None:
             settings["width"] = plan.width
+        if plan.latency is not None:  # what was measured may be another width elsewhere
+            settings["latency"] = [astuple(plan.latency), self.sizes[at].settings]
         if plan.metric != ACCURACY:
             settings["metric"] = astuple(plan.metric)
         text = json.dumps([settings, self.data], sort_keys=True, default=str)

@@ -123,14 +123,31 @@ def load_run(path: str | os.PathLike[str], checkpoint: Literal["best", "last"] =
     weights = folder / CHECKPOINTS[checkpoint]
     if not weights.is_file() and checkpoint == "best":
         weights = folder / CHECKPOINTS["last"]
-    given = ["--config", str(folder / CONFIG), "--ckpt_path", str(weights)]
+    trained = _of_run(folder, weights)
+    return Run(trained.model, trained.data, RunResult.read(folder / "result.json"), folder)
+
+
+def load_network(folder: Path) -> Trained:
+    """The network of a run's folder, with the weights of its best checkpoint, or its last, or else as they were drawn.
+
+    Raises:
+        UserError: The folder holds no run, a checkpoint is damaged, or the classes are not there.
+    """
+    if not (folder / CONFIG).is_file():
+        raise UserError(f"{folder} is not the folder of a run: it has no {CONFIG}")
+    kept = (folder / CHECKPOINTS[name] for name in ("best", "last"))
+    return _of_run(folder, next((weights for weights in kept if weights.is_file()), None))
+
+
+def _of_run(folder: Path, weights: Path | None) -> Trained:
+    given = ["--config", str(folder / CONFIG), *([] if weights is None else ["--ckpt_path", str(weights)])]
     seed = os.environ.get("PL_GLOBAL_SEED")
     with isolate_rng():
         trained = load_trained(network_parser("load", "", given), given)
     os.environ.pop("PL_GLOBAL_SEED", None)
     if seed is not None:
         os.environ["PL_GLOBAL_SEED"] = seed
-    return Run(trained.model, trained.data, RunResult.read(folder / "result.json"), folder)
+    return trained
 
 
 def network_parser(command: str, description: str, args: Sequence[str]) -> OneLineParser:

@@ -12,10 +12,11 @@ from scipy import special
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.measure.budget import Limits
+from lit_adaptconv.measure.latency import Runtime, milliseconds, shown
 from lit_adaptconv.verdict.budget_columns import budgets_of
 from lit_adaptconv.verdict.images import COLUMNS, image_shares, reaches, widened
 from lit_adaptconv.verdict.metric import Metric
-from lit_adaptconv.verdict.numbers import count
+from lit_adaptconv.verdict.numbers import NONE, count
 from lit_adaptconv.verdict.power import against_best
 from lit_adaptconv.verdict.statistics import Array, spread
 from lit_adaptconv.verdict.summaries import NEW_SEEDS, NEW_SEEDS_AND_IMAGES, Bounds, SummaryTable, interval_headings
@@ -42,6 +43,7 @@ class Network:
         validated: Their mean in validation, or None.
         images: Variance of the mean of `values` that comes from the test images, and its degrees of freedom; None where
             the trials do not tell which images they got right.
+        latency: Seconds of one image, the median; None where they were not measured.
     """
 
     arm: str
@@ -52,6 +54,7 @@ class Network:
     values: tuple[float, ...]
     validated: float | None
     images: tuple[float, float] | None = None
+    latency: float | None = None
 
     @property
     def known(self) -> bool:
@@ -70,6 +73,7 @@ class Candidate:
         budget: Its budget, or None.
         parameters: Its trainable parameters; None where several sweeps are pooled.
         flops: FLOPs of a forward pass of one sample, or None.
+        latency: Seconds of one image, or None.
         n: Seeds that trained.
         ended: Seeds that ended: trained, failed or diverged.
         mean: Mean of the test metric.
@@ -87,6 +91,7 @@ class Candidate:
     budget: Limits | None
     parameters: int | None
     flops: int | None
+    latency: float | None
     n: int
     ended: int
     mean: float
@@ -135,6 +140,7 @@ class Choice:
         elif len(self.sweeps) > 1:
             where = f"on {_title(best)} "
         size = "" if best.parameters is None else f", {best.parameters:,} parameters"
+        size += "" if best.latency is None else f", {shown(best.latency)} an image"
         interval = "" if low is None else f", {metric.bare(low)} to {metric.shown(high)} {covered}"
         start = f"{where}take {best.arm}{size}: test {metric.name} {metric.shown(best.mean)}{interval} ({seeds})"
         return "; ".join([start[0].upper() + start[1:], *self._beside(others)]) + "."
@@ -160,7 +166,7 @@ class Choice:
 
     def _single(self, candidates: Sequence[Candidate]) -> SummaryTable:
         metric = self.metric
-        columns: tuple[str, ...] = ("Arm", "Parameters", "FLOPs", "Seeds that trained", f"Test {metric.name}")
+        columns = ("Arm", *self._sizes(), "Seeds that trained", f"Test {metric.name}")
         columns += (*self._intervals(), "Loses", "At most", "Claim")
         rows = tuple(
             (c.arm, *self._facts(c), metric.gap(c.loss), metric.gap(c.most_loss), self._claim(c))
@@ -171,7 +177,7 @@ class Choice:
 
     def _several(self) -> SummaryTable:
         metric = self.metric
-        columns: tuple[str, ...] = ("Data", "Take", "Parameters", "FLOPs", "Seeds that trained", f"Test {metric.name}")
+        columns = ("Data", "Take", *self._sizes(), "Seeds that trained", f"Test {metric.name}")
         columns += (*self._intervals(), "Not ruled out beside it")
         rows = []
         for part in (*self.sweeps, self.pooled):
@@ -183,8 +189,16 @@ class Choice:
 
     def _facts(self, c: Candidate) -> tuple[str, ...]:
         intervals = (c.interval, c.interval_images)[: len(self._intervals())]
-        shown = (self.metric.shown(c.mean), *(" to ".join(map(self.metric.bare, each)) for each in intervals))
-        return count(c.parameters), count(c.flops), f"{c.n} of {c.ended}", *shown
+        means = (self.metric.shown(c.mean), *(" to ".join(map(self.metric.bare, each)) for each in intervals))
+        latency = (NONE if c.latency is None else milliseconds(c.latency),) * self._timed
+        return count(c.parameters), count(c.flops), *latency, f"{c.n} of {c.ended}", *means
+
+    @property
+    def _timed(self) -> bool:
+        return any(c.latency is not None for part in self.sweeps for c in part)
+
+    def _sizes(self) -> tuple[str, ...]:
+        return ("Parameters", "FLOPs", *("Latency, ms",) * self._timed)
 
     def _intervals(self) -> tuple[str, ...]:
         """Headings of the intervals, which say what they cover."""
@@ -197,14 +211,17 @@ class Choice:
         return "not ruled out" if c.place == "possible" else c.place
 
 
-def networks_of(results: pa.Table, metric: Metric) -> list[Network]:
+def networks_of(results: pa.Table, metric: Metric, runtime: Runtime = "onnx") -> list[Network]:
     """The networks of a results table.
 
     Args:
         results: A row a trial, with the columns of `results.parquet`.
         metric: What they are judged by.
+        runtime: Whose latency they have.
     """
+    latency = f"{runtime}_latency"
     columns = ["arm", "parameters", "flops", "status", "test_metric", "val_metric"]
+    columns += [name for name in (latency,) if name in results.column_names]
     columns += [name for name in COLUMNS if name in results.column_names]
     found: dict[tuple[str, Limits | None], list[dict[str, Any]]] = {}
     for row, budget in zip(results.select(columns).to_pylist(), budgets_of(results), strict=True):
@@ -214,7 +231,7 @@ def networks_of(results: pa.Table, metric: Metric) -> list[Network]:
         done = [row for row in rows if row["status"] == "done"]
 
         def numbers(name: str, of: Sequence[dict[str, object]]) -> list[float]:
-            return [float(v) for row in of if isinstance(v := row[name], (int, float)) and np.isfinite(v)]
+            return [float(v) for row in of if isinstance(v := row.get(name), (int, float)) and np.isfinite(v)]
 
         parameters, flops, validated = numbers("parameters", rows), numbers("flops", rows), numbers("val_metric", done)
         if parameters:
@@ -228,6 +245,7 @@ def networks_of(results: pa.Table, metric: Metric) -> list[Network]:
                     tuple(numbers("test_metric", done)),
                     metric.sign * float(np.mean(validated)) if validated else None,
                     _images(done),
+                    max(numbers(latency, rows), default=None),
                 )
             )
     return networks
@@ -246,6 +264,7 @@ def choose(
     *,
     at_most: int | None = None,
     flops: int | None = None,
+    latency: float | None = None,
     margin: float | None = None,
 ) -> Choice:
     """Choose a network of each sweep and, of several sweeps, an arm for all.
@@ -259,6 +278,7 @@ def choose(
         metric: What the networks are judged by.
         at_most: Most parameters that the network may have.
         flops: Most FLOPs of a forward pass of one sample that it may take.
+        latency: Most seconds that one image may take.
         margin: Difference of the metric that is as good as none.
 
     Raises:
@@ -274,7 +294,10 @@ def choose(
     unknown: list[str] = []
     taken: list[dict[str, Network]] = []
     for name, data, networks in sweeps:
-        within = _within(name, networks, at_most, flops)
+        within = _within(name, networks, at_most, flops, latency)
+        if latency is not None:
+            untimed = [_named(network) for network in networks if network.latency is None]
+            unknown += [f"{each} of {name} was left out: its latency is not known." for each in untimed]
         found: dict[str, Network] = {}
         for network in sorted(within, key=lambda n: n.parameters):
             if not network.known:
@@ -305,23 +328,35 @@ def choose(
     return Choice(metric, margin, tuple(parts), pooled, tuple(unknown))
 
 
-def _within(name: str, networks: Sequence[Network], at_most: int | None, flops: int | None) -> list[Network]:
+def _within(
+    name: str, networks: Sequence[Network], at_most: int | None, flops: int | None, latency: float | None
+) -> list[Network]:
     if not networks:
         raise UserError(f"{name} has no trial yet")
-    known = [n for n in networks if n.flops is not None] if flops is not None else list(networks)
-    if not known:
+    known = list(networks)
+    if flops is not None and not (known := [n for n in known if n.flops is not None]):
         raise UserError(f"{name}: the FLOPs of its networks are not known; leave that limit out")
+    if latency is not None and not (known := [n for n in known if n.latency is not None]):
+        raise UserError(f"{name}: its networks have no latency in this runtime: `adaptconv latency` measures it")
     fitting = [
-        n for n in known if (at_most is None or n.parameters <= at_most) and (flops is None or (n.flops or 0) <= flops)
+        n
+        for n in known
+        if (at_most is None or n.parameters <= at_most)
+        and (flops is None or (n.flops or 0) <= flops)
+        and (latency is None or (n.latency or 0) <= latency)
     ]
     if fitting:
         return fitting
     limits = [f"{limit:,} {what}" for limit, what in ((at_most, "parameters"), (flops, "FLOPs")) if limit is not None]
+    limits += [] if latency is None else [f"{shown(latency)} an image"]
     few = min(known, key=lambda n: (n.parameters, n.flops or 0))
     smallest = f"the smallest is {_named(few)}"
     if flops is not None:
         cheap = min(known, key=lambda n: (n.flops or 0, n.parameters))
         smallest += f", the one of the fewest FLOPs {cheap.arm} with {cheap.flops:,}"
+    if latency is not None:
+        fast = min(known, key=lambda n: (n.latency or 0, n.parameters))
+        smallest += f", the fastest {_named(fast)} and {shown(fast.latency or 0.0)}"
     raise UserError(f"{name} has no network of at most {' and '.join(limits)}: {smallest}")
 
 
@@ -392,6 +427,7 @@ def _judged(
                 network.budget,
                 network.parameters or None,
                 network.flops,
+                network.latency,
                 len(network.values),
                 network.ended,
                 float(means[i]),

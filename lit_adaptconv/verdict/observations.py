@@ -30,6 +30,10 @@ EVALUATED: dict[Measure, str] = {"steps": "step", "epochs": "epoch", "flops": "f
 """Column of an evaluation that holds the same."""
 
 
+LATENCIES = ("onnx_latency", "torch_latency")
+"""Columns with the seconds of one image, which older tables lack."""
+
+
 SINGLE_STEP: Measure = "steps"
 """What all times are compared in; the others are it times the cost of a step."""
 
@@ -198,6 +202,7 @@ class Observations:
         weights = self.column("file_bytes") if "file_bytes" in self.table.column_names else None
         known = "widths" in self.table.column_names
         widths = self.table["widths"].to_pylist() if known else [None] * self.table.num_rows
+        latencies = [self.column(name) for name in LATENCIES if name in self.table.column_names]
 
         def cell(a: int, b: int) -> Cell | None:
             n = int(exists[a, b].sum())
@@ -207,7 +212,8 @@ class Observations:
             told = next((widths[row] for row in self.rows[a, b] if row >= 0 and widths[row]), None)
             unfinished = n - int(done[a, b].sum())
             weight = None if weights is None else _largest(weights[a, b])
-            return Cell(self.arms[a], self.budgets[b], parameters, flops, n, unfinished, _widths(told), weight)
+            timed = (_median(latency[a, b]) for latency in latencies)
+            return Cell(self.arms[a], self.budgets[b], parameters, flops, n, unfinished, _widths(told), weight, *timed)
 
         return [[cell(a, b) for b in range(len(self.budgets))] for a in range(len(self.arms))]
 
@@ -309,6 +315,11 @@ def _numbers(table: pa.Table, name: str) -> Array:
 def _widths(text: str | None) -> tuple[int, ...]:
     parts = (text or "").split("-")
     return tuple(map(int, parts)) if all(part.isdecimal() and int(part) for part in parts) else ()
+
+
+def _median(values: Array) -> float | None:
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if len(values) else None
 
 
 def _largest(values: Array) -> int | None:

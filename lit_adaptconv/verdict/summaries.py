@@ -67,6 +67,8 @@ class Cell:
         n_unfinished: Of these, failed, diverged or interrupted.
         widths: Width of every layer; empty where no trial recorded them.
         file_bytes: Bytes of its weights, where the budget limits them.
+        onnx_latency: Median seconds of one image in onnxruntime, or None where that was not measured.
+        torch_latency: The same in PyTorch.
     """
 
     arm: str
@@ -77,6 +79,8 @@ class Cell:
     n_unfinished: int
     widths: tuple[int, ...] = ()
     file_bytes: int | None = None
+    onnx_latency: float | None = None
+    torch_latency: float | None = None
 
     @property
     def width(self) -> float | None:

@@ -46,9 +46,37 @@ def test_a_metric_of_which_less_is_better_is_chosen_alike(folder: Path) -> None:
     assert [c.arm for c in la.choose(folder / "a").sweeps[0]] == [c.arm for c in la.choose(folder / "b").sweeps[0]]
 
 
+def test_latency_limits_what_is_taken_and_stands_in_sentence_and_table(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A budget of 600 takes 60,000 FLOPs, so 0.06 ms in onnxruntime and 0.18 in PyTorch."""
+    made_up_sweep(folder / "a", latency=True)
+    assert main(["choose", "a", "--latency", "61us"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.startswith("Take low_rank, 596 parameters, 0.06 ms an image: test accuracy ")
+    assert "adaptive with 293 parameters of made-up was left out: its latency is not known." in out
+    choice = la.choose(folder / "a", latency="0.181 ms", runtime="torch")
+    assert {c.arm: c.latency for c in choice.sweeps[0]}["low_rank"] == pytest.approx(1.8e-4)
+    assert {c.arm for c in choice.sweeps[0]} == {"standard", "low_rank", "adaptive"}
+    assert "Latency, ms" in choice.table.columns
+
+
+def test_sweeps_that_were_timed_on_different_machines_are_told(folder: Path) -> None:
+    for name in ("a", "b"):
+        made_up_sweep(folder / name, name=name, latency=True)
+    assert la.choose(folder / "a", folder / "b", latency="1s").unknown[-1].startswith("adaptive with 1,193")
+    file = folder / "b" / "latency.json"
+    file.write_text(file.read_text().replace("a chip", "another"))
+    assert "were not measured alike" in la.choose(folder / "a", folder / "b", latency="1s").unknown[-1]
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
+        (["timed", "--latency", "2"], "latency is a time above 0 with its unit, s, ms, us or µs, such as 2ms; got '2'"),
+        (["timed", "--latency", "1us"], "has no network of at most 0.001 ms an image: the smallest is "),
+        (["timed", "--latency", "1us"], "the fastest low_rank with 296 parameters and 0.03 ms"),
+        (["a", "--latency", "2ms"], "its networks have no latency in this runtime: `adaptconv latency` measures it"),
         (["a", "--at-most", "100"], "has no network of at most 100 parameters: the smallest is adaptive with 293"),
         (["nowhere"], "nowhere is not the folder of a sweep"),
         (["empty"], "is not the folder of a sweep: it has no sweep.json"),
@@ -61,6 +89,7 @@ def test_what_cannot_be_chosen_is_one_line(
     args: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made_up_sweep(folder / "a", seeds=2)
+    made_up_sweep(folder / "timed", seeds=2, latency=True)
     made_up_sweep(folder / "loss", seeds=2, metric=Metric("val/error", "min", "test/error"))
     (folder / "empty").mkdir()
     begun = made_up_sweep(folder / "begun", seeds=2)

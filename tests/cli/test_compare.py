@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.measure.latency import Latencies, NetworkLatency, RuntimeLatency
+from lit_adaptconv.measure.timing import Spread
 from lit_adaptconv.text import visible
 from lit_adaptconv.train.result import RunResult
 
@@ -240,7 +243,8 @@ def test_what_is_no_baseline_is_told_in_one_line(case: str, capsys: pytest.Captu
         (["--json", "-", "--markdown"], "--json a file"),
         (["--baseline", "runs"], "no baseline"),
         (["--baseline", "baseline.json", "--json", "./baseline.json"], "overwrite the baseline"),
-        (["--max_latency", "2"], "--max_latency"),
+        (["--max_latency", "2"], "max_latency is a time above 0 with its unit, s, ms, us or µs, such as 2ms; got '2'"),
+        (["--max_latency", "2ms", "--runtime", "tflite"], "--runtime"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_one_line(
@@ -272,3 +276,52 @@ def test_the_bytes_are_those_of_the_checkpoints_weights(fit: Command, precision:
     state = torch.load("runs/a/1/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     stored = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
     assert RunResult.read(Path("runs/a/1/result.json")).weight_bytes == stored
+
+
+@pytest.fixture
+def timed() -> list[str]:
+    """A run of 2 ms an image in onnxruntime and 4 ms in PyTorch, one that only PyTorch runs, and one not timed."""
+    runs = written(result("a"), result("b"), result("c"))
+    spread = Spread(2e-3, 1e-3, 3e-3), Spread(2e-2, 1e-2, 3e-2)
+    fast, slow = RuntimeLatency(*spread, None), RuntimeLatency(Spread(4e-3, 3e-3, 5e-3), spread[1], None)
+    network = NetworkLatency("a", None, "adaptive", 1234, fast, slow, 9000, "")
+    made = Latencies("cpu (a chip)", 1, 32, 20, 0.5, {"torch": "2"}, (network,))
+    made.write(Path(runs[0]))
+    replace(made, networks=(replace(network, onnx=None, reason="it can't"),)).write(Path(runs[1]))
+    return runs
+
+
+def test_latency_is_a_ceiling_in_either_runtime(timed: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *timed[:2], "--max_latency", "4ms", "--runtime", "torch"]) == 0
+    assert "Latency, onnxruntime" in capsys.readouterr().out
+    assert main(["compare", timed[0], "--max_latency", "2ms"]) == 0
+    assert main(["compare", *timed, "--max_latency", "1.9999ms"]) == 1
+    unknown = "the latency of {} in onnxruntime is not known: run `adaptconv latency` on it"
+    assert errors(capsys) == [
+        "a takes 2 ms an image in onnxruntime, more than 1.9999 ms",
+        *(unknown.format(name) for name in "bc"),
+    ]
+
+
+def test_latencies_are_in_the_json_and_those_of_other_machines_are_told(
+    timed: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *timed, "--json", "-"]) == 0
+    read = json.loads(capsys.readouterr().out)
+    assert [run["onnx_latency"] for run in read["runs"]] == [2e-3, None, None]
+    assert [run["torch_latency"] for run in read["runs"]] == [4e-3, 4e-3, None]
+    assert read["notes"] == []
+    file = Path(timed[1], "latency.json")
+    file.write_text(file.read_text().replace("a chip", "another"))
+    assert main(["compare", *timed, "--json", "compared.json"]) == 0
+    assert "were not measured alike" in capsys.readouterr().out
+    Compared.read(Path("compared.json"))
+
+
+def test_a_baseline_of_an_earlier_version_has_no_latency() -> None:
+    runs = written(result("a"))
+    content = json.loads(Path(baseline(result("a"))).read_text())
+    for run in content["runs"]:
+        del run["onnx_latency"], run["torch_latency"]
+    Path("baseline.json").write_text(json.dumps(content))
+    assert main(["compare", *runs, "--baseline", "baseline.json"]) == 0

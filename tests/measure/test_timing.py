@@ -85,3 +85,27 @@ def test_what_is_short_is_repeated_within_a_turn_and_its_mean_told() -> None:
 
 def test_by_default_as_many_threads_as_pytorch_uses() -> None:
     assert Task(lambda: None).threads == torch.get_num_threads()
+
+
+@pytest.mark.parametrize(("disturbed", "tries"), [(0, 1), (2, 3), (9, 4)])
+def test_a_turn_in_which_the_system_took_the_core_is_taken_again(
+    disturbed: int, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first `disturbed` tries are; the last one that is allowed counts, whatever became of it."""
+    looks, calls = 0, 0
+
+    def interruptions() -> int:
+        nonlocal looks
+        looks += 1
+        return min(looks // 2, disturbed)  # an odd look begins a try, an even one ends it
+
+    def call() -> None:
+        nonlocal calls
+        calls += 1
+        time.sleep(0.002)
+
+    monkeypatch.setattr("lit_adaptconv.measure.timing._interruptions", interruptions)
+    (times,) = in_turns([Task(call)], rounds=1, turn=0.001, again=3)
+    assert len(times.seconds) == 1
+    assert looks == 2 * tries
+    assert calls == 3 * (tries + 1)  # two that warm up, and one; and a first try that tells how many make a turn

@@ -234,3 +234,25 @@ def test_a_truncated_table_is_said_in_one_line(tmp_path: Path, name: str) -> Non
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=f"{name} can't be read"):
         read_content(tmp_path)
+
+
+def test_latencies_are_in_selector_filter_table_and_summary(tmp_path: Path) -> None:
+    made_up_sweep(tmp_path / "without", seeds=2)
+    made_up_sweep(tmp_path / "timed", seeds=2, latency=True)
+    for name in ("without", "timed"):
+        content = read_content(tmp_path / name)
+        read = Tags(without_plotly(page([content])))
+        (entry,) = [attributes for tag, attributes in read.tags if attributes.get("data-filter") == "latency"]
+        assert ("hidden" in entry) == (name == "without")
+        offered = {attributes.get("value") for tag, attributes in read.tags if tag == "option"}
+        assert ({"onnx_latency", "torch_latency"} <= offered) == (name == "timed")
+        assert ("it <b>cannot" in read.text) == (name == "timed")
+        text = summary([content], [[]])
+        assert ("## Latency" in text) == (name == "timed")
+        assert ("cpu (a chip), 1 thread; onnxruntime 1, torch 2" in text) == (name == "timed")
+
+
+def test_a_column_of_nothing_takes_no_room(tmp_path: Path) -> None:
+    made_up_sweep(tmp_path, seeds=2)
+    packed_columns = packed(read_content(tmp_path).results)
+    assert packed_columns["onnx_latency"] == {"values": [None], "length": 18}

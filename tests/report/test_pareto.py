@@ -75,3 +75,18 @@ def test_seeds_are_shown_one_by_one_only_while_they_are_few(tmp_path: Path, monk
     assert dots() == content.statuses["done"] == 70
     monkeypatch.setattr("lit_adaptconv.report.pareto.MOST_DOTS", 69)
     assert dots() == 0
+
+
+def test_latency_is_an_axis_in_milliseconds_where_it_was_measured(tmp_path: Path) -> None:
+    made_up_sweep(tmp_path / "without", failures=False)
+    assert pareto_figure(read_content(tmp_path / "without"), "onnx_latency") is None
+    made_up_sweep(tmp_path / "timed", failures=False, latency=True)
+    content = read_content(tmp_path / "timed")
+    for size, milliseconds in (("onnx_latency", 1e-6), ("torch_latency", 3e-6)):
+        drawing = pareto_figure(content, size)  # type: ignore[arg-type]
+        assert drawing is not None
+        lines = {t["name"]: t for t in drawing.data if t["mode"] == "lines+markers" and t["name"] != "Pareto front"}
+        assert set(lines) == {"standard", "low_rank"} | ({"adaptive"} if size == "torch_latency" else set())
+        for line in lines.values():
+            assert line["x"] == pytest.approx([milliseconds * 100 * budget for budget in (300, 600, 1200)])
+            assert "ms in PyTorch" in line["text"][0]

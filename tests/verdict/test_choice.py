@@ -13,10 +13,17 @@ from lit_adaptconv.verdict.metric import ACCURACY, Metric
 RMSE = Metric("val/rmse", "min", "test/rmse")
 
 
-def network(arm: str, parameters: int, values: list[float], ended: int | None = None, sign: float = 1.0) -> Network:
+def network(
+    arm: str,
+    parameters: int,
+    values: list[float],
+    ended: int | None = None,
+    sign: float = 1.0,
+    latency: float | None = None,
+) -> Network:
     validated = sign * float(np.mean(values)) if values else None
     ended = len(values) if ended is None else ended
-    return Network(arm, parameters, parameters, 100 * parameters, ended, tuple(values), validated)
+    return Network(arm, parameters, parameters, 100 * parameters, ended, tuple(values), validated, latency=latency)
 
 
 def made_up(random: np.random.Generator) -> list[Network]:
@@ -25,7 +32,9 @@ def made_up(random: np.random.Generator) -> list[Network]:
         for parameters in random.choice(np.arange(100, 5000), random.integers(1, 5), False):
             mean, n = random.uniform(0.9, 0.99), int(random.integers(0, 9))
             values = np.round(random.normal(mean, random.choice([0.0, 0.002, 0.02]), n), random.choice([2, 6]))
-            networks.append(network(arm, int(parameters), values.tolist(), n + int(random.integers(0, 4))))
+            latency = None if random.random() < 0.2 else float(random.choice([1e-4, 1e-3, 2e-3, 0.1]))
+            ended = n + int(random.integers(0, 4))
+            networks.append(network(arm, int(parameters), values.tolist(), ended, latency=latency))
     return networks
 
 
@@ -35,9 +44,11 @@ def test_what_is_taken_is_within_the_limits_and_the_best_of_them(seed: int, metr
     random = np.random.default_rng(seed)
     networks = made_up(random)
     at_most, flops = int(random.integers(100, 6000)), int(random.integers(10_000, 600_000))
+    most = None if seed % 2 else float(random.choice([1e-3, 2e-3, 1.0]))  # 1e-3 and 2e-3 are latencies, too
     fitting = [n for n in networks if n.parameters <= at_most and (n.flops or 0) <= flops]
+    fitting = [n for n in fitting if most is None or (n.latency is not None and n.latency <= most)]
     try:
-        choice = choose([("a", "Digits", networks)], metric, at_most=at_most, flops=flops, margin=0.01)
+        choice = choose([("a", "Digits", networks)], metric, at_most=at_most, flops=flops, latency=most, margin=0.01)
     except UserError:
         assert not any(n.known for n in fitting)
         return
@@ -48,7 +59,7 @@ def test_what_is_taken_is_within_the_limits_and_the_best_of_them(seed: int, metr
         rivals = [n.validated for n in fitting if n.known and n.arm == c.arm]
         assert mine.validated == max(v for v in rivals if v is not None)
         assert c.mean == pytest.approx(np.mean(mine.values))
-        assert (c.n, c.ended) == (len(mine.values), mine.ended)
+        assert (c.n, c.ended, c.latency) == (len(mine.values), mine.ended, mine.latency)
         assert 0 <= c.loss <= c.most_loss + 1e-12 or c.place == "best"
         assert (c.place != "equivalent") or c.most_loss <= 0.01 + 1e-9
     best = candidates[0]

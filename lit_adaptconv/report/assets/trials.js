@@ -5,6 +5,9 @@ const trials = (() => {
   const whole = (v) => (v === null ? "–" : v.toLocaleString("en-US"));
   const short = (v) => (v === null ? "–" : v >= 1e6 ? v.toExponential(2) : (+v.toPrecision(4)).toLocaleString("en-US"));
 
+  const LATENCIES = [["ONNX, ms", "onnx_latency"], ["PyTorch, ms", "torch_latency"]];
+  const timed = (model, key) => unpack(model.trials[key] || []).some((v) => v !== null);
+
   function columns(state, model) {
     const time = `${state.measure}_to_${state.target}`;
     const value = (v) => (v === null ? "–" : model.percent ? (100 * v).toFixed(2) + " %" : String(+v.toPrecision(4)));
@@ -15,6 +18,7 @@ const trials = (() => {
       { name: "Parameters", key: "parameters", show: whole },
       { name: "Of budget", key: "budget_share", show: (v) => (v === null ? "–" : (Math.floor(1000 * v + 1e-9) / 10).toFixed(1) + " %") },
       { name: "FLOPs", key: "flops", show: whole },
+      ...LATENCIES.filter(([, key]) => timed(model, key)).map(([name, key]) => ({ name, key, show: (v) => (v === null ? "–" : String(+(1000 * v).toPrecision(3))) })),
       { name: "Seed", key: "seed", show: String },
       { name: "Status", key: "status", text: true, status: true },
       ...values,
@@ -58,14 +62,16 @@ const trials = (() => {
     const number = Object.fromEntries(model.arms.map((arm, i) => [arm.name, i]));
     const said = (i) => [data.arm[i], data.status[i], data.reason[i], data.budget[i], data.trial[i], data.kind[i]].join(" ").toLowerCase();
     const texts = (data.arm || []).map((_, i) => said(i));
-    const [search, status] = ["text", "status"].map((name) => area.querySelector(`[data-filter=${name}]`));
+    const [search, status, latency] = ["text", "status", "latency"].map((name) => area.querySelector(`[data-filter=${name}]`));
     const more = area.querySelector(".more");
+    const [, seconds] = LATENCIES.find(([, key]) => timed(model, key)) || [];
     let sort = null, down = false, limit = AT_ONCE, state = null;
 
     function rows() {
       const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
       const found = texts.map((_, i) => i).filter((i) => state.arms.has(number[data.arm[i]])
-        && (!status.value || data.status[i] === status.value) && words.every((word) => texts[i].includes(word)));
+        && (!status.value || data.status[i] === status.value)
+        && (!latency.value || !seconds || (data[seconds][i] !== null && 1000 * data[seconds][i] <= Number(latency.value))) && words.every((word) => texts[i].includes(word)));
       if (!sort || !data[sort]) return found;
       const values = data[sort], sign = down ? -1 : 1;
       return found.sort((a, b) => {
@@ -118,6 +124,7 @@ const trials = (() => {
     const narrow = () => { limit = AT_ONCE; body(); };
     search.addEventListener("input", narrow);
     status.addEventListener("change", narrow);
+    latency.addEventListener("input", narrow);
     more.addEventListener("click", () => { limit += 5 * AT_ONCE; body(); });
     for (const kind of ["trials", "curves"]) {
       area.querySelector(`[data-csv=${kind}]`).addEventListener("click", () => download(`${model.file}-${kind}.csv`, csv(model[kind])));

@@ -1,0 +1,52 @@
+"""`adaptconv latency`: what one image takes in the networks of sweeps and runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from lit_adaptconv.export.latency import BATCH_SIZE, ROUNDS
+from lit_adaptconv.sweep.latency import MeasuredFolder, measure_latencies
+from lit_adaptconv.train.loading import check_threads
+from lit_adaptconv.train.parser import OneLineParser
+from lit_adaptconv.verdict.latency_table import latency_note, latency_table
+
+from .fitted import fitted, text
+
+
+def latency(args: list[str]) -> int:
+    """Time each different network of sweeps and runs by turns, in onnxruntime and in PyTorch.
+
+    Returns:
+        Exit status: 0.
+
+    Raises:
+        UserError: A folder holds no network, a sweep is running in it, a number is out of its range, or onnxruntime is
+            not installed.
+    """
+    description = "Time each different network of sweeps and runs by turns, in onnxruntime and in PyTorch on the CPU."
+    parser = OneLineParser(prog="adaptconv latency", description=description)
+    parser.add_argument(
+        "folder", nargs="+", type=Path, help="Folders of sweeps or runs; <root>/<name> is the newest run of a name."
+    )
+    parser.add_argument("--batch_size", type=int, default=BATCH_SIZE, help="Images in a batch, beside the single one.")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of both runtimes.")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="Turns of one image; a batch has a third as many.")
+    parser.add_argument("--torch_only", action="store_true", help="Leave out onnxruntime.")
+    given = parser.parse_args(args)
+    check_threads(given.threads)
+    numbers = {name: given[name] for name in ("batch_size", "threads", "rounds", "torch_only")}
+    console = Console()
+    with console.status("") as status:
+        measured = measure_latencies(given.folder, **numbers, say=lambda line: status.update(text(line)))
+    for each in measured:
+        print_latency(console, each)
+    return 0
+
+
+def print_latency(console: Console, measured: MeasuredFolder) -> None:
+    """Print the table of a folder, and what else there is to know."""
+    console.print(fitted(latency_table(measured.latencies), console))
+    for line in (latency_note(measured.latencies), *measured.notes):
+        console.print(text(line), soft_wrap=True)
