@@ -211,6 +211,15 @@ BUILT_IN = (
         flops=4_742_389,
     ),
     Kind(
+        "dcd",
+        f"{_LAYERS}.dcd:DCDConv2d",
+        "y = (Λ W + P Φ Qᵀ) ⋆ x, Λ and Φ = gates of mean(x)",
+        "per sample",
+        "Li et al., ICLR 2021",
+        parameters=2_656,
+        flops=4_740_576,
+    ),
+    Kind(
         "involution",
         f"{_LAYERS}.involution:Involution2d",
         "y[c](p) = H[group of c](p) · x[c](p + ·), H = S relu(norm(R x))",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -20,6 +21,7 @@ LAYERS: dict[str, tuple[dict[str, st.SearchStrategy[Any]], bool]] = {
     "ODConv2d": ({"num_kernels": st.integers(1, 5), "reduction": st.integers(1, 20)}, False),
     "DynamicFilter2d": ({"reduction": st.integers(1, 5)}, False),
     "LocalDynamicFilter2d": ({"reduction": st.integers(1, 5)}, False),
+    "DCDConv2d": ({"reduction": st.integers(1, 20)}, False),
     "Involution2d": (
         {"group_channels": st.integers(1, 20), "reduction": st.integers(1, 5), "pointwise": st.booleans()},
         True,
@@ -69,6 +71,8 @@ def test_the_documented_number_of_parameters_is_the_real_one(
             "n": 3 if chosen.get("modulated") else 2,
             "mixed": chosen.get("pointwise", False) or in_channels != out_channels,
             "offset_groups": 1,
+            "l": math.isqrt(in_channels),
+            "m": math.isqrt(in_channels) if in_channels > case.groups else max(1, math.prod(case.kernel_size) // 2),
             **chosen,
         },
     )

@@ -66,6 +66,13 @@ def by_formula(kind: str, g: Geometry) -> tuple[int, int]:
         return conv + 2 * (g.c * 8 + 8 * g.weights), pooled + 8
     if kind == "dynamic_conv":  # attention over four kernels: relu, division by the temperature, softmax
         return conv + 2 * (g.c * hidden + hidden * 4 + 4 * g.weights + 4 * g.o), pooled + hidden + 4 + 4
+    if kind == "dcd":
+        hidden, rows = max(4, g.c // 16), math.isqrt(g.c)
+        seen = g.c // g.groups if g.c > g.groups else taps  # what is fused: a filter's channels, or its taps
+        columns = rows if g.c > g.groups else max(1, taps // 2)
+        generated = g.c * hidden + hidden**2 + hidden * (g.o + rows * columns)
+        fused = g.o * rows * columns + g.o * columns * seen
+        return conv + 2 * (generated + fused), pooled + 4 * hidden + 3 * g.o + g.weights + g.o * seen
     if kind == "odconv":
         gates = taps + g.c + g.o
         return conv + 2 * (g.c * hidden + hidden * gates), pooled + hidden + gates + 3 * g.weights

@@ -101,7 +101,7 @@ SCALES: dict[str, tuple[Callable[..., nn.Module], float]] = {
         kind: (conv_kind(kind), 2)
         for kind in ("adaptive_residual", "dynamic_filter", "dynamic_filter_local", "condconv")
     },
-    **{kind: (conv_kind(kind), 2) for kind in ("dynamic_conv", "odconv", "decoupled_dynamic", "deformable")},
+    **{kind: (conv_kind(kind), 2) for kind in ("dynamic_conv", "odconv", "decoupled_dynamic", "deformable", "dcd")},
     "odconv, 4 kernels": (partial(conv_kind("odconv"), num_kernels=4), 2),
     "deformable, v1": (partial(conv_kind("deformable"), modulated=False), 2),
     "involution": (conv_kind("involution"), 32),

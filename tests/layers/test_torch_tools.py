@@ -14,36 +14,20 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lit_adaptconv import AdaptiveConv2d, LowRankAdaptiveConv2d
-from lit_adaptconv.layers import (
-    CondConv2d,
-    DecoupledDynamicFilter2d,
-    DeformableConv2d,
-    DynamicConv2d,
-    DynamicFilter2d,
-    Involution2d,
-    LocalDynamicFilter2d,
-    ODConv2d,
-    ResidualAdaptiveConv2d,
-    SeparableConv2d,
-)
+from lit_adaptconv.layers import DeformableConv2d, ResidualAdaptiveConv2d, SeparableConv2d
+from lit_adaptconv.layers.kinds import conv_kind, kinds
 
 # PyTorch itself, when forward mode is first used.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is")
+RIVALS = list(kinds())[list(kinds()).index("dynamic_filter") :]
 LAYERS: dict[str, Callable[..., nn.Module]] = {
     "adaptive": partial(AdaptiveConv2d, 4, 6, 3, 2, 1, groups=2),
     "adaptive, even same": partial(AdaptiveConv2d, 4, 6, 2, 1, "same", generator_size=3),
     "low rank": partial(LowRankAdaptiveConv2d, 4, 6, 3, 2, 1, groups=2, rank=2),
     "low rank, small generator": partial(LowRankAdaptiveConv2d, 4, 6, 3, 2, 0, generator_size=1),
     "separable": partial(SeparableConv2d, 4, 6, 3, 2, 1, depthwise=AdaptiveConv2d),
-    "residual": partial(ResidualAdaptiveConv2d, 4, 6, 3, 2, 1, groups=2),
-    "dynamic filter": partial(DynamicFilter2d, 4, 6, 3, 2, 1, groups=2),
-    "local dynamic filter": partial(LocalDynamicFilter2d, 4, 6, 3, 2, 1, groups=2),
-    "condconv": partial(CondConv2d, 4, 6, 3, 2, 1, groups=2),
-    "dynamic conv": partial(DynamicConv2d, 4, 6, 3, 2, 1, groups=2),
-    "odconv": partial(ODConv2d, 4, 6, 3, 2, 1, groups=2, num_kernels=2),
-    "involution": partial(Involution2d, 4, 6, 3, 2, 1, groups=2),
-    "decoupled dynamic": partial(DecoupledDynamicFilter2d, 4, 6, 3, 2, 1, groups=2),
-    "deformable": partial(DeformableConv2d, 4, 6, 3, 2, 1, groups=2),
+    **{kind: partial(conv_kind(kind), 4, 6, 3, 2, 1, groups=2) for kind in ("adaptive_residual", *RIVALS)},
+    "odconv": partial(conv_kind("odconv"), 4, 6, 3, 2, 1, groups=2, num_kernels=2),
 }
 every_layer = pytest.mark.parametrize("name", LAYERS)
 # torchvision's operator has a first derivative only, in reverse mode, and no rule for vmap.
