@@ -30,6 +30,11 @@ class Picture:
 
 
 PICTURES = {
+    "lsconv": Picture(
+        ("1×1, then a\n7×7 depthwise", "1×1, 1×1,\nnormalised", "K(p), one for\n8 channels"),
+        (),
+        "K(p) · pixels\nunder it",
+    ),
     "dcd": Picture(
         ("mean of\neach channel", "gated\nlinear layer", "Λ, one per filter\nΦ, a small matrix"),
         (),

@@ -230,6 +230,16 @@ BUILT_IN = (
         caution=_UNMIXED,
     ),
     Kind(
+        "lsconv",
+        f"{_LAYERS}.lsconv:LSConv2d",
+        "y[c](p) = K[group of c](p) · x[c](p + ·), K from a 7×7 window",
+        "per pixel and sample",
+        "Wang et al., CVPR 2025",
+        parameters=846,
+        flops=1_888_256,
+        caution=_UNMIXED,
+    ),
+    Kind(
         "decoupled_dynamic",
         f"{_LAYERS}.decoupled_dynamic:DecoupledDynamicFilter2d",
         "y[c](p) = (S(p) ⊙ D[c]) · x[c](p + ·), S from x(p), D from mean(x)",

@@ -26,6 +26,7 @@ LAYERS: dict[str, tuple[dict[str, st.SearchStrategy[Any]], bool]] = {
         {"group_channels": st.integers(1, 20), "reduction": st.integers(1, 5), "pointwise": st.booleans()},
         True,
     ),
+    "LSConv2d": ({"group_channels": st.integers(1, 20), "pointwise": st.booleans()}, True),
     "DecoupledDynamicFilter2d": ({"reduction": st.integers(1, 5), "pointwise": st.booleans()}, True),
     "DeformableConv2d": ({"modulated": st.booleans()}, False),
     "ResidualAdaptiveConv2d": ({"rank": st.integers(1, 4)}, False),
@@ -48,9 +49,11 @@ def test_the_documented_number_of_parameters_is_the_real_one(
     options, sees_output = LAYERS[name]
     chosen = {option: data.draw(values, label=option) for option, values in options.items()}
     in_channels, out_channels = case.in_channels * wider, case.out_channels * wider
-    h = hidden_channels(out_channels if sees_output else in_channels, chosen.get("reduction", 1))
+    h = hidden_channels(
+        out_channels if sees_output else in_channels, chosen.get("reduction", 2 if name == "LSConv2d" else 1)
+    )
     own: dict[str, Any] = {}
-    if name in ("LocalDynamicFilter2d", "ResidualAdaptiveConv2d"):
+    if name in ("LocalDynamicFilter2d", "ResidualAdaptiveConv2d", "LSConv2d"):
         own["generator_size"] = case.generator_size
     layer = getattr(layers, name)(
         in_channels, out_channels, case.kernel_size, groups=case.groups, device="meta", **chosen, **own

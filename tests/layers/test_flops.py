@@ -81,6 +81,11 @@ def by_formula(kind: str, g: Geometry) -> tuple[int, int]:
         hidden, shared = max(4, g.o // 4), math.ceil(g.o / min(16, g.o))
         means = p * g.o * g.stride**2 if g.stride > 1 else 0
         return mixing + 2 * p * hidden * (g.o + taps * shared), means + 3 * p * hidden + 2 * p * taps * g.o
+    if kind == "lsconv":
+        hidden, shared = max(4, g.o // 2), math.ceil(g.o / min(8, g.o))
+        generated = 2 * area * g.o * hidden + 2 * p * hidden * (49 + hidden + taps * shared)
+        rest = 3 * area * hidden + 5 * p * hidden + 2 * p * taps * shared  # normalisation, and two activations
+        return mixing + generated, rest + 2 * p * taps * g.o
     if kind == "decoupled_dynamic":
         hidden = max(4, g.o // 5)
         branches = 2 * p * g.o * taps + 2 * (g.o * hidden + hidden * g.o * taps)

@@ -104,6 +104,8 @@ SCALES: dict[str, tuple[Callable[..., nn.Module], float]] = {
     **{kind: (conv_kind(kind), 2) for kind in ("dynamic_conv", "odconv", "decoupled_dynamic", "deformable", "dcd")},
     "odconv, 4 kernels": (partial(conv_kind("odconv"), num_kernels=4), 2),
     "deformable, v1": (partial(conv_kind("deformable"), modulated=False), 2),
+    "lsconv": (conv_kind("lsconv"), 32),
+    "lsconv, pointwise": (partial(conv_kind("lsconv"), pointwise=True), 32),
     "involution": (conv_kind("involution"), 32),
     "involution, pointwise": (partial(conv_kind("involution"), pointwise=True), 32),
     "decoupled_dynamic, pointwise": (partial(conv_kind("decoupled_dynamic"), pointwise=True), 8),
