@@ -15,6 +15,7 @@ from .layers.kinds import register_kind as register_kind
 from .layers.low_rank import LowRankAdaptiveConv2d as LowRankAdaptiveConv2d
 from .layers.lsconv import LSConv2d as LSConv2d
 from .layers.odconv import ODConv2d as ODConv2d
+from .layers.pac import PixelAdaptiveConv2d as PixelAdaptiveConv2d
 from .layers.residual import ResidualAdaptiveConv2d as ResidualAdaptiveConv2d
 from .layers.separable import SeparableConv2d as SeparableConv2d
 from .measure.count import count_parameters as count_parameters

@@ -30,6 +30,11 @@ class Picture:
 
 
 PICTURES = {
+    "pac": Picture(
+        ("pixels under the\nkernel − centre", "K = exp(−½ |s ·|²)"),
+        (),
+        "(W ⊙ K(p)) · pixels\nunder it",
+    ),
     "lsconv": Picture(
         ("1×1, then a\n7×7 depthwise", "1×1, 1×1,\nnormalised", "K(p), one for\n8 channels"),
         (),

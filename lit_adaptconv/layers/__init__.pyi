@@ -14,5 +14,6 @@ from .kinds import register_kind as register_kind
 from .low_rank import LowRankAdaptiveConv2d as LowRankAdaptiveConv2d
 from .lsconv import LSConv2d as LSConv2d
 from .odconv import ODConv2d as ODConv2d
+from .pac import PixelAdaptiveConv2d as PixelAdaptiveConv2d
 from .residual import ResidualAdaptiveConv2d as ResidualAdaptiveConv2d
 from .separable import SeparableConv2d as SeparableConv2d

@@ -258,4 +258,13 @@ BUILT_IN = (
         parameters=6_235,
         flops=14_017_536,
     ),
+    Kind(
+        "pac",
+        f"{_LAYERS}.pac:PixelAdaptiveConv2d",
+        "y(p) = Σ_t W[t] K_t(p) x(p + t), K_t = exp(-½ |s ⊙ (x(p + t) - x(p))|²)",
+        "per pixel",
+        "Su et al., CVPR 2019",
+        parameters=2_336,
+        flops=5_474_304,
+    ),
 )

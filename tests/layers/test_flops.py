@@ -91,6 +91,8 @@ def by_formula(kind: str, g: Geometry) -> tuple[int, int]:
         branches = 2 * p * g.o * taps + 2 * (g.o * hidden + hidden * g.o * taps)
         normalised = 2 * taps * (p + g.o)
         return mixing + branches, g.o * area + hidden + normalised + 3 * p * taps * g.o
+    if kind == "pac":  # scaled differences, squared and summed, for every tap; a factor, exp, and the products
+        return conv, p * taps * (5 * g.c + 2)
     assert kind == "deformable"  # four pixels weighed for every tap, 2 · 4, and the mask
     return 2 * p * 3 * taps * g.c * taps, p * 3 * taps // 3 + p * g.c * taps * 9 + conv
 

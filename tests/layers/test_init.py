@@ -101,7 +101,10 @@ SCALES: dict[str, tuple[Callable[..., nn.Module], float]] = {
         kind: (conv_kind(kind), 2)
         for kind in ("adaptive_residual", "dynamic_filter", "dynamic_filter_local", "condconv")
     },
-    **{kind: (conv_kind(kind), 2) for kind in ("dynamic_conv", "odconv", "decoupled_dynamic", "deformable", "dcd")},
+    **{
+        kind: (conv_kind(kind), 2)
+        for kind in ("dynamic_conv", "odconv", "decoupled_dynamic", "deformable", "dcd", "pac")
+    },
     "odconv, 4 kernels": (partial(conv_kind("odconv"), num_kernels=4), 2),
     "deformable, v1": (partial(conv_kind("deformable"), modulated=False), 2),
     "lsconv": (conv_kind("lsconv"), 32),
