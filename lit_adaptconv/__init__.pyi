@@ -4,6 +4,7 @@ from .functional import adaptive_conv2d as adaptive_conv2d
 from .layers.adaptive import AdaptiveConv2d as AdaptiveConv2d
 from .layers.condconv import CondConv2d as CondConv2d
 from .layers.dcd import DCDConv2d as DCDConv2d
+from .layers.dcnv4 import DCNv4Conv2d as DCNv4Conv2d
 from .layers.decoupled_dynamic import DecoupledDynamicFilter2d as DecoupledDynamicFilter2d
 from .layers.deformable import DeformableConv2d as DeformableConv2d
 from .layers.dynamic_conv import DynamicConv2d as DynamicConv2d

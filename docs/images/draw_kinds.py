@@ -30,6 +30,11 @@ class Picture:
 
 
 PICTURES = {
+    "dcnv4": Picture(
+        ("1×1 of the\npixel at the centre", "Δ(p) moves, m(p)\nweighs each tap"),
+        ("1×1: v", "v between pixels,\nat p + t + Δ"),
+        "Σ_t m(p) v,\nthen 1×1",
+    ),
     "pac": Picture(
         ("pixels under the\nkernel − centre", "K = exp(−½ |s ·|²)"),
         (),

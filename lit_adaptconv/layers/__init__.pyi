@@ -3,6 +3,7 @@ from .built_in import Conv as Conv
 from .built_in import Kind as Kind
 from .condconv import CondConv2d as CondConv2d
 from .dcd import DCDConv2d as DCDConv2d
+from .dcnv4 import DCNv4Conv2d as DCNv4Conv2d
 from .decoupled_dynamic import DecoupledDynamicFilter2d as DecoupledDynamicFilter2d
 from .deformable import DeformableConv2d as DeformableConv2d
 from .dynamic_conv import DynamicConv2d as DynamicConv2d

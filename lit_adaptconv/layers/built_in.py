@@ -259,6 +259,15 @@ BUILT_IN = (
         flops=14_017_536,
     ),
     Kind(
+        "dcnv4",
+        f"{_LAYERS}.dcnv4:DCNv4Conv2d",
+        "y(p) = P Σ_t m_t(p) v(p + t + Δ_t(p)), v = V x, Δ and m from x(p)",
+        "per pixel",
+        "Xiong et al., CVPR 2024",
+        parameters=1_003,
+        flops=3_407_872,
+    ),
+    Kind(
         "pac",
         f"{_LAYERS}.pac:PixelAdaptiveConv2d",
         "y(p) = Σ_t W[t] K_t(p) x(p + t), K_t = exp(-½ |s ⊙ (x(p + t) - x(p))|²)",

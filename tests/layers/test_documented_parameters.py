@@ -29,6 +29,7 @@ LAYERS: dict[str, tuple[dict[str, st.SearchStrategy[Any]], bool]] = {
     "LSConv2d": ({"group_channels": st.integers(1, 20), "pointwise": st.booleans()}, True),
     "DecoupledDynamicFilter2d": ({"reduction": st.integers(1, 5), "pointwise": st.booleans()}, True),
     "DeformableConv2d": ({"modulated": st.booleans()}, False),
+    "DCNv4Conv2d": ({"group_channels": st.integers(1, 20)}, False),
     "PixelAdaptiveConv2d": ({}, False),
     "ResidualAdaptiveConv2d": ({"rank": st.integers(1, 4)}, False),
 }

@@ -93,6 +93,10 @@ def by_formula(kind: str, g: Geometry) -> tuple[int, int]:
         return mixing + branches, g.o * area + hidden + normalised + 3 * p * taps * g.o
     if kind == "pac":  # scaled differences, squared and summed, for every tap; a factor, exp, and the products
         return conv, p * taps * (5 * g.c + 2)
+    if kind == "dcnv4":
+        shared = math.ceil(g.o / min(16, g.o))
+        products = 2 * area * g.o * g.c // g.groups + 2 * p * 3 * shared * taps * g.c + 2 * p * g.o * g.o // g.groups
+        return products, 10 * p * taps * g.o
     assert kind == "deformable"  # four pixels weighed for every tap, 2 · 4, and the mask
     return 2 * p * 3 * taps * g.c * taps, p * 3 * taps // 3 + p * g.c * taps * 9 + conv
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lit_adaptconv import AdaptiveConv2d, LowRankAdaptiveConv2d
-from lit_adaptconv.layers import DeformableConv2d, ResidualAdaptiveConv2d, SeparableConv2d
+from lit_adaptconv.layers import DCNv4Conv2d, DeformableConv2d, ResidualAdaptiveConv2d, SeparableConv2d
 from lit_adaptconv.layers.kinds import conv_kind, kinds
 
 # PyTorch itself, when forward mode is first used.
@@ -31,7 +31,7 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
 }
 every_layer = pytest.mark.parametrize("name", LAYERS)
 # torchvision's operator has a first derivative only, in reverse mode, and no rule for vmap.
-PLAIN = [name for name in LAYERS if name != "deformable"]
+PLAIN = [name for name in LAYERS if name not in ("deformable", "dcnv4")]
 every_plain_layer = pytest.mark.parametrize("name", PLAIN)
 every_adaptive_layer = pytest.mark.parametrize("name", list(LAYERS)[:5])
 
@@ -126,7 +126,7 @@ def test_its_first_and_second_derivatives_equal_finite_differences(name: str) ->
 @every_layer
 def test_its_derivatives_in_every_parameter_equal_finite_differences(name: str) -> None:
     layer, x = make(name, dtype=torch.float64), images(1, torch.float64)[..., :4, :3].requires_grad_()
-    if isinstance(layer, DeformableConv2d):  # at offsets of zero, interpolation has a kink
+    if isinstance(layer, DeformableConv2d | DCNv4Conv2d):  # at offsets of zero, interpolation has a kink
         nn.init.uniform_(layer.offsets.bias, 0.2, 0.8)
     names, values = zip(*layer.named_parameters(), strict=True)
 
