@@ -11,6 +11,7 @@ from .layers.dynamic_conv import DynamicConv2d as DynamicConv2d
 from .layers.dynamic_filter import DynamicFilter2d as DynamicFilter2d
 from .layers.dynamic_filter_local import LocalDynamicFilter2d as LocalDynamicFilter2d
 from .layers.involution import Involution2d as Involution2d
+from .layers.kernel_warehouse import KernelWarehouseConv2d as KernelWarehouseConv2d
 from .layers.kinds import kinds as kinds
 from .layers.kinds import register_kind as register_kind
 from .layers.low_rank import LowRankAdaptiveConv2d as LowRankAdaptiveConv2d

@@ -30,6 +30,11 @@ class Picture:
 
 
 PICTURES = {
+    "kernel_warehouse": Picture(
+        ("mean of\neach channel", "linear layers:\nz, m × (n + 1)", "α = z / Σ|z|"),
+        ("n cells, shared\nby layers", "m mixtures,\nput together: K"),
+        "K ⋆ x",
+    ),
     "dcnv4": Picture(
         ("1×1 of the\npixel at the centre", "Δ(p) moves, m(p)\nweighs each tap"),
         ("1×1: v", "v between pixels,\nat p + t + Δ"),

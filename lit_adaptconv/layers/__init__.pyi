@@ -10,6 +10,7 @@ from .dynamic_conv import DynamicConv2d as DynamicConv2d
 from .dynamic_filter import DynamicFilter2d as DynamicFilter2d
 from .dynamic_filter_local import LocalDynamicFilter2d as LocalDynamicFilter2d
 from .involution import Involution2d as Involution2d
+from .kernel_warehouse import KernelWarehouseConv2d as KernelWarehouseConv2d
 from .kinds import conv_kind as conv_kind
 from .kinds import register_kind as register_kind
 from .low_rank import LowRankAdaptiveConv2d as LowRankAdaptiveConv2d

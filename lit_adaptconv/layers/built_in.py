@@ -220,6 +220,16 @@ BUILT_IN = (
         flops=4_740_576,
     ),
     Kind(
+        "kernel_warehouse",
+        f"{_LAYERS}.kernel_warehouse:KernelWarehouseConv2d",
+        "y = K ⋆ x, cell i of K = Σ_j α_ij E_j, α from mean(x), E shared by layers",
+        "per sample",
+        "Li, Yao, ICML 2024",
+        parameters=2_838,
+        flops=4_777_570,
+        caution="attention takes most of a small network's parameters: set by_tap to false",
+    ),
+    Kind(
         "involution",
         f"{_LAYERS}.involution:Involution2d",
         "y[c](p) = H[group of c](p) · x[c](p + ·), H = S relu(norm(R x))",
@@ -270,7 +280,7 @@ BUILT_IN = (
     Kind(
         "pac",
         f"{_LAYERS}.pac:PixelAdaptiveConv2d",
-        "y(p) = Σ_t W[t] K_t(p) x(p + t), K_t = exp(-½ |s ⊙ (x(p + t) - x(p))|²)",
+        "y(p) = Σ_t W[t] K_t(p) x(p + t), K_t = exp(-½ ‖s ⊙ (x(p + t) - x(p))‖²)",
         "per pixel",
         "Su et al., CVPR 2019",
         parameters=2_336,

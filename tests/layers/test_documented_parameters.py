@@ -30,6 +30,7 @@ LAYERS: dict[str, tuple[dict[str, st.SearchStrategy[Any]], bool]] = {
     "DecoupledDynamicFilter2d": ({"reduction": st.integers(1, 5), "pointwise": st.booleans()}, True),
     "DeformableConv2d": ({"modulated": st.booleans()}, False),
     "DCNv4Conv2d": ({"group_channels": st.integers(1, 20)}, False),
+    "KernelWarehouseConv2d": ({"reduction": st.integers(1, 20), "min_hidden": st.integers(1, 9)}, False),
     "PixelAdaptiveConv2d": ({}, False),
     "ResidualAdaptiveConv2d": ({"rank": st.integers(1, 4)}, False),
 }
@@ -57,6 +58,8 @@ def test_the_documented_number_of_parameters_is_the_real_one(
     own: dict[str, Any] = {}
     if name in ("LocalDynamicFilter2d", "ResidualAdaptiveConv2d", "LSConv2d"):
         own["generator_size"] = case.generator_size
+    if name == "KernelWarehouseConv2d":
+        h = max(h, chosen["min_hidden"])
     layer = getattr(layers, name)(
         in_channels, out_channels, case.kernel_size, groups=case.groups, device="meta", **chosen, **own
     )
@@ -73,12 +76,22 @@ def test_the_documented_number_of_parameters_is_the_real_one(
             "qw": case.generator_size[1],
             "h": h,
             "g": -(-out_channels // chosen.get("group_channels", 1)),
-            "n": 3 if chosen.get("modulated") else 2,
             "mixed": chosen.get("pointwise", False) or in_channels != out_channels,
             "offset_groups": 1,
+            "n": math.prod(case.kernel_size)
+            if name == "KernelWarehouseConv2d"
+            else 3
+            if chosen.get("modulated")
+            else 2,
             "l": math.isqrt(in_channels),
-            "m": math.isqrt(in_channels) if in_channels > case.groups else max(1, math.prod(case.kernel_size) // 2),
+            "ceil": math.ceil,
+            "m": math.prod(case.kernel_size)
+            if name == "KernelWarehouseConv2d"
+            else math.isqrt(in_channels)
+            if in_channels > case.groups
+            else max(1, math.prod(case.kernel_size) // 2),
             **chosen,
+            **({"s": out_channels * in_channels // case.groups} if name == "KernelWarehouseConv2d" else {}),
         },
     )
     assert sum(p.numel() for p in layer.parameters()) == expected

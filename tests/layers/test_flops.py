@@ -43,7 +43,15 @@ def by_formula(kind: str, g: Geometry) -> tuple[int, int]:
     p, taps, area = g.pixels, g.k**2, g.side**2
     conv = 2 * p * g.weights
     hidden = max(
-        4, g.c // {"dynamic_filter": 4, "dynamic_filter_local": 4, "dynamic_conv": 4, "odconv": 16}.get(kind, 4)
+        4,
+        g.c
+        // {
+            "dynamic_filter": 4,
+            "dynamic_filter_local": 4,
+            "dynamic_conv": 4,
+            "odconv": 16,
+            "kernel_warehouse": 16,
+        }.get(kind, 4),
     )
     pooled = g.c * area
     if kind == "standard":
@@ -73,6 +81,9 @@ def by_formula(kind: str, g: Geometry) -> tuple[int, int]:
         generated = g.c * hidden + hidden**2 + hidden * (g.o + rows * columns)
         fused = g.o * rows * columns + g.o * columns * seen
         return conv + 2 * (generated + fused), pooled + 4 * hidden + 3 * g.o + g.weights + g.o * seen
+    if kind == "kernel_warehouse":  # a cell for each tap, mixed of as many; the attention's absolute values add to 1
+        attention = taps * (taps + 1)
+        return conv + 2 * (g.c * hidden + hidden * attention + taps * g.weights), pooled + hidden + 3 * attention
     if kind == "odconv":
         gates = taps + g.c + g.o
         return conv + 2 * (g.c * hidden + hidden * gates), pooled + hidden + gates + 3 * g.weights

@@ -16,7 +16,7 @@ from lit_adaptconv.models.conversion import convert
 from lit_adaptconv.ops.geometry import PaddingMode
 
 MODES = [mode for mode in get_args(PaddingMode) if mode != "zeros"]
-BY_IMAGE = ("dynamic_filter", "condconv", "dynamic_conv", "odconv", "dcd", "decoupled_dynamic")
+BY_IMAGE = ("dynamic_filter", "condconv", "dynamic_conv", "odconv", "dcd", "kernel_warehouse", "decoupled_dynamic")
 """Kinds whose kernels depend on channel means, which are those of the image itself, not of the padded one."""
 
 
