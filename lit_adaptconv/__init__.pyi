@@ -10,6 +10,7 @@ from .layers.deformable import DeformableConv2d as DeformableConv2d
 from .layers.dynamic_conv import DynamicConv2d as DynamicConv2d
 from .layers.dynamic_filter import DynamicFilter2d as DynamicFilter2d
 from .layers.dynamic_filter_local import LocalDynamicFilter2d as LocalDynamicFilter2d
+from .layers.fdconv import FDConv2d as FDConv2d
 from .layers.involution import Involution2d as Involution2d
 from .layers.kernel_warehouse import KernelWarehouseConv2d as KernelWarehouseConv2d
 from .layers.kinds import kinds as kinds

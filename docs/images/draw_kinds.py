@@ -30,6 +30,11 @@ class Picture:
 
 
 PICTURES = {
+    "fdconv": Picture(
+        ("mean of\neach channel", "linear layers,\n2 σ: gates", "K = gates ⊙ kernels\nof own frequencies"),
+        ("bands of\nfrequencies x_b", "Σ_b A_b(p) x_b(p)\nA from x, 3×3"),
+        "K ⋆ z",
+    ),
     "kernel_warehouse": Picture(
         ("mean of\neach channel", "linear layers:\nz, m × (n + 1)", "α = z / Σ|z|"),
         ("n cells, shared\nby layers", "m mixtures,\nput together: K"),

@@ -9,6 +9,7 @@ from .deformable import DeformableConv2d as DeformableConv2d
 from .dynamic_conv import DynamicConv2d as DynamicConv2d
 from .dynamic_filter import DynamicFilter2d as DynamicFilter2d
 from .dynamic_filter_local import LocalDynamicFilter2d as LocalDynamicFilter2d
+from .fdconv import FDConv2d as FDConv2d
 from .involution import Involution2d as Involution2d
 from .kernel_warehouse import KernelWarehouseConv2d as KernelWarehouseConv2d
 from .kinds import conv_kind as conv_kind

@@ -230,6 +230,15 @@ BUILT_IN = (
         caution="attention takes most of a small network's parameters: set by_tap to false",
     ),
     Kind(
+        "fdconv",
+        f"{_LAYERS}.fdconv:FDConv2d",
+        "y = K ⋆ Σ_b A_b(p) x_b, K = gates ⊙ Σ_i α_i W_i, of frequencies of their own",
+        "per pixel and sample",
+        "Chen et al., CVPR 2025",
+        parameters=3_812,
+        flops=12_164_881,
+    ),
+    Kind(
         "involution",
         f"{_LAYERS}.involution:Involution2d",
         "y[c](p) = H[group of c](p) · x[c](p + ·), H = S relu(norm(R x))",

@@ -131,7 +131,7 @@ class _GatedSqueeze(nn.Module):
         self.gate = PartLinear(hidden, hidden, bias=False, **where)
 
     def forward(self, input: Tensor) -> Tensor:
-        squeezed = self.linear(input.mean((2, 3)))
+        squeezed: Tensor = self.linear(input.mean((2, 3)))
         return squeezed * _hard(self.gate(squeezed))
 
 

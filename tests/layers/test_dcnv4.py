@@ -18,7 +18,7 @@ def test_agrees_with_bilinear_sampling_in_loops(case: Case, group_channels: int)
     layer, x = make(case, DCNv4Conv2d, group_channels=group_channels), images(case)
     kh, kw = case.kernel_size
     values = pointwise(case, layer.value, x) + array(layer.value.bias)[:, None, None]
-    groups, height, width = layer.kernel_groups, *out_size(case)
+    groups, (height, width) = layer.kernel_groups, out_size(case)
     z = np.zeros((len(x), case.out_channels, height, width))
     for i, j in itertools.product(range(height), range(width)):
         made = linear(layer.offsets, pixel(x, centre(case, 0, i), centre(case, 1, j)))
@@ -40,6 +40,7 @@ def test_agrees_with_bilinear_sampling_in_loops(case: Case, group_channels: int)
 
 def test_it_starts_as_a_static_convolution_of_the_values() -> None:
     layer, x = DCNv4Conv2d(4, 32, 3, padding=1, stride=2), torch.randn(2, 4, 8, 8)
+    assert layer.offsets.bias is not None
     kernels = layer.offsets.bias[36:].view(2, 1, 1, 3, 3).expand(2, 16, 1, 3, 3).flatten(0, 1)
     summed = nn.functional.conv2d(layer.value(x), kernels, stride=2, padding=1, groups=32)
     torch.testing.assert_close(layer(x), layer.output(summed), rtol=1e-4, atol=1e-5)

@@ -31,6 +31,7 @@ LAYERS: dict[str, tuple[dict[str, st.SearchStrategy[Any]], bool]] = {
     "DeformableConv2d": ({"modulated": st.booleans()}, False),
     "DCNv4Conv2d": ({"group_channels": st.integers(1, 20)}, False),
     "KernelWarehouseConv2d": ({"reduction": st.integers(1, 20), "min_hidden": st.integers(1, 9)}, False),
+    "FDConv2d": ({"num_kernels": st.integers(1, 80), "reduction": st.integers(1, 20)}, False),
     "PixelAdaptiveConv2d": ({}, False),
     "ResidualAdaptiveConv2d": ({"rank": st.integers(1, 4)}, False),
 }
@@ -41,6 +42,21 @@ def formula(name: str) -> str:
     found = re.search(r"it has `([^`]*)` ?parameters", text, re.IGNORECASE)
     assert found, f"{name} tells no number of parameters"
     return found[1]
+
+
+def letters(name: str, case: Case, in_channels: int, out_channels: int, chosen: dict[str, Any]) -> dict[str, int]:
+    """What else a formula names, as its docstring says."""
+    taps, inner = math.prod(case.kernel_size), in_channels // case.groups
+    if name == "DeformableConv2d":
+        return {"n": 3 if chosen["modulated"] else 2, "offset_groups": 1}
+    if name == "DCDConv2d":
+        return {"l": math.isqrt(in_channels), "m": math.isqrt(in_channels) if inner > 1 else max(1, taps // 2)}
+    if name == "KernelWarehouseConv2d":
+        return {"n": taps, "m": taps, "s": out_channels * inner}
+    if name == "FDConv2d":
+        length = round(math.log2(inner) / 2 + 0.5) // 2 * 2 + 1
+        return {"n": min(chosen["num_kernels"], out_channels * inner * taps), "l": length}
+    return {}
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -77,21 +93,8 @@ def test_the_documented_number_of_parameters_is_the_real_one(
             "h": h,
             "g": -(-out_channels // chosen.get("group_channels", 1)),
             "mixed": chosen.get("pointwise", False) or in_channels != out_channels,
-            "offset_groups": 1,
-            "n": math.prod(case.kernel_size)
-            if name == "KernelWarehouseConv2d"
-            else 3
-            if chosen.get("modulated")
-            else 2,
-            "l": math.isqrt(in_channels),
-            "ceil": math.ceil,
-            "m": math.prod(case.kernel_size)
-            if name == "KernelWarehouseConv2d"
-            else math.isqrt(in_channels)
-            if in_channels > case.groups
-            else max(1, math.prod(case.kernel_size) // 2),
             **chosen,
-            **({"s": out_channels * in_channels // case.groups} if name == "KernelWarehouseConv2d" else {}),
+            **letters(name, case, in_channels, out_channels, chosen),
         },
     )
     assert sum(p.numel() for p in layer.parameters()) == expected

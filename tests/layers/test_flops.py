@@ -84,6 +84,16 @@ def by_formula(kind: str, g: Geometry) -> tuple[int, int]:
     if kind == "kernel_warehouse":  # a cell for each tap, mixed of as many; the attention's absolute values add to 1
         attention = taps * (taps + 1)
         return conv + 2 * (g.c * hidden + hidden * attention + taps * g.weights), pooled + hidden + 3 * attention
+    if kind == "fdconv":
+        hidden, inner, groups = max(4, g.c // 16), g.c // g.groups, min(64, g.weights)
+        length = round(math.log2(inner) / 2 + 0.5) // 2 * 2 + 1
+        gates = groups + taps + g.c + g.o
+        made = 2 * (g.c * hidden + hidden * gates) + 2 * g.o * taps * inner * length
+        transform = math.ceil(2.5 * g.weights * math.log2(g.weights)) + 2 * g.weights
+        factors = 2 * g.weights + 2 * g.c + 5 * g.weights  # a gate for each weight, its normalised means, the products
+        bands = 3 * (3 * g.c * area + 2 * area) if taps > 1 else 0
+        filtered = 3 * (2 * area * 9 * g.c + 4 * g.c * area * g.side) if taps > 1 else 0
+        return conv + made + filtered, pooled + hidden + 2 * gates + factors + transform + bands
     if kind == "odconv":
         gates = taps + g.c + g.o
         return conv + 2 * (g.c * hidden + hidden * gates), pooled + hidden + gates + 3 * g.weights

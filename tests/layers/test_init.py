@@ -103,7 +103,16 @@ SCALES: dict[str, tuple[Callable[..., nn.Module], float]] = {
     },
     **{
         kind: (conv_kind(kind), 2)
-        for kind in ("dynamic_conv", "odconv", "decoupled_dynamic", "deformable", "dcd", "pac", "kernel_warehouse")
+        for kind in (
+            "dynamic_conv",
+            "odconv",
+            "decoupled_dynamic",
+            "deformable",
+            "dcd",
+            "pac",
+            "kernel_warehouse",
+            "fdconv",
+        )
     },
     "odconv, 4 kernels": (partial(conv_kind("odconv"), num_kernels=4), 2),
     "deformable, v1": (partial(conv_kind("deformable"), modulated=False), 2),

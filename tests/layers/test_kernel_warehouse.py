@@ -1,5 +1,6 @@
 import copy
 import math
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_agrees_with_kernels_put_together_of_cells(
 def test_layers_of_one_network_share_their_cells_and_compute_the_formula(
     shapes: list[tuple[int, int]], ratio: float, cell: float, most: int
 ) -> None:
-    options = {"ratio": ratio, "cell_ratio": cell, "max_layers": most, "warmup": 10}
+    options: dict[str, Any] = {"ratio": ratio, "cell_ratio": cell, "max_layers": most, "warmup": 10}
     layers = [KernelWarehouseConv2d(4, out, size, **options).double().eval() for out, size in shapes]
     join(layers)
     stores = {id(layer.warehouse): layer.warehouse for layer in layers}
@@ -85,7 +86,7 @@ def test_layers_of_one_network_share_their_cells_and_compute_the_formula(
             torch.from_numpy(kernels(layer, x)).flatten(0, 1),
             groups=2,
         ).reshape(2, layer.out_channels, *outputs(layer, x).shape[2:])
-        expected = expected + layer.bias[:, None, None]
+        expected = expected + layer.get_parameter("bias")[:, None, None]
         np.testing.assert_allclose(outputs(layer, x), array(expected), rtol=1e-9, atol=1e-9)
 
 
@@ -119,7 +120,7 @@ def test_every_backbone_and_every_conversion_lets_its_layers_share(ratio: float)
     stores = [m.warehouse for m in network.modules() if isinstance(m, KernelWarehouseConv2d)]
     assert [store.layers for store in stores] == [1, 3, 3, 3, 2, 2, 1]  # 3→8, three of 8, two of 16, one of 32 channels
     assert len({id(store.weight) for store in stores}) == 4
-    assert LeNet5(1, 10, (28, 28), conv, 1.0).features[0].warehouse.layers == 1
+    assert cast(KernelWarehouseConv2d, LeNet5(1, 10, (28, 28), conv, 1.0).features[0]).warehouse.layers == 1
     alike = ConvNet(8, 10, (16, 16), conv, channels=(8, 8, 8))
     assert {m.warehouse.layers for m in alike.modules() if isinstance(m, KernelWarehouseConv2d)} == {3}
     plain = ConvNet(8, 10, (16, 16), nn.Conv2d, channels=(8, 8, 8))
@@ -245,6 +246,6 @@ def test_a_resnet_18_has_the_paper_s_number_of_parameters(options: dict[str, flo
         ({"max_layers": 0}, "max_layers must be at least 1, got 0"),
     ],
 )
-def test_bad_options_are_named(options: dict[str, float], message: str) -> None:
+def test_bad_options_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         KernelWarehouseConv2d(4, 4, 3, **options)
