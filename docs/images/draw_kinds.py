@@ -36,9 +36,9 @@ PICTURES = {
         "K ⋆ z",
     ),
     "kernel_warehouse": Picture(
-        ("mean of\neach channel", "linear layers:\nz, m × (n + 1)", "α = z / Σ|z|"),
-        ("n cells, shared\nby layers", "m mixtures,\nput together: K"),
-        "K ⋆ x",
+        ("mean of\neach channel", "linear layers: z,\nα = z / Σ|z|", "mixtures of cells\nthat layers share"),
+        (),
+        "K of m mixtures,\nK ⋆ x",
     ),
     "dcnv4": Picture(
         ("1×1 of the\npixel at the centre", "Δ(p) moves, m(p)\nweighs each tap"),
