@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -89,6 +91,15 @@ def pixel(x: Array, row: int, column: int) -> Array:
     """All samples and channels of one pixel, `(N, C)`; zero outside the image."""
     inside = 0 <= row < x.shape[2] and 0 <= column < x.shape[3]
     return x[:, :, row, column] if inside else np.zeros(x.shape[:2])
+
+
+def bilinear(x: Array, row: float, column: float) -> Array:
+    """All channels of one sample, `(C, H, W)`, between pixels; zero outside the image."""
+    top, left = math.floor(row), math.floor(column)
+    out = np.zeros(len(x))
+    for a, b in itertools.product((top, top + 1), (left, left + 1)):
+        out += (1 - abs(row - a)) * (1 - abs(column - b)) * pixel(x[None], a, b)[0]
+    return out
 
 
 def window(case: Case, x: Array, i: int, j: int) -> Array:

@@ -39,14 +39,24 @@ def per_pixel_conv2d(
     wide = torch.float64 if input.dtype == torch.float64 else torch.float32
     padded = F.pad(input, windows.kernel_pad).to(wide)
     grouped = torch.unflatten(padded, 1, (kernels.shape[1], -1))
-    reach = [d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True)]
     out: Tensor | None = None
-    for tap, weight in enumerate(kernels.to(wide).unsqueeze(2).unbind(3)):
-        top, left = dilation[0] * (tap // kernel_size[1]), dilation[1] * (tap % kernel_size[1])
-        # Counted from the end, the last window needs no output size, which an export could not prove to fit.
-        down = slice(top, (top - reach[0]) or None, stride[0])
-        right = slice(left, (left - reach[1]) or None, stride[1])
-        pixels = grouped[..., down, right]
+    weights = kernels.to(wide).unsqueeze(2).unbind(3)
+    for pixels, weight in zip(under_each_tap(grouped, kernel_size, stride, dilation), weights, strict=True):
         out = pixels * weight if out is None else torch.addcmul(out, pixels, weight)
     assert out is not None
     return out.flatten(1, 2).to(kernels.dtype)
+
+
+def under_each_tap(
+    padded: Tensor, kernel_size: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> list[Tensor]:
+    """The pixels under each tap of a kernel, in row-major order: views `(..., H_out, W_out)` of a padded image."""
+    reach = [d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True)]
+    views = []
+    for top in range(0, reach[0] + 1, dilation[0]):
+        for left in range(0, reach[1] + 1, dilation[1]):
+            # Counted from the end, the last window needs no output size, which an export could not prove to fit.
+            down = slice(top, (top - reach[0]) or None, stride[0])
+            right = slice(left, (left - reach[1]) or None, stride[1])
+            views.append(padded[..., down, right])
+    return views

@@ -11,6 +11,7 @@ from torch import nn
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.kinds import Conv
+from lit_adaptconv.layers.sharing import shares
 from lit_adaptconv.measure.budget import UNITS, Budget
 from lit_adaptconv.measure.count import count_parameters
 from lit_adaptconv.models.backbones.base import Backbone, Width
@@ -70,8 +71,9 @@ class Family:
         """Return the number of trainable parameters of the network of this kind with these widths."""
         key = (conv, widths)
         if key not in self._known:
-            built = self._formula(conv, widths) if self._formula else count_parameters(self._built(conv, widths))
-            self._known[key] = built
+            # Layers that share parameters have together another number than each alone.
+            formula = None if shares(conv) else self._formula
+            self._known[key] = formula(conv, widths) if formula else count_parameters(self._built(conv, widths))
         return self._known[key]
 
     def sizes(self, conv: Conv, widths: tuple[int, ...], budget: Budget) -> dict[str, int]:

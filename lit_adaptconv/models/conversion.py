@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 
 from lit_adaptconv.errors import UserError, cause_of, told_in_one_line
 from lit_adaptconv.layers.kinds import BUILT_IN, Conv, conv_kind
+from lit_adaptconv.layers.sharing import join, shares
 from lit_adaptconv.measure.budget import Budget
 from lit_adaptconv.measure.count import count_bytes, count_parameters, forward_flops
 from lit_adaptconv.models.parameter_formula import on_meta
@@ -128,21 +129,36 @@ def convert(
     """
     conv = conv_kind(kind, kind_options)
     found, skipped = find_swappable(model, where)
-    after = [count_parameters(_try(one, kind, conv, device="meta")) for one in found]
     before = [count_parameters(one.convolution) for one in found]
     total = count_parameters(model)
     sample = None if example_input is None else tuple(example_input.shape[1:])
     if budget is not None:
         limits = Budget.of(budget)
-        sizes, added = _sizes(model, limits, sample), _added(model, limits, sample, found, kind, conv)
-        chosen = _within(limits, sizes, added, found, kind)
+        sizes = _sizes(model, limits, sample)
+        every = found
+        alone = (
+            [_added(model, limits, sample, [one], kind, conv)[0] for one in every]
+            if shares(conv)
+            else (_added(model, limits, sample, every, kind, conv))
+        )
+
+        def together(some: Sequence[int]) -> dict[str, int]:
+            joint = (
+                _added(model, limits, sample, [every[i] for i in some], kind, conv)
+                if shares(conv)
+                else ([alone[i] for i in some])
+            )
+            return {name: size + sum(one[name] for one in joint) for name, size in sizes.items()}
+
+        chosen = _within(limits, alone, together, found, kind)
         found, before = ([column[i] for i in chosen] for column in (found, before))  # type: ignore[assignment]
-        after = [after[i] for i in chosen]
     with told_in_one_line("the model does not run on the example input"):
         flops_before = None if sample is None else _flops(model, sample)
     layers: dict[nn.Module, nn.Module] = {
         one.convolution: _try(one, kind, conv, warm_start=warm_start) for one in found
     }
+    join(layers.values())
+    after = [parameters for parameters, _ in _own(list(layers.values()))]
     shown = [str(one.convolution) for one in found]
     converted = layers.get(model, model)
     with in_places(model, layers), told_in_one_line(f"the model does not run with conv kind {kind!r} in these places"):
@@ -221,18 +237,38 @@ def _added(
     """What swapping each convolution adds, of each thing that the budget limits."""
     calls = _calls_of(model, sample, found) if "flops" in budget.limits and sample is not None else {}
     added = []
-    for one in found:
-        old, new = (_try(one, kind, each, device="meta") for each in (partial(nn.Conv2d), conv))
+    layers = [_try(one, kind, conv, device="meta") for one in found]
+    join(layers)
+    for one, new, (parameters, shared) in zip(found, layers, _own(layers), strict=True):
+        old = _try(one, kind, partial(nn.Conv2d), device="meta")
+        twice = sum(parameter.numel() * _itemsize(parameter, budget.torch_dtype) for parameter in shared)
         differences = {
-            "parameters": count_parameters(new) - count_parameters(one.convolution),
-            "bytes": count_bytes(new, budget.torch_dtype) - count_bytes(one.convolution, budget.torch_dtype),
+            "parameters": parameters - count_parameters(one.convolution),
+            "bytes": count_bytes(new, budget.torch_dtype) - twice - count_bytes(one.convolution, budget.torch_dtype),
             "flops": 0,
         }
         with told_in_one_line(f"conv kind {kind!r} does not run at {one.name!r}"):
             for shape, times in Counter(calls.get(one.convolution, ())).items():
-                differences["flops"] += times * (_layer_flops(one, kind, conv, shape) - forward_flops(old, shape))
+                flops = forward_flops(new, shape) if shares(conv) else _layer_flops(one, kind, conv, shape)
+                differences["flops"] += times * (flops - forward_flops(old, shape))
         added.append(differences)
     return added
+
+
+def _own(layers: Sequence[nn.Module]) -> list[tuple[int, set[nn.Parameter]]]:
+    """The trainable parameters of each layer, but for those that it shares with one before, and these."""
+    seen: set[nn.Parameter] = set()
+    found = []
+    for layer in layers:
+        mine = set(layer.parameters())
+        shared = mine & seen
+        found.append((sum(p.numel() for p in mine - shared if p.requires_grad and not is_lazy(p)), shared))
+        seen |= mine
+    return found
+
+
+def _itemsize(parameter: nn.Parameter, dtype: torch.dtype | None) -> int:
+    return parameter.element_size() if dtype is None else dtype.itemsize
 
 
 def _layer_flops(one: Swappable, kind: str, conv: Conv, shape: tuple[int, ...]) -> int:
@@ -267,9 +303,21 @@ def _calls_of(
 
 
 def _within(
-    budget: Budget, sizes: dict[str, int], added: Sequence[dict[str, int]], found: Sequence[Swappable], kind: str
+    budget: Budget,
+    added: Sequence[dict[str, int]],
+    together: Callable[[Sequence[int]], dict[str, int]],
+    found: Sequence[Swappable],
+    kind: str,
 ) -> list[int]:
-    """Choose the most convolutions that the budget allows; those that add least first."""
+    """Choose the most convolutions that the budget allows; those that add least first.
+
+    Args:
+        budget: What is limited.
+        added: What swapping each convolution alone adds.
+        together: What the model has with some of them swapped.
+        found: The convolutions.
+        kind: Of the layers that take their places.
+    """
     limits = budget.limits
     if not found:
         return []
@@ -278,9 +326,7 @@ def _within(
         return max(one[name] / limit for name, limit in limits.items())
 
     order = sorted(range(len(added)), key=lambda i: share(added[i]))
-    results = [sizes]
-    for i in order:
-        results.append({name: results[-1][name] + added[i][name] for name in limits})
+    results = [together(order[:count]) for count in range(len(order) + 1)]
     fitting = [count for count, result in enumerate(results) if count and share(result) <= 1]
     if not fitting:
         least = min(results[1:], key=share)
@@ -290,9 +336,8 @@ def _within(
             f"no swap to conv kind {kind!r} fits a budget of {budget.text(name)}: "
             f"the smallest result, which swaps {first!r} first, has {least[name]:,}"
         )
-    chosen, total = order[: fitting[-1]], results[fitting[-1]]
+    chosen = order[: fitting[-1]]
     for i in order[fitting[-1] :]:  # one that is too large of one thing may be followed by one that is not
-        further = {name: total[name] + added[i][name] for name in limits}
-        if share(further) <= 1:
-            chosen, total = [*chosen, i], further
+        if share(together([*chosen, i])) <= 1:
+            chosen = [*chosen, i]
     return sorted(chosen)

@@ -8,19 +8,10 @@ import torch
 from cases import Case, cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loop_oracle import Array, array, before, images, loop_conv, make, out_size, outputs, pixel, sigmoid
+from loop_oracle import array, before, bilinear, images, loop_conv, make, out_size, outputs, sigmoid
 from torch import nn
 
 from lit_adaptconv.layers import DeformableConv2d
-
-
-def bilinear(x: Array, row: float, column: float) -> Array:
-    """All channels of one sample, `(C, H, W)`, between pixels; zero outside the image."""
-    top, left = math.floor(row), math.floor(column)
-    out = np.zeros(len(x))
-    for a, b in itertools.product((top, top + 1), (left, left + 1)):
-        out += (1 - abs(row - a)) * (1 - abs(column - b)) * pixel(x[None], a, b)[0]
-    return out
 
 
 @settings(max_examples=25)

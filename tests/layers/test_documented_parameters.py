@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -20,12 +21,18 @@ LAYERS: dict[str, tuple[dict[str, st.SearchStrategy[Any]], bool]] = {
     "ODConv2d": ({"num_kernels": st.integers(1, 5), "reduction": st.integers(1, 20)}, False),
     "DynamicFilter2d": ({"reduction": st.integers(1, 5)}, False),
     "LocalDynamicFilter2d": ({"reduction": st.integers(1, 5)}, False),
+    "DCDConv2d": ({"reduction": st.integers(1, 20)}, False),
     "Involution2d": (
         {"group_channels": st.integers(1, 20), "reduction": st.integers(1, 5), "pointwise": st.booleans()},
         True,
     ),
+    "LSConv2d": ({"group_channels": st.integers(1, 20), "pointwise": st.booleans()}, True),
     "DecoupledDynamicFilter2d": ({"reduction": st.integers(1, 5), "pointwise": st.booleans()}, True),
     "DeformableConv2d": ({"modulated": st.booleans()}, False),
+    "DCNv4Conv2d": ({"group_channels": st.integers(1, 20)}, False),
+    "KernelWarehouseConv2d": ({"reduction": st.integers(1, 20), "min_hidden": st.integers(1, 9)}, False),
+    "FDConv2d": ({"num_kernels": st.integers(1, 80), "reduction": st.integers(1, 20)}, False),
+    "PixelAdaptiveConv2d": ({}, False),
     "ResidualAdaptiveConv2d": ({"rank": st.integers(1, 4)}, False),
 }
 
@@ -37,6 +44,21 @@ def formula(name: str) -> str:
     return found[1]
 
 
+def letters(name: str, case: Case, in_channels: int, out_channels: int, chosen: dict[str, Any]) -> dict[str, int]:
+    """What else a formula names, as its docstring says."""
+    taps, inner = math.prod(case.kernel_size), in_channels // case.groups
+    if name == "DeformableConv2d":
+        return {"n": 3 if chosen["modulated"] else 2, "offset_groups": 1}
+    if name == "DCDConv2d":
+        return {"l": math.isqrt(in_channels), "m": math.isqrt(in_channels) if inner > 1 else max(1, taps // 2)}
+    if name == "KernelWarehouseConv2d":
+        return {"n": taps, "m": taps, "s": out_channels * inner}
+    if name == "FDConv2d":
+        length = round(math.log2(inner) / 2 + 0.5) // 2 * 2 + 1
+        return {"n": min(chosen["num_kernels"], out_channels * inner * taps), "l": length}
+    return {}
+
+
 @pytest.mark.parametrize("name", LAYERS)
 @settings(max_examples=40)
 @given(case=cases(), wider=st.integers(1, 12), data=st.data())
@@ -46,10 +68,14 @@ def test_the_documented_number_of_parameters_is_the_real_one(
     options, sees_output = LAYERS[name]
     chosen = {option: data.draw(values, label=option) for option, values in options.items()}
     in_channels, out_channels = case.in_channels * wider, case.out_channels * wider
-    h = hidden_channels(out_channels if sees_output else in_channels, chosen.get("reduction", 1))
+    h = hidden_channels(
+        out_channels if sees_output else in_channels, chosen.get("reduction", 2 if name == "LSConv2d" else 1)
+    )
     own: dict[str, Any] = {}
-    if name in ("LocalDynamicFilter2d", "ResidualAdaptiveConv2d"):
+    if name in ("LocalDynamicFilter2d", "ResidualAdaptiveConv2d", "LSConv2d"):
         own["generator_size"] = case.generator_size
+    if name == "KernelWarehouseConv2d":
+        h = max(h, chosen["min_hidden"])
     layer = getattr(layers, name)(
         in_channels, out_channels, case.kernel_size, groups=case.groups, device="meta", **chosen, **own
     )
@@ -66,10 +92,9 @@ def test_the_documented_number_of_parameters_is_the_real_one(
             "qw": case.generator_size[1],
             "h": h,
             "g": -(-out_channels // chosen.get("group_channels", 1)),
-            "n": 3 if chosen.get("modulated") else 2,
             "mixed": chosen.get("pointwise", False) or in_channels != out_channels,
-            "offset_groups": 1,
             **chosen,
+            **letters(name, case, in_channels, out_channels, chosen),
         },
     )
     assert sum(p.numel() for p in layer.parameters()) == expected

@@ -9,28 +9,12 @@ import pytest
 import torch
 
 from lit_adaptconv import AdaptiveConv2d, LowRankAdaptiveConv2d
-from lit_adaptconv.layers import (
-    CondConv2d,
-    DecoupledDynamicFilter2d,
-    DeformableConv2d,
-    DynamicConv2d,
-    DynamicFilter2d,
-    Involution2d,
-    LocalDynamicFilter2d,
-    ODConv2d,
-    ResidualAdaptiveConv2d,
-)
+from lit_adaptconv.layers import LocalDynamicFilter2d, ResidualAdaptiveConv2d
+from lit_adaptconv.layers.base import ConvLayer
+from lit_adaptconv.layers.kinds import layer_classes
 
 GENERATING = [AdaptiveConv2d, LowRankAdaptiveConv2d, ResidualAdaptiveConv2d, LocalDynamicFilter2d]
-OTHERS = [
-    CondConv2d,
-    DecoupledDynamicFilter2d,
-    DeformableConv2d,
-    DynamicConv2d,
-    DynamicFilter2d,
-    Involution2d,
-    ODConv2d,
-]
+OTHERS = [layer for layer in layer_classes() if issubclass(layer, ConvLayer) and layer not in GENERATING]
 
 BOTH: list[tuple[dict[str, Any], str]] = [
     ({"in_channels": 0}, "in_channels must be at least 1, got 0"),

@@ -43,7 +43,15 @@ def by_formula(kind: str, g: Geometry) -> tuple[int, int]:
     p, taps, area = g.pixels, g.k**2, g.side**2
     conv = 2 * p * g.weights
     hidden = max(
-        4, g.c // {"dynamic_filter": 4, "dynamic_filter_local": 4, "dynamic_conv": 4, "odconv": 16}.get(kind, 4)
+        4,
+        g.c
+        // {
+            "dynamic_filter": 4,
+            "dynamic_filter_local": 4,
+            "dynamic_conv": 4,
+            "odconv": 16,
+            "kernel_warehouse": 16,
+        }.get(kind, 4),
     )
     pooled = g.c * area
     if kind == "standard":
@@ -66,6 +74,26 @@ def by_formula(kind: str, g: Geometry) -> tuple[int, int]:
         return conv + 2 * (g.c * 8 + 8 * g.weights), pooled + 8
     if kind == "dynamic_conv":  # attention over four kernels: relu, division by the temperature, softmax
         return conv + 2 * (g.c * hidden + hidden * 4 + 4 * g.weights + 4 * g.o), pooled + hidden + 4 + 4
+    if kind == "dcd":
+        hidden, rows = max(4, g.c // 16), math.isqrt(g.c)
+        seen = g.c // g.groups if g.c > g.groups else taps  # what is fused: a filter's channels, or its taps
+        columns = rows if g.c > g.groups else max(1, taps // 2)
+        generated = g.c * hidden + hidden**2 + hidden * (g.o + rows * columns)
+        fused = g.o * rows * columns + g.o * columns * seen
+        return conv + 2 * (generated + fused), pooled + 4 * hidden + 3 * g.o + g.weights + g.o * seen
+    if kind == "kernel_warehouse":  # a cell for each tap, mixed of as many; the attention's absolute values add to 1
+        attention = taps * (taps + 1)
+        return conv + 2 * (g.c * hidden + hidden * attention + taps * g.weights), pooled + hidden + 3 * attention
+    if kind == "fdconv":
+        hidden, inner, groups = max(4, g.c // 16), g.c // g.groups, min(64, g.weights)
+        length = round(math.log2(inner) / 2 + 0.5) // 2 * 2 + 1
+        gates = groups + taps + g.c + g.o
+        made = 2 * (g.c * hidden + hidden * gates) + 2 * g.o * taps * inner * length
+        transform = math.ceil(2.5 * g.weights * math.log2(g.weights)) + 2 * g.weights
+        factors = 2 * g.weights + 2 * g.c + 5 * g.weights  # a gate for each weight, its normalised means, the products
+        bands = 3 * (3 * g.c * area + 2 * area) if taps > 1 else 0
+        filtered = 3 * (2 * area * 9 * g.c + 4 * g.c * area * g.side) if taps > 1 else 0
+        return conv + made + filtered, pooled + hidden + 2 * gates + factors + transform + bands
     if kind == "odconv":
         gates = taps + g.c + g.o
         return conv + 2 * (g.c * hidden + hidden * gates), pooled + hidden + gates + 3 * g.weights
@@ -74,11 +102,22 @@ def by_formula(kind: str, g: Geometry) -> tuple[int, int]:
         hidden, shared = max(4, g.o // 4), math.ceil(g.o / min(16, g.o))
         means = p * g.o * g.stride**2 if g.stride > 1 else 0
         return mixing + 2 * p * hidden * (g.o + taps * shared), means + 3 * p * hidden + 2 * p * taps * g.o
+    if kind == "lsconv":
+        hidden, shared = max(4, g.o // 2), math.ceil(g.o / min(8, g.o))
+        generated = 2 * area * g.o * hidden + 2 * p * hidden * (49 + hidden + taps * shared)
+        rest = 3 * area * hidden + 5 * p * hidden + 2 * p * taps * shared  # normalisation, and two activations
+        return mixing + generated, rest + 2 * p * taps * g.o
     if kind == "decoupled_dynamic":
         hidden = max(4, g.o // 5)
         branches = 2 * p * g.o * taps + 2 * (g.o * hidden + hidden * g.o * taps)
         normalised = 2 * taps * (p + g.o)
         return mixing + branches, g.o * area + hidden + normalised + 3 * p * taps * g.o
+    if kind == "pac":  # scaled differences, squared and summed, for every tap; a factor, exp, and the products
+        return conv, p * taps * (5 * g.c + 2)
+    if kind == "dcnv4":
+        shared = math.ceil(g.o / min(16, g.o))
+        products = 2 * area * g.o * g.c // g.groups + 2 * p * 3 * shared * taps * g.c + 2 * p * g.o * g.o // g.groups
+        return products, 10 * p * taps * g.o
     assert kind == "deformable"  # four pixels weighed for every tap, 2 · 4, and the mask
     return 2 * p * 3 * taps * g.c * taps, p * 3 * taps // 3 + p * g.c * taps * 9 + conv
 

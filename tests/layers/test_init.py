@@ -85,7 +85,7 @@ def test_biases_of_outputs_start_at_zero() -> None:
 
 # Kind of layer, and the factor within which the variance of its activations stays through ten of them. Separable ones
 # stray further: a depthwise output sums few terms, and neighbours in the image resemble each other more and more.
-# Involution strays furthest: all 16 channels share one random kernel of nine taps.
+# Involution and DCNv4 stray furthest: all 16 channels share one random kernel of nine taps.
 SCALES: dict[str, tuple[Callable[..., nn.Module], float]] = {
     "full rank, tanh": (AdaptiveConv2d, 2),
     "full rank, identity": (partial(AdaptiveConv2d, kernel_activation="identity"), 2),
@@ -101,9 +101,24 @@ SCALES: dict[str, tuple[Callable[..., nn.Module], float]] = {
         kind: (conv_kind(kind), 2)
         for kind in ("adaptive_residual", "dynamic_filter", "dynamic_filter_local", "condconv")
     },
-    **{kind: (conv_kind(kind), 2) for kind in ("dynamic_conv", "odconv", "decoupled_dynamic", "deformable")},
+    **{
+        kind: (conv_kind(kind), 2)
+        for kind in (
+            "dynamic_conv",
+            "odconv",
+            "decoupled_dynamic",
+            "deformable",
+            "dcd",
+            "pac",
+            "kernel_warehouse",
+            "fdconv",
+        )
+    },
     "odconv, 4 kernels": (partial(conv_kind("odconv"), num_kernels=4), 2),
     "deformable, v1": (partial(conv_kind("deformable"), modulated=False), 2),
+    "lsconv": (conv_kind("lsconv"), 32),
+    "lsconv, pointwise": (partial(conv_kind("lsconv"), pointwise=True), 32),
+    "dcnv4": (conv_kind("dcnv4"), 64),
     "involution": (conv_kind("involution"), 32),
     "involution, pointwise": (partial(conv_kind("involution"), pointwise=True), 32),
     "decoupled_dynamic, pointwise": (partial(conv_kind("decoupled_dynamic"), pointwise=True), 8),

@@ -16,6 +16,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "odconv": {"num_kernels": 3, "temperature": 7.0},
     "dynamic_conv": {"temperature": 7.0},
     "involution": {"pointwise": True},
+    "lsconv": {"pointwise": True},
     "decoupled_dynamic": {"pointwise": True},
     "adaptive_low_rank": {"rank": 2, "shared_gate": True},
 }

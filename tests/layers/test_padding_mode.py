@@ -16,7 +16,16 @@ from lit_adaptconv.models.conversion import convert
 from lit_adaptconv.ops.geometry import PaddingMode
 
 MODES = [mode for mode in get_args(PaddingMode) if mode != "zeros"]
-BY_IMAGE = ("dynamic_filter", "condconv", "dynamic_conv", "odconv", "decoupled_dynamic")
+BY_IMAGE = (
+    "dynamic_filter",
+    "condconv",
+    "dynamic_conv",
+    "odconv",
+    "dcd",
+    "kernel_warehouse",
+    "fdconv",
+    "decoupled_dynamic",
+)
 """Kinds whose kernels depend on channel means, which are those of the image itself, not of the padded one."""
 
 
@@ -26,7 +35,7 @@ def make(kind: str, padding: Any, mode: str, **arguments: Any) -> nn.Module:
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.5)
     for name, parameter in layer.named_parameters():
-        if name.startswith(("squeeze.", "routing.")):
+        if name.startswith(("squeeze.", "routing.", "bands.")):
             nn.init.zeros_(parameter)  # the image as a whole says nothing
     return layer
 
@@ -98,7 +107,7 @@ def test_convert_passes_it_on(kind: str, mode: Literal["reflect"]) -> None:
     plain = convert(nn.Sequential(nn.Conv2d(4, 6, 3)), kind).model.double().eval()
     plain.load_state_dict(padded.state_dict())
     for name, parameter in [*padded.named_parameters(), *plain.named_parameters()]:
-        if "squeeze." in name or "routing." in name:
+        if any(part in name for part in ("squeeze.", "routing.", "bands.")):
             nn.init.zeros_(parameter)
     torch.testing.assert_close(padded(x), plain(F.pad(x, (1, 1, 1, 1), mode)))
 

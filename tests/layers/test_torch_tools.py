@@ -14,40 +14,26 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lit_adaptconv import AdaptiveConv2d, LowRankAdaptiveConv2d
-from lit_adaptconv.layers import (
-    CondConv2d,
-    DecoupledDynamicFilter2d,
-    DeformableConv2d,
-    DynamicConv2d,
-    DynamicFilter2d,
-    Involution2d,
-    LocalDynamicFilter2d,
-    ODConv2d,
-    ResidualAdaptiveConv2d,
-    SeparableConv2d,
-)
+from lit_adaptconv.layers import DCNv4Conv2d, DeformableConv2d, ResidualAdaptiveConv2d, SeparableConv2d
+from lit_adaptconv.layers.kinds import conv_kind, kinds
 
 # PyTorch itself, when forward mode is first used.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is")
+RIVALS = list(kinds())[list(kinds()).index("dynamic_filter") :]
 LAYERS: dict[str, Callable[..., nn.Module]] = {
     "adaptive": partial(AdaptiveConv2d, 4, 6, 3, 2, 1, groups=2),
     "adaptive, even same": partial(AdaptiveConv2d, 4, 6, 2, 1, "same", generator_size=3),
     "low rank": partial(LowRankAdaptiveConv2d, 4, 6, 3, 2, 1, groups=2, rank=2),
     "low rank, small generator": partial(LowRankAdaptiveConv2d, 4, 6, 3, 2, 0, generator_size=1),
     "separable": partial(SeparableConv2d, 4, 6, 3, 2, 1, depthwise=AdaptiveConv2d),
-    "residual": partial(ResidualAdaptiveConv2d, 4, 6, 3, 2, 1, groups=2),
-    "dynamic filter": partial(DynamicFilter2d, 4, 6, 3, 2, 1, groups=2),
-    "local dynamic filter": partial(LocalDynamicFilter2d, 4, 6, 3, 2, 1, groups=2),
-    "condconv": partial(CondConv2d, 4, 6, 3, 2, 1, groups=2),
-    "dynamic conv": partial(DynamicConv2d, 4, 6, 3, 2, 1, groups=2),
-    "odconv": partial(ODConv2d, 4, 6, 3, 2, 1, groups=2, num_kernels=2),
-    "involution": partial(Involution2d, 4, 6, 3, 2, 1, groups=2),
-    "decoupled dynamic": partial(DecoupledDynamicFilter2d, 4, 6, 3, 2, 1, groups=2),
-    "deformable": partial(DeformableConv2d, 4, 6, 3, 2, 1, groups=2),
+    **{kind: partial(conv_kind(kind), 4, 6, 3, 2, 1, groups=2) for kind in ("adaptive_residual", *RIVALS)},
+    # The first training batches change what it computes.
+    "kernel_warehouse": partial(conv_kind("kernel_warehouse"), 4, 6, 3, 2, 1, groups=2, warmup=0),
+    "odconv": partial(conv_kind("odconv"), 4, 6, 3, 2, 1, groups=2, num_kernels=2),
 }
 every_layer = pytest.mark.parametrize("name", LAYERS)
 # torchvision's operator has a first derivative only, in reverse mode, and no rule for vmap.
-PLAIN = [name for name in LAYERS if name != "deformable"]
+PLAIN = [name for name in LAYERS if name not in ("deformable", "dcnv4")]
 every_plain_layer = pytest.mark.parametrize("name", PLAIN)
 every_adaptive_layer = pytest.mark.parametrize("name", list(LAYERS)[:5])
 
@@ -142,7 +128,7 @@ def test_its_first_and_second_derivatives_equal_finite_differences(name: str) ->
 @every_layer
 def test_its_derivatives_in_every_parameter_equal_finite_differences(name: str) -> None:
     layer, x = make(name, dtype=torch.float64), images(1, torch.float64)[..., :4, :3].requires_grad_()
-    if isinstance(layer, DeformableConv2d):  # at offsets of zero, interpolation has a kink
+    if isinstance(layer, DeformableConv2d | DCNv4Conv2d):  # at offsets of zero, interpolation has a kink
         nn.init.uniform_(layer.offsets.bias, 0.2, 0.8)
     names, values = zip(*layer.named_parameters(), strict=True)
 

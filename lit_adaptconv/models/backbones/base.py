@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import nn
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.layers.sharing import join
 
 Width = float | Sequence[int]
 """A factor on the usual widths (each rounded, at least 1), or the width of every layer."""
@@ -23,6 +26,23 @@ class Backbone(nn.Module):
     """
 
     widths: tuple[int, ...]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = _joining(cls.__init__)  # type: ignore[method-assign]
+
+
+def _joining(construct: Callable[..., None]) -> Callable[..., None]:
+    """A constructor after which, if it is the network's own and not one that it calls, layers that share are joined."""
+
+    @functools.wraps(construct)
+    def joining(self: Backbone, *args: Any, **options: Any) -> None:
+        construct(self, *args, **options)
+        if type(self).__init__ is joining:
+            join(self.modules())
+
+    return joining
 
 
 def resolve_widths(base: Sequence[int], width: Width) -> tuple[int, ...]:
