@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.export.onnx import check_installed
+from lit_adaptconv.export.onnx import check_onnx
 from lit_adaptconv.sweep.engines.local import local_slots
 from lit_adaptconv.sweep.engines.slurm import SlurmOptions
 from lit_adaptconv.sweep.estimate import estimate
@@ -83,7 +83,7 @@ def sweep(args: list[str]) -> int:
     if options.dry_run:
         return _dry_run(plan, options, console)
     if options.measure_latency:
-        check_installed()
+        check_onnx()
     print_prospect(console, plan, options.like)
     with live(console) as (show, say):
         outcome = run_sweep(

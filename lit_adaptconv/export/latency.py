@@ -13,6 +13,7 @@ from torch import nn
 from lit_adaptconv.errors import UserError, told_in_one_line
 from lit_adaptconv.export import onnx
 from lit_adaptconv.export.check import Run
+from lit_adaptconv.export.exporters import reason
 from lit_adaptconv.export.inference_memory import peaks_of_inference
 from lit_adaptconv.measure.budget import Limits, limits_text
 from lit_adaptconv.measure.environment import device_name, versions
@@ -89,7 +90,7 @@ def measure_latency(
         if value < 1:
             raise UserError(f"{name} must be at least 1, got {value}")
     if not torch_only:
-        onnx.check_installed()
+        onnx.check_onnx()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     usual = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -132,7 +133,7 @@ def _export(each: Timed, threads: int, say: Callable[[str], None]) -> _Exported:
     except UserError as error:
         return _Exported(reason=str(error))
     except Exception as error:  # onnxruntime's, of an operator that it can't compute
-        return _Exported(reason=f"onnxruntime cannot run it: {onnx.reason(error)}")
+        return _Exported(reason=f"onnxruntime cannot run it: {reason(error)}")
     return _Exported(file, run)
 
 

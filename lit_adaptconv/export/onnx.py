@@ -21,6 +21,15 @@ OPSET = 20
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
+def check_onnx() -> None:
+    """Check that the extra `onnx` is installed.
+
+    Raises:
+        UserError: It is not.
+    """
+    check_installed("ONNX", NEEDED, "onnx")
+
+
 def to_onnx(network: nn.Module, image_shape: tuple[int, int, int]) -> ModelProto:
     """Export a network to ONNX, from `images` `(N, C, H, W)` to `logits` `(N, num_classes)`, for any N.
 
@@ -33,7 +42,7 @@ def to_onnx(network: nn.Module, image_shape: tuple[int, int, int]) -> ModelProto
     Raises:
         UserError: The extra `onnx` is not installed, or the network cannot be exported; the message says why.
     """
-    check_installed("ONNX", NEEDED, "onnx")
+    check_onnx()
     with quiet():
         try:
             program = torch.onnx.export(

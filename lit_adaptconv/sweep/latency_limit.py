@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.export.latency import Timed, measure_latency
-from lit_adaptconv.export.onnx import check_installed
+from lit_adaptconv.export.onnx import check_onnx
 from lit_adaptconv.files import read_text, write_text
 from lit_adaptconv.measure.budget import Limits
 from lit_adaptconv.measure.latency import RUNTIMES, shown
@@ -107,7 +107,7 @@ def within_limit(
         chosen = None if known is None else known.at(at)
         if chosen is None:
             if limit.runtime == "onnx":
-                check_installed()
+                check_onnx()
             time = _Timer(limit, at.arm, networks[at.arm])
             chosen = _chosen(limit, at, size, networks[at.arm], time)
             device = device or time.device
