@@ -40,6 +40,7 @@ def requirements(lines: list[str]) -> set[str]:
 
 
 BROUGHT_BY = {
+    "ai_edge_litert": "litert_torch",
     "choreographer": "kaleido",
     "docstring_parser": "jsonargparse",
     "lightning_utilities": "lightning",
@@ -47,7 +48,13 @@ BROUGHT_BY = {
     "shtab": "jsonargparse",
     "triton": "torch",
 }
-NAMES = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "lazy_loader": "lazy-loader"}
+NAMES = {
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+    "lazy_loader": "lazy-loader",
+    "litert_torch": "litert-torch",
+}
 """What a package is called where it is installed from."""
 
 
@@ -61,13 +68,19 @@ def test_what_the_code_imports_is_declared_once_in_the_base_or_in_an_extra() -> 
                 imported.add((node.module or "").partition(".")[0])
     imported -= {*sys.stdlib_module_names, "lit_adaptconv", "adaptconv_cli"}
     base = requirements(PROJECT["dependencies"])
-    extras = {e: requirements(PROJECT["optional-dependencies"][e]) for e in ("sweep", "report", "onnx", "ray", "slurm")}
+    optional = PROJECT["optional-dependencies"]
+    extras = {extra: requirements(lines) for extra, lines in optional.items() if extra not in ("all", "dev")}
     declared = [*base, *(name for names in extras.values() for name in names if name != "lit-adaptconv")]
     assert len(declared) == len(set(declared))
-    packages = {NAMES.get(name, name) for name in (BROUGHT_BY.get(name, name) for name in imported)}
+
+    def package(name: str) -> str:
+        name = BROUGHT_BY.get(name, name)
+        return NAMES.get(name, name)
+
+    packages = {package(name) for name in imported}
     assert packages | {"onnxscript"} == set(declared)  # PyTorch imports that one
-    assert {package: extra for extra, names in extras.items() for package in names} == {
-        **EXTRAS,
+    assert {name: extra for extra, names in extras.items() for name in names} == {
+        **{package(name): extra for name, extra in EXTRAS.items()},
         "lit-adaptconv": "slurm",
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 import logging
 import os
 import sys
@@ -49,6 +50,8 @@ def quiet() -> Iterator[None]:
             stack.callback(os.dup2, kept, number)
             stack.callback(stream.flush)
             os.dup2(nowhere, number)
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))  # C++ may write there by way of Python
+        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
         logging.disable(logging.CRITICAL)
         try:
             yield
