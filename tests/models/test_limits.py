@@ -79,9 +79,12 @@ def is_widest(network: str, conv: Conv, widths: tuple[int, ...], limits: dict[st
 
 
 @pytest.mark.parametrize(
-    "factor", [pytest.param(0.4, marks=pytest.mark.slow), 1, pytest.param(4, marks=pytest.mark.slow)]
+    ("network", "kind", "factor"),
+    [
+        *(pytest.param(*pair.values, 1, marks=pair.marks) for pair in EVERY),
+        *(pytest.param(*pair, factor, marks=pytest.mark.slow) for pair in QUICK for factor in (0.4, 4)),
+    ],
 )
-@pytest.mark.parametrize(("network", "kind"), EVERY)
 def test_a_limit_of_flops_is_used_to_95_percent_or_by_a_network_that_no_wider_one_fits(
     network: str, kind: str, factor: float
 ) -> None:
@@ -163,7 +166,9 @@ def stored(network: nn.Module, dtype: torch.dtype = torch.float32) -> int:
         return sum(part.file_size for part in parts if not part.filename.endswith(".json"))
 
 
-@pytest.mark.parametrize(("network", "kind"), EVERY)
+@pytest.mark.parametrize(
+    ("network", "kind"), [pair for pair in EVERY if pair.values[0] in ("convnet", "resnet8") or not pair.marks]
+)
 def test_the_bytes_are_those_of_the_exported_file(network: str, kind: str) -> None:
     conv = conv_kind(kind)
     smallest = sizes(network, conv, (1,) * len(built(network, nn.Conv2d, 0.1).widths))["bytes"]
