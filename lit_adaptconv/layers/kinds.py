@@ -114,5 +114,5 @@ def layer_classes() -> tuple[type, ...]:
     """Return the classes of layers that kinds make: ours but `nn.Conv2d`, and those of others that were asked for."""
     standard = BUILT_IN[0].layer
     layers = [kind.layer for kind in (*BUILT_IN, *_foreign.values())]
-    made = {layer.func if isinstance(layer, partial) else layer for layer in layers}
+    made = dict.fromkeys(layer.func if isinstance(layer, partial) else layer for layer in layers)
     return tuple(layer for layer in made if isinstance(layer, type) and layer is not standard)
