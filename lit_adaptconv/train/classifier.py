@@ -26,7 +26,8 @@ from lit_adaptconv.errors import DivergedError, UserError, told_in_one_line
 from lit_adaptconv.measure.budget import Budget
 from lit_adaptconv.measure.count import Flops, count_flops, count_parameters
 from lit_adaptconv.models.backbones import LeNet5
-from lit_adaptconv.models.network import BackboneCallable, ConvertOptions, build_network
+from lit_adaptconv.models.network import ConvertOptions, build_network
+from lit_adaptconv.models.placement import AdaptiveIn, BackboneCallable
 from lit_adaptconv.train.compatibility import check_compatible, stack_kernels
 from lit_adaptconv.train.schedules import OneCycle
 from lit_adaptconv.train.tested import BitCollector
@@ -75,6 +76,9 @@ class ImageClassifier(pl.LightningModule):
             gates and generators included, nor scales of normalisation; or "all" parameters. A training that is
             continued goes on as it began, and an optimizer that takes no groups of parameters decays all.
         compile: Whether `torch.compile` compiles the network; checkpoints are the same with and without.
+        adaptive_in: Where a backbone's layers of the kind stand: in "all" places that it has for them, in the "first"
+            or the "last" of these, or in those with some names, as `named_modules` tells them ("layer1" and "*.conv2"
+            mean all that fit). Elsewhere there are standard convolutions.
         in_channels: Channels of the images; the command takes this and the next two from the data.
         num_classes: Number of classes.
         image_size: Height and width of the images.
@@ -97,6 +101,7 @@ class ImageClassifier(pl.LightningModule):
         label_smoothing: float = 0.0,
         weight_decay_on: DecayOn = "weights",
         compile: bool = False,
+        adaptive_in: AdaptiveIn = "all",
         in_channels: int = 1,
         num_classes: int = 10,
         image_size: tuple[int, int] = (28, 28),
@@ -115,7 +120,7 @@ class ImageClassifier(pl.LightningModule):
             del self.hparams[name]  # a safe reader of checkpoints accepts plain values only
         self.image_shape = (in_channels, *image_size)
         self.network = build_network(
-            backbone, kind, kind_options, width, budget, convert, self.image_shape, num_classes
+            backbone, kind, kind_options, width, budget, convert, self.image_shape, num_classes, adaptive_in
         )
         self.kind = convert.kind if convert else kind
         self.kind_options = dict((convert.kind_options if convert else kind_options) or {})
