@@ -108,6 +108,15 @@ BUILT_IN = (
         preset={"depthwise": "torch.nn:Conv2d"},
     ),
     Kind(
+        "squeeze_excitation",
+        f"{_LAYERS}.squeeze_excitation:SqueezeExcitationConv2d",
+        "y = s ⊙ u, u = W ⋆ x, s = sigmoid(E relu(S · mean(u)))",
+        "per sample",
+        "Hu et al., CVPR 2018",
+        parameters=2_468,
+        flops=4_751_636,
+    ),
+    Kind(
         "adaptive",
         _ADAPTIVE,
         "y(p) = tanh(B + Q ⋆ x)(p) · x(p + ·)",

@@ -99,7 +99,7 @@ SCALES: dict[str, tuple[Callable[..., nn.Module], float]] = {
     "separable, low rank": (partial(SeparableConv2d, depthwise=LowRankAdaptiveConv2d), 8),
     **{
         kind: (conv_kind(kind), 2)
-        for kind in ("adaptive_residual", "dynamic_filter", "dynamic_filter_local", "condconv")
+        for kind in ("adaptive_residual", "squeeze_excitation", "dynamic_filter", "dynamic_filter_local", "condconv")
     },
     **{
         kind: (conv_kind(kind), 2)
