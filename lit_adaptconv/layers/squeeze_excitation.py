@@ -43,6 +43,8 @@ class SqueezeExcitationConv2d(ConvLayer):
         torch.Size([2, 8, 32, 32])
     """
 
+    generator_parts = ("squeeze", "excitation")
+
     def __init__(
         self,
         in_channels: int,

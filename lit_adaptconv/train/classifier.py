@@ -73,8 +73,9 @@ class ImageClassifier(pl.LightningModule):
             `total_steps` gets the length of the training and steps with every batch; others step with every epoch.
         label_smoothing: Share of the target probability that is spread over all classes.
         weight_decay_on: What the optimizer's weight decay acts on: "weights" of products, so neither biases, those of
-            gates and generators included, nor scales of normalisation; or "all" parameters. A training that is
-            continued goes on as it began, and an optimizer that takes no groups of parameters decays all.
+            gates and generators included, nor scales of normalisation; the "static" ones among them, so no generator
+            of a kernel nor gate either; or "all" parameters. A training that is continued goes on as it began, and an
+            optimizer that takes no groups of parameters decays all.
         compile: Whether `torch.compile` compiles the network; checkpoints are the same with and without.
         adaptive_in: Where a backbone's layers of the kind stand: in "all" places that it has for them, in the "first"
             or the "last" of these, or in those with some names, as `named_modules` tells them ("layer1" and "*.conv2"
@@ -110,7 +111,7 @@ class ImageClassifier(pl.LightningModule):
         if not 0 <= label_smoothing <= 1:
             raise UserError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
         if weight_decay_on not in get_args(DecayOn):
-            raise UserError(f"weight_decay_on must be {' or '.join(get_args(DecayOn))}, got {weight_decay_on!r}")
+            raise UserError(f"weight_decay_on must be one of {', '.join(get_args(DecayOn))}, got {weight_decay_on!r}")
         modules = ["backbone"] if isinstance(backbone, nn.Module) else []
         self.save_hyperparameters(logger=False, ignore=["convert", *modules])
         if budget is not None:
@@ -358,7 +359,7 @@ class ImageClassifier(pl.LightningModule):
             if self.weight_decay_on == "all" and self._divided is None:
                 optimizer = self.optimizer(self.parameters())
             else:
-                optimizer = with_groups(self.optimizer, self, self._divided)
+                optimizer = with_groups(self.optimizer, self, self._divided, self.weight_decay_on)
         if self.scheduler is None:
             return optimizer
         scheduler, length = self.scheduler, _length_argument(self.scheduler)
@@ -407,6 +408,7 @@ class ImageClassifier(pl.LightningModule):
         if fitting and (states := checkpoint.get("optimizer_states")):
             # What is continued goes on as it began: earlier versions decayed all parameters, in one group.
             self._divided = len(states[0]["param_groups"]) > 1
+            self.weight_decay_on = checkpoint.get("hyper_parameters", {}).get("weight_decay_on", "weights")
         trained = self.train_accuracy
         for name, value in checkpoint.get("training_accuracy", {}).items():
             setattr(trained, name, value.to(trained.device))
