@@ -38,6 +38,10 @@ class LowRankAdaptiveConv2d(ConvLayer):
     All draws are uniform; `bias` starts at zero. With `init="default"` both convolutions, with their biases, start as
     PyTorch's own do, and `gate_mean` says nothing.
 
+    Source: of rank one it is a gated convolution, with `gate_activation="identity"` the bilinear one, of Dauphin, Fan,
+    Auli, Grangier, *Language Modeling with Gated Convolutional Networks*, ICML 2017, https://arxiv.org/abs/1612.08083.
+    The reading as a per-pixel kernel, the parametrisation and the initialisation are this project's.
+
     The first arguments, `device` and `dtype` are those of `torch.nn.Conv2d`.
 
     Args:
