@@ -21,6 +21,7 @@ from .layers.odconv import ODConv2d as ODConv2d
 from .layers.pac import PixelAdaptiveConv2d as PixelAdaptiveConv2d
 from .layers.residual import ResidualAdaptiveConv2d as ResidualAdaptiveConv2d
 from .layers.separable import SeparableConv2d as SeparableConv2d
+from .layers.squeeze_excitation import SqueezeExcitationConv2d as SqueezeExcitationConv2d
 from .measure.count import count_parameters as count_parameters
 from .models.budget import fit_budget as fit_budget
 from .models.conversion import convert as convert

@@ -44,4 +44,5 @@ SHORT: list[type[Backbone]] = [
     backbones.LeNet5,
     backbones.CaffeLeNet,
     backbones.ConvNet,
+    backbones.ThriftyNet,
 ]

@@ -35,6 +35,11 @@ PICTURES = {
         ("bands of\nfrequencies x_b", "Σ_b A_b(p) x_b(p)\nA from x, 3×3"),
         "K ⋆ z",
     ),
+    "squeeze_excitation": Picture(
+        ("u = W ⋆ x", "mean of\neach channel of u", "linear, relu, linear,\nsigmoid: s"),
+        ("u = W ⋆ x",),
+        "s ⊙ u",
+    ),
     "kernel_warehouse": Picture(
         ("mean of\neach channel", "linear layers: z,\nα = z / Σ|z|", "mixtures of cells\nthat layers share"),
         (),

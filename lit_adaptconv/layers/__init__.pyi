@@ -20,3 +20,4 @@ from .odconv import ODConv2d as ODConv2d
 from .pac import PixelAdaptiveConv2d as PixelAdaptiveConv2d
 from .residual import ResidualAdaptiveConv2d as ResidualAdaptiveConv2d
 from .separable import SeparableConv2d as SeparableConv2d
+from .squeeze_excitation import SqueezeExcitationConv2d as SqueezeExcitationConv2d

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lit_adaptconv.functional import adaptive_conv2d
 from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
-from lit_adaptconv.layers.init import tanh_input_std, uniform_bound
+from lit_adaptconv.layers.init import Init, draw_as_conv2d, tanh_input_std, uniform_bound
 from lit_adaptconv.ops.activation import Activation, activate
 from lit_adaptconv.ops.choice import implementation
 from lit_adaptconv.ops.geometry import Padding, PaddingMode, check_one_of
@@ -29,6 +29,9 @@ class AdaptiveConv2d(ConvLayer):
     weights (5 %, each 1/q² of it): a layer whose kernel came from its input alone would be a quadratic form, whose
     output variance grows with the square of its input's, so that ten such layers explode; with a share ρ of static
     variance, a deviation grows by the factor 2 - ρ a layer instead. All draws are uniform; `bias` starts at zero.
+    With `init="default"` the generator starts as PyTorch's convolutions of one channel do, as in the released code
+    (https://github.com/adapconv/adaptive-cnn): its weights and biases are U(-1/q, 1/q). Then outputs have a standard
+    deviation of about 2.2 in its padded first layer, 1 → 6 with 5×5 kernels, and more with more channels.
 
     Source: Zamora Esquivel et al., *Adaptive Convolutional Kernels*, ICCV Workshops 2019.
 
@@ -39,6 +42,7 @@ class AdaptiveConv2d(ConvLayer):
         generator_size: Size of the window that the generator sees, `q` or `(qh, qw)`; None means `kernel_size`.
         kernel_activation: Applied to the generated kernel, "tanh" or "identity".
         output_activation: Applied to the output, "tanh" or "identity".
+        init: How the parameters start, "balanced" or "default".
 
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
@@ -47,6 +51,8 @@ class AdaptiveConv2d(ConvLayer):
         >>> AdaptiveConv2d(3, 8, 3, padding=1)(torch.randn(2, 3, 32, 32)).shape
         torch.Size([2, 8, 32, 32])
     """
+
+    generator_parts = ("generator_weight",)
 
     def __init__(
         self,
@@ -63,6 +69,7 @@ class AdaptiveConv2d(ConvLayer):
         generator_size: int | tuple[int, int] | None = None,
         kernel_activation: Activation = "tanh",
         output_activation: Activation = "identity",
+        init: Init = "balanced",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -70,6 +77,8 @@ class AdaptiveConv2d(ConvLayer):
         super().__init__(*geometry, padding_mode, generator_size)
         check_one_of(kernel_activation, "kernel_activation", Activation)
         check_one_of(output_activation, "output_activation", Activation)
+        check_one_of(init, "init", Init)
+        self.init: Init = init
         self.kernel_activation: Activation = kernel_activation
         self.output_activation: Activation = output_activation
         seen, taps = in_channels // groups, math.prod(self.kernel_size)
@@ -81,6 +90,10 @@ class AdaptiveConv2d(ConvLayer):
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as the class describes."""
+        if self.init == "default":
+            draw_as_conv2d(math.prod(self.generator_size), self.generator_weight, self.generator_bias)
+            draw_as_conv2d(math.prod(self.generator_bias.shape[1:]), self.bias)
+            return
         variance = 1 / math.prod(self.generator_bias.shape[1:])
         std = tanh_input_std(variance) if self.kernel_activation == "tanh" else math.sqrt(variance)
         static = uniform_bound(std * math.sqrt(STATIC_SHARE))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -32,7 +32,10 @@ class ConvLayer(nn.Module):
 
     Attributes:
         generator_size: Window (height, width) that a generator sees, where there is one.
+        generator_parts: Names of the parameters and modules by which the kernel depends on the input.
     """
+
+    generator_parts: ClassVar[tuple[str, ...]] = ()
 
     _version = 2  # before, stacks of kernels had a dimension of their own
     bias: Tensor | None

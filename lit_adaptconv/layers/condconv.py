@@ -41,6 +41,8 @@ class CondConv2d(ConvLayer):
         torch.Size([2, 8, 32, 32])
     """
 
+    generator_parts = ("routing",)
+
     def __init__(
         self,
         in_channels: int,

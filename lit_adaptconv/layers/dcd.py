@@ -54,6 +54,8 @@ class DCDConv2d(ConvLayer):
         torch.Size([2, 8, 32, 32])
     """
 
+    generator_parts = ("squeeze", "scale", "fusion")
+
     def __init__(
         self,
         in_channels: int,

@@ -52,6 +52,8 @@ class DCNv4Conv2d(ConvLayer):
         torch.Size([2, 8, 32, 32])
     """
 
+    generator_parts = ("offsets",)
+
     def __init__(
         self,
         in_channels: int,

@@ -56,6 +56,8 @@ class DecoupledDynamicFilter2d(ConvLayer):
         torch.Size([2, 8, 32, 32])
     """
 
+    generator_parts = ("spatial", "squeeze", "channel")
+
     def __init__(
         self,
         in_channels: int,

@@ -48,6 +48,8 @@ class DeformableConv2d(ConvLayer):
         torch.Size([2, 8, 32, 32])
     """
 
+    generator_parts = ("offsets",)
+
     def __init__(
         self,
         in_channels: int,

@@ -45,6 +45,8 @@ class DynamicFilter2d(ConvLayer):
         torch.Size([2, 8, 32, 32])
     """
 
+    generator_parts = ("squeeze", "filters")
+
     def __init__(
         self,
         in_channels: int,

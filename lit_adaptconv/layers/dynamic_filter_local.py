@@ -48,6 +48,8 @@ class LocalDynamicFilter2d(ConvLayer):
         torch.Size([2, 8, 32, 32])
     """
 
+    generator_parts = ("features",)
+
     def __init__(
         self,
         in_channels: int,

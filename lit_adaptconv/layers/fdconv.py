@@ -62,6 +62,8 @@ class FDConv2d(ConvLayer):
         torch.Size([2, 8, 32, 32])
     """
 
+    generator_parts = ("squeeze", "frequency_gate", "tap_gate", "channel_gate", "filter_gate", "bands")
+
     def __init__(
         self,
         in_channels: int,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from lit_adaptconv.ops.activation import GateActivation
+
+Init = Literal["balanced", "default"]
+"""How an adaptive layer starts: so that its outputs keep the variance of a standardised input, or as PyTorch's own
+convolutions of these shapes would."""
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
@@ -39,6 +43,13 @@ def tanh_input_std(output_variance: float) -> float:
 def uniform_bound(std: float) -> float:
     """The b for which U(-b, b) has this standard deviation."""
     return math.sqrt(3.0) * std
+
+
+def draw_as_conv2d(fan_in: int, *parameters: Tensor | None) -> None:
+    """Draw weights and biases of filters of `fan_in` taps as `nn.Conv2d` does: U(-b, b) with b = 1 / √fan_in."""
+    for parameter in parameters:
+        if parameter is not None:
+            nn.init.uniform_(parameter, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
 
 
 class PartLinear(nn.Linear):

@@ -55,6 +55,8 @@ class Involution2d(ConvLayer):
         torch.Size([2, 8, 32, 32])
     """
 
+    generator_parts = ("reduce", "span")
+
     def __init__(
         self,
         in_channels: int,

@@ -70,6 +70,8 @@ class KernelWarehouseConv2d(ConvLayer):
         torch.Size([2, 8, 32, 32])
     """
 
+    generator_parts = ("squeeze", "attention")
+
     def __init__(
         self,
         in_channels: int,

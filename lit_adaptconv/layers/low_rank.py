@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
-from lit_adaptconv.layers.init import second_moment, uniform_bound
+from lit_adaptconv.layers.init import Init, draw_as_conv2d, second_moment, uniform_bound
 from lit_adaptconv.ops.activation import GateActivation, activate
 from lit_adaptconv.ops.gated_sum import gated_sum
 from lit_adaptconv.ops.geometry import Padding, PaddingMode, Sides, check_one_of
@@ -35,7 +35,12 @@ class LowRankAdaptiveConv2d(ConvLayer):
     standard deviation 0.5. With mean 1 the layer starts near an ordinary convolution, modulated by its input: a gate
     centred on zero makes it a quadratic form, which explodes through ten layers, and so does one of deviation 0.5 that
     does not saturate: "identity" has 0.25. E[act²] is computed for that normal distribution, which gives Var(weight).
-    All draws are uniform; `bias` starts at zero.
+    All draws are uniform; `bias` starts at zero. With `init="default"` both convolutions, with their biases, start as
+    PyTorch's own do, and `gate_mean` says nothing.
+
+    Source: of rank one it is a gated convolution, with `gate_activation="identity"` the bilinear one, of Dauphin, Fan,
+    Auli, Grangier, *Language Modeling with Gated Convolutional Networks*, ICML 2017, https://arxiv.org/abs/1612.08083.
+    The reading as a per-pixel kernel, the parametrisation and the initialisation are this project's.
 
     The first arguments, `device` and `dtype` are those of `torch.nn.Conv2d`.
 
@@ -45,6 +50,7 @@ class LowRankAdaptiveConv2d(ConvLayer):
         gate_activation: Applied to the gate, "tanh", "sigmoid" or "identity".
         shared_gate: Whether the output channels of a group share one gate for each of the mixed kernels.
         gate_mean: Mean of what goes into the gate at the start.
+        init: How the parameters start, "balanced" or "default".
 
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
@@ -53,6 +59,8 @@ class LowRankAdaptiveConv2d(ConvLayer):
         >>> LowRankAdaptiveConv2d(3, 8, 3, padding=1)(torch.randn(2, 3, 32, 32)).shape
         torch.Size([2, 8, 32, 32])
     """
+
+    generator_parts = ("gate_weight",)
 
     def __init__(
         self,
@@ -71,6 +79,7 @@ class LowRankAdaptiveConv2d(ConvLayer):
         gate_activation: GateActivation = "tanh",
         shared_gate: bool = False,
         gate_mean: float = 1.0,
+        init: Init = "balanced",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -79,7 +88,9 @@ class LowRankAdaptiveConv2d(ConvLayer):
         if rank < 1:
             raise ValueError(f"rank must be at least 1, got {rank}")
         check_one_of(gate_activation, "gate_activation", GateActivation)
+        check_one_of(init, "init", Init)
         self.rank = rank
+        self.init: Init = init
         self.gate_activation: GateActivation = gate_activation
         self.shared_gate, self.gate_mean = shared_gate, gate_mean
         gates, seen = groups if shared_gate else out_channels, in_channels // groups
@@ -92,6 +103,10 @@ class LowRankAdaptiveConv2d(ConvLayer):
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as the class describes."""
+        if self.init == "default":
+            draw_as_conv2d(math.prod(self.gate_weight.shape[1:]), self.gate_weight, self.gate_bias)
+            draw_as_conv2d(math.prod(self.weight.shape[1:]), self.weight, self.bias)
+            return
         std = GATE_STD[self.gate_activation]
         gate = uniform_bound(std / math.sqrt(math.prod(self.gate_weight.shape[1:])))
         power = second_moment(self.gate_activation, self.gate_mean, std)

@@ -60,6 +60,8 @@ class LSConv2d(ConvLayer):
         torch.Size([2, 8, 32, 32])
     """
 
+    generator_parts = ("context", "span")
+
     def __init__(
         self,
         in_channels: int,

@@ -53,6 +53,8 @@ class ODConv2d(ConvLayer):
         torch.Size([2, 8, 32, 32])
     """
 
+    generator_parts = ("squeeze", "tap_gate", "channel_gate", "filter_gate", "attention")
+
     def __init__(
         self,
         in_channels: int,

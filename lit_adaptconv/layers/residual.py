@@ -41,7 +41,7 @@ class ResidualAdaptiveConv2d(nn.Module):
     the first step (tanh has slope 1 at zero, and `weight` is drawn as in the low-rank layer); `weight`, which the zero
     gates hide, from the second. A static part that is not taken over starts with the variance of a standardised input.
 
-    Source: this project.
+    Source: this project, for a convolution beside a gated one (see `LowRankAdaptiveConv2d`) whose gates start closed.
 
     The first arguments, `device` and `dtype` are those of `torch.nn.Conv2d`.
 

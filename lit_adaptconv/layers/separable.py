@@ -20,7 +20,8 @@ class SeparableConv2d(nn.Module):
 
     Initialisation: the depthwise part starts as its own kind does. The pointwise weights are drawn with variance
     1 / (C_in / groups), so that this part keeps its input's variance (PyTorch's own would keep a third of it, too
-    little for an adaptive depthwise part, whose input decides its kernel); the bias starts at zero.
+    little for an adaptive depthwise part, whose input decides its kernel); the bias starts at zero. With an adaptive
+    depthwise part and `init="default"`, the pointwise part starts as PyTorch's own too.
 
     The first arguments are those of `torch.nn.Conv2d`: `groups` and `bias` of the pointwise part, the others of the
     depthwise part.
@@ -58,6 +59,9 @@ class SeparableConv2d(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the pointwise part's parameters anew, as the class describes."""
+        if getattr(self.depthwise, "init", "balanced") == "default":
+            nn.Conv2d.reset_parameters(self.pointwise)
+            return
         bound = uniform_bound(1 / math.sqrt(self.pointwise.weight.shape[1]))
         nn.init.uniform_(self.pointwise.weight, -bound, bound)
         if self.pointwise.bias is not None:

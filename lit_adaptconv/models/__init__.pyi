@@ -15,6 +15,7 @@ from .backbones.resnet import ResNet34 as ResNet34
 from .backbones.resnet import ResNet50 as ResNet50
 from .backbones.resnet import ResNet101 as ResNet101
 from .backbones.squeezenet import SqueezeNet as SqueezeNet
+from .backbones.thriftynet import ThriftyNet as ThriftyNet
 from .budget import fit_budget as fit_budget
 from .conversion import Conversion as Conversion
 from .conversion import convert as convert

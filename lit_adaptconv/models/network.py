@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +15,8 @@ from lit_adaptconv.models.backbones import Backbone
 from lit_adaptconv.models.backbones.base import Width
 from lit_adaptconv.models.budget import fit_budget
 from lit_adaptconv.models.conversion import convert
+from lit_adaptconv.models.placement import AdaptiveIn, BackboneCallable, placed
 from lit_adaptconv.models.selection import Selection
-
-BackboneCallable = Callable[[int, int, tuple[int, int], Conv, Width], Backbone]
 
 
 @dataclass
@@ -80,6 +78,7 @@ def build_network(
     conversion: ConvertOptions | None,
     image_shape: tuple[int, int, int],
     num_classes: int,
+    adaptive_in: AdaptiveIn = "all",
 ) -> nn.Module:
     """Build a backbone of a kind, or take a network of one's own; then convert it, if that is asked for.
 
@@ -93,6 +92,7 @@ def build_network(
         conversion: What to convert.
         image_shape: Channels, height and width of the images.
         num_classes: Number of classes.
+        adaptive_in: Which convolutions of a backbone are of the kind, see `placement.placed`.
 
     Raises:
         UserError: Options that do not go together, a budget that cannot be met, an unknown kind or option, or a
@@ -100,15 +100,18 @@ def build_network(
     """
     if conversion is not None and kind != "standard" and conversion.kind != kind:
         raise UserError(f"give one conv kind: got kind {kind!r} and convert.kind {conversion.kind!r}")
+    if conversion is not None and adaptive_in != "all":
+        raise UserError("give adaptive_in, for a backbone of a kind, or convert.where, for one that is converted")
     if isinstance(backbone, nn.Module):
-        if kind != "standard" or width != 1.0 or budget is not None:
+        if kind != "standard" or width != 1.0 or budget is not None or adaptive_in != "all":
             raise UserError(
-                f"kind, width and budget are for the backbones of lit_adaptconv; for {type(backbone).__name__} give "
-                "convert.kind and convert.budget"
+                "kind, width, budget and adaptive_in are for the backbones of lit_adaptconv; for "
+                f"{type(backbone).__name__} give convert.kind, convert.budget and convert.where"
             )
         network = conversion.apply(backbone, image_shape=image_shape) if conversion else backbone
         _check_shapes(network, image_shape, num_classes)
         return network
+    backbone = placed(backbone, adaptive_in)
     conv = conv_kind(kind, kind_options)
     in_channels, *image_size = image_shape
     size = (image_size[0], image_size[1])

@@ -18,7 +18,8 @@ from lightning.pytorch.cli import OptimizerCallable
 from lit_adaptconv.errors import UsageError, UserError
 from lit_adaptconv.layers.built_in import resolve
 from lit_adaptconv.measure.budget import Budget, plain_limits
-from lit_adaptconv.models.network import BackboneCallable, ConvertOptions
+from lit_adaptconv.models.network import ConvertOptions
+from lit_adaptconv.models.placement import BackboneCallable
 from lit_adaptconv.sweep.plan import OF_CLASSIFIER, Arm, LatencyLimit, Plan, Search, Tuning
 from lit_adaptconv.sweep.settings import set_argument
 from lit_adaptconv.train.class_defaults import parse_args

@@ -26,7 +26,8 @@ from lit_adaptconv.errors import DivergedError, UserError, told_in_one_line
 from lit_adaptconv.measure.budget import Budget
 from lit_adaptconv.measure.count import Flops, count_flops, count_parameters
 from lit_adaptconv.models.backbones import LeNet5
-from lit_adaptconv.models.network import BackboneCallable, ConvertOptions, build_network
+from lit_adaptconv.models.network import ConvertOptions, build_network
+from lit_adaptconv.models.placement import AdaptiveIn, BackboneCallable
 from lit_adaptconv.train.compatibility import check_compatible, stack_kernels
 from lit_adaptconv.train.schedules import OneCycle
 from lit_adaptconv.train.tested import BitCollector
@@ -72,9 +73,13 @@ class ImageClassifier(pl.LightningModule):
             `total_steps` gets the length of the training and steps with every batch; others step with every epoch.
         label_smoothing: Share of the target probability that is spread over all classes.
         weight_decay_on: What the optimizer's weight decay acts on: "weights" of products, so neither biases, those of
-            gates and generators included, nor scales of normalisation; or "all" parameters. A training that is
-            continued goes on as it began, and an optimizer that takes no groups of parameters decays all.
+            gates and generators included, nor scales of normalisation; the "static" ones among them, so no generator
+            of a kernel nor gate either; or "all" parameters. A training that is continued goes on as it began, and an
+            optimizer that takes no groups of parameters decays all.
         compile: Whether `torch.compile` compiles the network; checkpoints are the same with and without.
+        adaptive_in: Where a backbone's layers of the kind stand: in "all" places that it has for them, in the "first"
+            or the "last" of these, or in those with some names, as `named_modules` tells them ("layer1" and "*.conv2"
+            mean all that fit). Elsewhere there are standard convolutions.
         in_channels: Channels of the images; the command takes this and the next two from the data.
         num_classes: Number of classes.
         image_size: Height and width of the images.
@@ -97,6 +102,7 @@ class ImageClassifier(pl.LightningModule):
         label_smoothing: float = 0.0,
         weight_decay_on: DecayOn = "weights",
         compile: bool = False,
+        adaptive_in: AdaptiveIn = "all",
         in_channels: int = 1,
         num_classes: int = 10,
         image_size: tuple[int, int] = (28, 28),
@@ -105,7 +111,7 @@ class ImageClassifier(pl.LightningModule):
         if not 0 <= label_smoothing <= 1:
             raise UserError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
         if weight_decay_on not in get_args(DecayOn):
-            raise UserError(f"weight_decay_on must be {' or '.join(get_args(DecayOn))}, got {weight_decay_on!r}")
+            raise UserError(f"weight_decay_on must be one of {', '.join(get_args(DecayOn))}, got {weight_decay_on!r}")
         modules = ["backbone"] if isinstance(backbone, nn.Module) else []
         self.save_hyperparameters(logger=False, ignore=["convert", *modules])
         if budget is not None:
@@ -115,7 +121,7 @@ class ImageClassifier(pl.LightningModule):
             del self.hparams[name]  # a safe reader of checkpoints accepts plain values only
         self.image_shape = (in_channels, *image_size)
         self.network = build_network(
-            backbone, kind, kind_options, width, budget, convert, self.image_shape, num_classes
+            backbone, kind, kind_options, width, budget, convert, self.image_shape, num_classes, adaptive_in
         )
         self.kind = convert.kind if convert else kind
         self.kind_options = dict((convert.kind_options if convert else kind_options) or {})
@@ -353,7 +359,7 @@ class ImageClassifier(pl.LightningModule):
             if self.weight_decay_on == "all" and self._divided is None:
                 optimizer = self.optimizer(self.parameters())
             else:
-                optimizer = with_groups(self.optimizer, self, self._divided)
+                optimizer = with_groups(self.optimizer, self, self._divided, self.weight_decay_on)
         if self.scheduler is None:
             return optimizer
         scheduler, length = self.scheduler, _length_argument(self.scheduler)
@@ -402,6 +408,7 @@ class ImageClassifier(pl.LightningModule):
         if fitting and (states := checkpoint.get("optimizer_states")):
             # What is continued goes on as it began: earlier versions decayed all parameters, in one group.
             self._divided = len(states[0]["param_groups"]) > 1
+            self.weight_decay_on = checkpoint.get("hyper_parameters", {}).get("weight_decay_on", "weights")
         trained = self.train_accuracy
         for name, value in checkpoint.get("training_accuracy", {}).items():
             setattr(trained, name, value.to(trained.device))

@@ -1,4 +1,4 @@
-"""Which parameters weight decay acts on: the weights of products, unless all are meant."""
+"""Which parameters weight decay acts on: the weights of products, those of generators perhaps excepted, or all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import nn
 from torch.optim import Optimizer
 
-DecayOn = Literal["weights", "all"]
+DecayOn = Literal["weights", "static", "all"]
 SCALES = (nn.LayerNorm, nn.RMSNorm)
 """Layers whose scales may have several dimensions."""
 
@@ -27,8 +27,21 @@ def spared(network: nn.Module) -> set[nn.Parameter]:
     return found | {p for module in network.modules() if isinstance(module, SCALES) for p in module.parameters()}
 
 
+def generating(network: nn.Module) -> set[nn.Parameter]:
+    """The parameters of generators and gates: those that a layer's class names as its `generator_parts`."""
+    found: set[nn.Parameter] = set()
+    for layer in network.modules():
+        for name in getattr(layer, "generator_parts", ()):
+            part = getattr(layer, name)
+            found |= {part} if isinstance(part, nn.Parameter) else set() if part is None else {*part.parameters()}
+    return found
+
+
 def with_groups(
-    make: Callable[[Iterable[Any]], Optimizer], network: nn.Module, divided: bool | None = None
+    make: Callable[[Iterable[Any]], Optimizer],
+    network: nn.Module,
+    divided: bool | None = None,
+    on: DecayOn = "weights",
 ) -> Optimizer:
     """Make an optimizer whose weight decay acts on the weights of products alone, in two groups of parameters.
 
@@ -39,12 +52,13 @@ def with_groups(
         make: Makes the optimizer from parameters, or from groups of them.
         network: What is trained.
         divided: Whether there are two groups; None decides by the weight decay.
+        on: "static" also spares the weights of generators.
     """
     optimizer = make(network.parameters())
     decay = any(group.get("weight_decay") for group in optimizer.param_groups)
     if len(optimizer.param_groups) > 1 or not (decay if divided is None else divided):
         return optimizer
-    free = spared(network)
+    free = spared(network) | (generating(network) if on == "static" else set())
     groups: list[list[nn.Parameter]] = [[], []]
     for parameter in network.parameters():
         groups[parameter in free].append(parameter)

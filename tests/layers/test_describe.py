@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,11 +17,11 @@ DESCRIPTIONS = {kind.name: kind for kind in BUILT_IN}
 every_kind = pytest.mark.parametrize("kind", DESCRIPTIONS)
 
 
-def trained(kind: str) -> nn.Module:
+def trained(kind: str, **arguments: Any) -> nn.Module:
     """A layer away from its start, where some adaptive parts are zero by design."""
     torch.manual_seed(0)
     options = {"warmup": 0} if kind == "kernel_warehouse" else {}  # its attention begins as a constant
-    layer = conv_kind(kind, options)(4, 4, 3, padding=1).double()
+    layer = conv_kind(kind, options)(4, 4, 3, padding=1, **arguments).double()
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.4)
     return layer.eval()
@@ -49,7 +50,8 @@ def test_a_static_kernel_and_only_that_makes_the_layer_affine(kind: str) -> None
 @every_kind
 def test_a_kernel_per_sample_depends_on_channel_means_alone_and_one_per_pixel_on_more(kind: str) -> None:
     per_pixel = DESCRIPTIONS[kind].kernel.startswith("per pixel")
-    assert is_affine(trained(kind), balanced=True) == (not per_pixel)
+    layer = trained(kind, padding_mode="circular")  # the means of its output, too, follow from those of the image
+    assert is_affine(layer, balanced=True) == (not per_pixel)
 
 
 @every_kind

@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 from lit_adaptconv import layers
 from lit_adaptconv.layers.squeeze import hidden_channels
 
-# Layer, its options, and whether its generator stands behind a 1×1 convolution, so that it sees the output's channels.
+# Layer, its options, and whether its generator sees as many channels as the output has: behind a 1×1 convolution, or
+# the output itself.
 LAYERS: dict[str, tuple[dict[str, st.SearchStrategy[Any]], bool]] = {
     "CondConv2d": ({"num_experts": st.integers(1, 9)}, False),
     "DynamicConv2d": ({"num_kernels": st.integers(1, 5), "reduction": st.integers(1, 5)}, False),
     "ODConv2d": ({"num_kernels": st.integers(1, 5), "reduction": st.integers(1, 20)}, False),
     "DynamicFilter2d": ({"reduction": st.integers(1, 5)}, False),
     "LocalDynamicFilter2d": ({"reduction": st.integers(1, 5)}, False),
+    "SqueezeExcitationConv2d": ({"reduction": st.integers(1, 20)}, True),
     "DCDConv2d": ({"reduction": st.integers(1, 20)}, False),
     "Involution2d": (
         {"group_channels": st.integers(1, 20), "reduction": st.integers(1, 5), "pointwise": st.booleans()},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,7 +100,7 @@ SCALES: dict[str, tuple[Callable[..., nn.Module], float]] = {
     "separable, low rank": (partial(SeparableConv2d, depthwise=LowRankAdaptiveConv2d), 8),
     **{
         kind: (conv_kind(kind), 2)
-        for kind in ("adaptive_residual", "dynamic_filter", "dynamic_filter_local", "condconv")
+        for kind in ("adaptive_residual", "squeeze_excitation", "dynamic_filter", "dynamic_filter_local", "condconv")
     },
     **{
         kind: (conv_kind(kind), 2)
@@ -146,3 +147,60 @@ def test_activations_keep_their_variance_through_depths_one_to_ten(name: str) ->
 
 def test_ordinary_convolutions_as_pytorch_starts_them_lose_that_variance() -> None:
     assert variances(nn.Conv2d, 0)[-1] < 0.05
+
+
+def deviation(channels: int = 1, padding: int = 0, **options: Any) -> float:
+    """Of the outputs of layers 1 → 6 with 5×5 kernels, as the released code has for MNIST, on a standardised input."""
+    torch.manual_seed(0)
+    layers = (AdaptiveConv2d(channels, 6, 5, padding=padding, bias=False, **options) for _ in range(20))
+    return math.sqrt(sum(layer(torch.randn(4, channels, 28, 28)).detach().var().item() for layer in layers) / 20)
+
+
+def test_pytorchs_start_widens_what_the_balanced_start_keeps() -> None:
+    assert deviation() == pytest.approx(1.02, abs=0.05)
+    assert deviation(padding=2, init="default") == pytest.approx(2.2, abs=0.15)
+    assert deviation(16) == pytest.approx(1.0, abs=0.05)
+    assert deviation(16, init="default") == pytest.approx(9.5, abs=0.5)
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("kind", ["adaptive", "adaptive_low_rank", "adaptive_bilinear", "adaptive_separable"])
+@pytest.mark.parametrize("again", [False, True])
+def test_the_default_start_is_that_of_pytorchs_convolutions_of_these_shapes(
+    kind: str, again: bool, memory: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    layer = conv_kind(kind, {"init": "default"})(16, 48, 3, groups=4 if kind == "adaptive" else 1)
+    layer = layer.to(memory_format=memory)  # type: ignore[call-overload]
+    if again:
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)
+        for module in layer.modules():
+            module.reset_parameters()  # type: ignore[operator]
+    seen = 16 // (4 if kind == "adaptive" else 1)
+    alike = {  # the convolutions that a layer consists of, as PyTorch makes them
+        "generator": nn.Conv2d(1, 4_096, 3),
+        "bias": nn.Conv2d(seen, 4_096, 3),
+        "gate": nn.Conv2d(seen, 4_096, 3),
+        "weight": nn.Conv2d(seen, 4_096, 3),
+        "pointwise": nn.Conv2d(16, 4_096, 1),
+    }
+    for name, parameter in layer.named_parameters():
+        like = (
+            alike[next(part for part in alike if name.rpartition(".")[0] == part or name.startswith(part))]
+            if ("depthwise" not in name)
+            else alike["generator"]
+        )
+        assert like.bias is not None
+        limit = like.bias.abs().max().item()
+        assert parameter.abs().max().item() == pytest.approx(limit, rel=0.5 if parameter.numel() < 99 else 0.05)
+        assert parameter.abs().max().item() <= 1.001 * limit
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_another_start_is_refused_in_one_line_and_the_one_that_is_taken_is_shown() -> None:
+    for layer in (AdaptiveConv2d, LowRankAdaptiveConv2d):
+        assert "init='default'" in repr(layer(2, 3, 3, init="default"))
+        assert "init" not in repr(layer(2, 3, 3))
+        with pytest.raises(ValueError, match=r"^init must be one of balanced, default, got 'kaiming'$"):
+            layer(2, 3, 3, init="kaiming")  # type: ignore[arg-type]

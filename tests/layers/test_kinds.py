@@ -117,17 +117,17 @@ def test_an_unknown_kind_is_answered_with_the_known_ones() -> None:
         (
             "adaptive",
             "conv kind 'adaptive' has no option 'ranks'; "
-            "its options: generator_size, kernel_activation, output_activation",
+            "its options: generator_size, kernel_activation, output_activation, init",
         ),
         (
             "adaptive_separable",
             "conv kind 'adaptive_separable' has no option 'ranks'; "
-            "its options: generator_size, kernel_activation, output_activation",
+            "its options: generator_size, kernel_activation, output_activation, init",
         ),
         (
             "adaptive_low_rank",
             "conv kind 'adaptive_low_rank' has no option 'ranks'; its options: rank, generator_size, gate_activation, "
-            "shared_gate, gate_mean",
+            "shared_gate, gate_mean, init",
         ),
         ("separable", "conv kind 'separable' has no option 'ranks'; it has none"),
         ("standard", "conv kind 'standard' has no option 'ranks'; it has none"),

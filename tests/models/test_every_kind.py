@@ -25,7 +25,17 @@ WIDTH = 0.1
 
 QUICK = {("ResNet8", kind) for kind in kinds()} | {(network.__name__, "adaptive_low_rank") for network in BACKBONES}
 """What runs by default: every kind once, and every network once but the deepest."""
-ONE_EACH = ("LeNet5", "CaffeLeNet", "ConvNet", "ResNet20", "ResNet18", "ResNet50", "MobileNetV2", "SqueezeNet")
+ONE_EACH = (
+    "LeNet5",
+    "CaffeLeNet",
+    "ConvNet",
+    "ResNet20",
+    "ResNet18",
+    "ResNet50",
+    "MobileNetV2",
+    "SqueezeNet",
+    "ThriftyNet",
+)
 """A network of each family, which the slow tests take with every kind: a deeper one repeats its blocks."""
 
 

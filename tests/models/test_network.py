@@ -96,9 +96,9 @@ def test_shared_hyperparameters_hold_no_module() -> None:
     [
         (
             {"backbone": Own(), "kind": "adaptive"},
-            "kind, width and budget are for the backbones .* for Own give .*",
+            "kind, width, budget and adaptive_in are for the backbones .* for Own give .*",
         ),
-        ({"backbone": Own(), "budget": 500}, "kind, width and budget are for the backbones .*"),
+        ({"backbone": Own(), "budget": 500}, "kind, width, budget and adaptive_in are for the backbones .*"),
         ({"backbone": Own(7)}, r"Own must give logits of shape \(1, 10\) for one image, got \(1, 7\)"),
         ({"backbone": Own(), "in_channels": 3}, "Own does not take images of 3×28×28: .*"),
         ({"backbone": nn.LSTM(28, 10)}, "LSTM does not take images of 1×28×28: .*"),

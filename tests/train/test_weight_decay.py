@@ -15,12 +15,12 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
 from training import digits, same_state, trainer
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.layers.kinds import kinds
+from lit_adaptconv.layers.kinds import conv_kind, kinds
 from lit_adaptconv.models import backbones
 from lit_adaptconv.models.backbones import ConvNet
 from lit_adaptconv.train.classifier import ImageClassifier
 from lit_adaptconv.train.schedules import OneCycle
-from lit_adaptconv.train.weight_decay import spared, with_groups
+from lit_adaptconv.train.weight_decay import generating, spared, with_groups
 
 NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
 Groups = list[dict[str, Any]]
@@ -174,7 +174,7 @@ def test_a_network_of_matrices_alone_has_one_group() -> None:
 
 
 def test_another_word_is_refused() -> None:
-    with pytest.raises(UserError, match="weight_decay_on must be weights or all, got 'biases'"):
+    with pytest.raises(UserError, match="weight_decay_on must be one of weights, static, all, got 'biases'"):
         model(weight_decay_on="biases")
 
 
@@ -222,3 +222,53 @@ def test_weights_of_an_earlier_version_begin_a_new_training_in_todays_way(tmp_pa
         tmp_path / "old.ckpt", backbone=partial(ConvNet, channels=(4, 5)), scheduler=None, weights_only=True
     )
     assert len(groups_of(loaded)) == 2
+
+
+@pytest.mark.parametrize("kind", [kind for kind, what in kinds().items() if what.kernel != "static"])
+def test_without_its_generators_the_kernel_of_any_kind_is_static(kind: str) -> None:
+    torch.manual_seed(0)
+    options = {"warmup": 0} if kind == "kernel_warehouse" else {}
+    layer = conv_kind(kind, options)(4, 4, 3, padding=1).double().eval()
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter, std=0.4)
+    if kind in ("deformable", "dcnv4"):  # taps between pixels are no less static, but at the border
+        nn.init.zeros_(layer.get_parameter("offsets.bias"))
+    x, first, second = torch.randn(3, 2, 4, 9, 9, dtype=torch.float64)
+
+    def is_affine() -> bool:
+        both = layer(x + first + second) - layer(x)
+        return torch.allclose(both, layer(x + first) + layer(x + second) - 2 * layer(x), rtol=0, atol=1e-9)
+
+    generators = generating(layer)
+    assert not is_affine()
+    for parameter in generators or {layer.get_parameter("guide_scale")}:  # which is spared as it is
+        if parameter.ndim > 1 or not generators:
+            nn.init.zeros_(parameter)
+    assert is_affine()
+
+
+@pytest.mark.parametrize(
+    "kind", ["standard", "separable", "adaptive", "adaptive_residual", "adaptive_low_rank_separable"]
+)
+def test_static_spares_generators_and_nothing_else(kind: str) -> None:
+    made = model(kind, weight_decay_on="static")
+    decayed, free = groups_of(made)
+    assert (decayed["weight_decay"] > 0, free["weight_decay"]) == (True, 0)
+    weights = names(made, {*made.parameters()} - spared(made))
+    assert names(made, decayed["params"]) == {n for n in weights if not n.endswith(("generator_weight", "gate_weight"))}
+    assert sum(len(group["params"]) for group in (decayed, free)) == len([*made.parameters()])
+
+
+@pytest.mark.parametrize("began", ["weights", "static", "all"])
+@pytest.mark.parametrize("given", ["weights", "static", "all"])
+def test_what_is_continued_decays_as_it_began(began: Any, given: Any, tmp_path: Path) -> None:
+    first = trainer(max_epochs=1, limit_train_batches=1, limit_val_batches=0)
+    first.fit(model("adaptive", weight_decay_on=began), digits())
+    first.save_checkpoint(tmp_path / "first.ckpt")
+    again, run = (
+        model("adaptive", weight_decay_on=given),
+        trainer(max_epochs=2, limit_train_batches=1, limit_val_batches=0),
+    )
+    run.fit(again, digits(), ckpt_path=tmp_path / "first.ckpt", weights_only=True)
+    sizes = [len(group["params"]) for group in run.optimizers[0].param_groups]
+    assert sizes == [len(group["params"]) for group in groups_of(model("adaptive", weight_decay_on=began))]

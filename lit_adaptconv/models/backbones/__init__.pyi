@@ -15,3 +15,4 @@ from .resnet import ResNet34 as ResNet34
 from .resnet import ResNet50 as ResNet50
 from .resnet import ResNet101 as ResNet101
 from .squeezenet import SqueezeNet as SqueezeNet
+from .thriftynet import ThriftyNet as ThriftyNet

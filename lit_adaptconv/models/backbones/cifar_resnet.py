@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 from lit_adaptconv.layers.kinds import Conv
-from lit_adaptconv.models.backbones.activations import BLOCK_ACTIVATIONS, BlockActivation
+from lit_adaptconv.models.backbones.activations import BlockActivation, set_activation
 from lit_adaptconv.models.backbones.base import Backbone, Width, resolve_widths
 from lit_adaptconv.models.backbones.resnet import start_as_torchvision
 from lit_adaptconv.models.swap import swap_convolutions
@@ -46,8 +46,8 @@ class CifarResNet(Backbone):
         image_size: Height and width of the images; any will do.
         conv: The convolution to build with.
         width: A factor on the widths (16, 32, 64) of the stages, or three widths; the stem has the first stage's.
-        activation: After every BatchNorm and every sum, "relu", "leaky_relu" or "identity"; the last leaves all that is
-            not linear to the convolutions, as an adaptive one is.
+        activation: After every BatchNorm and every sum: "relu", "leaky_relu", "prelu", "gelu" or "identity"; the last
+            leaves all that is not linear to the convolutions, as an adaptive one is.
         standard_first: Whether the stem keeps an ordinary convolution.
 
     Attributes:
@@ -82,12 +82,9 @@ class CifarResNet(Backbone):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(third, num_classes)
         start_as_torchvision(self)
+        set_activation(self, activation)
         stem = self.conv1
         swap_convolutions(self, conv, keep=lambda layer: standard_first and layer is stem)
-        if activation != "relu":
-            for module in list(self.modules()):
-                if isinstance(getattr(module, "relu", None), nn.ReLU):
-                    module.relu = BLOCK_ACTIVATIONS[activation]()
 
     def _stage(self, before: int, after: int, stride: int) -> nn.Sequential:
         shortcut = None if stride == 1 else self.shortcut(before, after, stride)

@@ -32,7 +32,7 @@ class ConvNet(Backbone):
         pool_after: Blocks, counted from 0, that are followed by pooling.
         kernel_size: Size of the kernels.
         padding: "same" keeps the image size in a block; "valid" lets it shrink.
-        activation: After BatchNorm: "relu", "leaky_relu" or "identity".
+        activation: After BatchNorm: "relu", "leaky_relu", "prelu", "gelu" or "identity".
         standard_first: Whether the first block keeps an ordinary convolution.
         channels_last: Whether the channels of a pixel are neighbours in memory, not the pixels of a channel. The result
             is the same; on a CPU most kinds then train faster, separable layers twice as fast.

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.kinds import Conv
+from lit_adaptconv.models.backbones.activations import BLOCK_ACTIVATIONS, BlockActivation
 from lit_adaptconv.models.backbones.base import Backbone, Width, resolve_widths
 
 
@@ -34,6 +35,7 @@ class LeNet5(Backbone):
         image_size: Height and width of the images, at least 12 each.
         conv: The convolution to build with.
         width: A factor on the widths (6, 16, 120, 84), or four widths.
+        activation: In the place of every ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
     """
 
     BASE: ClassVar[tuple[int, ...]] = (6, 16, 120, 84)
@@ -45,25 +47,28 @@ class LeNet5(Backbone):
         image_size: tuple[int, int] = (28, 28),
         conv: Conv = nn.Conv2d,
         width: Width = 1.0,
+        *,
+        activation: BlockActivation = "relu",
     ) -> None:
         super().__init__()
+        active = BLOCK_ACTIVATIONS[activation]
         height, columns = _pooled(image_size, 2, "LeNet5")
         self.widths = resolve_widths(self.BASE, width)
         first, second, third, fourth = self.widths
         self.features = nn.Sequential(
             conv(in_channels, first, 5, padding=2),
-            nn.ReLU(),
+            active(),
             nn.MaxPool2d(2),
             conv(first, second, 5),
-            nn.ReLU(),
+            active(),
             nn.MaxPool2d(2),
         )
         self.head = nn.Sequential(
             nn.Flatten(),
             nn.Linear(second * height * columns, third),
-            nn.ReLU(),
+            active(),
             nn.Linear(third, fourth),
-            nn.ReLU(),
+            active(),
             nn.Linear(fourth, num_classes),
         )
 
@@ -85,6 +90,7 @@ class CaffeLeNet(Backbone):
         image_size: Height and width of the images, at least 16 each.
         conv: The convolution to build with.
         width: A factor on the widths (20, 50, 500), or three widths.
+        activation: In the place of the ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
     """
 
     BASE: ClassVar[tuple[int, ...]] = (20, 50, 500)
@@ -96,8 +102,11 @@ class CaffeLeNet(Backbone):
         image_size: tuple[int, int] = (28, 28),
         conv: Conv = nn.Conv2d,
         width: Width = 1.0,
+        *,
+        activation: BlockActivation = "relu",
     ) -> None:
         super().__init__()
+        active = BLOCK_ACTIVATIONS[activation]
         height, columns = _pooled(image_size, 0, "CaffeLeNet")
         self.widths = resolve_widths(self.BASE, width)
         first, second, hidden = self.widths
@@ -105,7 +114,7 @@ class CaffeLeNet(Backbone):
             conv(in_channels, first, 5), nn.MaxPool2d(2), conv(first, second, 5), nn.MaxPool2d(2)
         )
         self.head = nn.Sequential(
-            nn.Flatten(), nn.Linear(second * height * columns, hidden), nn.ReLU(), nn.Linear(hidden, num_classes)
+            nn.Flatten(), nn.Linear(second * height * columns, hidden), active(), nn.Linear(hidden, num_classes)
         )
 
     def forward(self, images: Tensor) -> Tensor:

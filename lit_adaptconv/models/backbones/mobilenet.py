@@ -9,6 +9,7 @@ from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.ops.misc import Conv2dNormActivation
 
 from lit_adaptconv.layers.kinds import Conv
+from lit_adaptconv.models.backbones.activations import BlockActivation, set_activation
 from lit_adaptconv.models.backbones.base import Backbone, Width, resolve_widths
 from lit_adaptconv.models.backbones.stem import Stem, choose_stem
 from lit_adaptconv.models.swap import swap_convolutions
@@ -36,6 +37,7 @@ class MobileNetV2(Backbone):
             for images below 64 pixels.
         standard_first: Whether the stem keeps an ordinary convolution.
         dropout: Share of the last layer's inputs that is dropped in training.
+        activation: In the place of every ReLU6: "relu6", "relu", "leaky_relu", "prelu", "gelu" or "identity".
     """
 
     BASE: ClassVar[tuple[int, ...]] = (32, 16, 24, 32, 64, 96, 160, 320, 1280)
@@ -54,6 +56,7 @@ class MobileNetV2(Backbone):
         stem: Stem | None = None,
         standard_first: bool = False,
         dropout: float = 0.2,
+        activation: BlockActivation = "relu6",
     ) -> None:
         super().__init__()
         self.widths = resolve_widths(self.BASE, width)
@@ -70,6 +73,7 @@ class MobileNetV2(Backbone):
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, num_classes))
         self._start_as_torchvision()
+        set_activation(self, activation)
         stem_conv = first[0]
         swap_convolutions(self, conv, keep=lambda layer: standard_first and layer is stem_conv)
 

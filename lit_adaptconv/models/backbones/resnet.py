@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from lit_adaptconv.layers.kinds import Conv
+from lit_adaptconv.models.backbones.activations import BlockActivation, set_activation
 from lit_adaptconv.models.backbones.base import Backbone, Width, resolve_widths
 from lit_adaptconv.models.backbones.stem import Stem, choose_stem
 from lit_adaptconv.models.swap import swap_convolutions
@@ -33,6 +34,7 @@ class ResNet(Backbone):
         stem: "imagenet", a 7×7 convolution of stride 2 and 3×3 max pooling, or "cifar", a 3×3 convolution; None
             chooses "cifar" for images below 64 pixels.
         standard_first: Whether the stem keeps an ordinary convolution.
+        activation: In the place of every ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
 
     Attributes:
         block: The kind of block.
@@ -53,6 +55,7 @@ class ResNet(Backbone):
         *,
         stem: Stem | None = None,
         standard_first: bool = False,
+        activation: BlockActivation = "relu",
     ) -> None:
         super().__init__()
         self.widths = resolve_widths(self.BASE, width)
@@ -72,6 +75,7 @@ class ResNet(Backbone):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(self.widths[3] * self.block.expansion, num_classes)
         start_as_torchvision(self)
+        set_activation(self, activation)
         stem_conv = self.conv1
         swap_convolutions(self, conv, keep=lambda layer: standard_first and layer is stem_conv)
 

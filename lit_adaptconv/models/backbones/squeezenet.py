@@ -9,6 +9,7 @@ from torchvision.models.squeezenet import Fire
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.kinds import Conv
+from lit_adaptconv.models.backbones.activations import BlockActivation, set_activation
 from lit_adaptconv.models.backbones.base import Backbone, Width, resolve_widths
 from lit_adaptconv.models.backbones.stem import Stem, choose_stem
 from lit_adaptconv.models.swap import swap_convolutions
@@ -59,6 +60,7 @@ class SqueezeNet(Backbone):
         standard_first: bool = False,
         dropout: float = 0.5,
         batch_norm: bool = False,
+        activation: BlockActivation = "relu",
     ) -> None:
         super().__init__()
         self.widths = resolve_widths(self.BASE, width)
@@ -81,6 +83,7 @@ class SqueezeNet(Backbone):
             nn.Dropout(dropout), nn.Conv2d(before, num_classes, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1)
         )
         self._start_as_torchvision()
+        set_activation(self, activation)
         swap_convolutions(self, conv, keep=lambda layer: standard_first and layer is first)
         if batch_norm:
             self._normalise()

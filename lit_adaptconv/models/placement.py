@@ -1,0 +1,72 @@
+"""Where in a backbone the layers of its conv kind stand, if not everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from lit_adaptconv.errors import UserError
+from lit_adaptconv.layers.kinds import Conv
+from lit_adaptconv.layers.sharing import join
+from lit_adaptconv.models.backbones.base import Backbone, Width
+from lit_adaptconv.models.selection import Selection
+from lit_adaptconv.models.swap import conv_like, put
+
+BackboneCallable = Callable[[int, int, tuple[int, int], Conv, Width], Backbone]
+
+AdaptiveIn = list[str] | str
+"""Which of a backbone's convolutions are of its kind: "all", "first", "last", or patterns on their names."""
+
+
+class _Place(nn.Conv2d):
+    """Marks a convolution that a backbone makes of the kind that it is given."""
+
+
+def placed(backbone: BackboneCallable, adaptive_in: AdaptiveIn) -> BackboneCallable:
+    """Return what makes the backbone with its kind in some places, and ordinary convolutions in the others.
+
+    The places are those where the backbone would have its kind; what it keeps ordinary in any case, such as its 1×1
+    convolutions, is none of them. The ordinary layers start as in the backbone of kind "standard" with the same seed.
+
+    Args:
+        backbone: Makes a backbone.
+        adaptive_in: "all", "first", "last", or patterns on names of convolutions or of parts that they lie in (see
+            `Selection`); every pattern must fit one.
+
+    Returns:
+        What makes it. It raises a `UserError` where there is no such convolution; the message lists those that are.
+    """
+    if adaptive_in == "all":
+        return backbone
+
+    def build(in_channels: int, num_classes: int, image_size: tuple[int, int], conv: Conv, width: Width) -> Backbone:
+        with torch.random.fork_rng(devices=[]):
+            marked = backbone(in_channels, num_classes, image_size, _Place, width)
+        names = _chosen(marked, adaptive_in)
+        network = backbone(in_channels, num_classes, image_size, nn.Conv2d, width)
+        old = [network.get_submodule(name) for name in names]
+        put(network, {layer: conv_like(layer, conv) for layer in old if isinstance(layer, nn.Conv2d)})
+        join(network.modules())
+        return network
+
+    return build
+
+
+def _chosen(marked: Backbone, adaptive_in: AdaptiveIn) -> list[str]:
+    """Names of the marked convolutions that are meant; a shared one may have several."""
+    distinct = [name for name, module in marked.named_modules() if type(module) is _Place]
+    if not distinct:
+        raise UserError(f"adaptive_in: {type(marked).__name__} makes no convolution of a kind")
+    if adaptive_in == "first":
+        return distinct[:1]
+    if adaptive_in == "last":
+        return distinct[-1:]
+    patterns = [adaptive_in] if isinstance(adaptive_in, str) else adaptive_in
+    every = [name for name, module in marked.named_modules(remove_duplicate=False) if type(module) is _Place]
+    wrong = [pattern for pattern in patterns if not any(Selection([pattern]).fits_name(name) for name in every)]
+    if wrong or not patterns:
+        unknown = f"{type(marked).__name__} has no {' or '.join(map(repr, wrong))}" if wrong else "it is empty"
+        raise UserError(f"adaptive_in: {unknown}; give all, first, last or names of these: {', '.join(distinct)}")
+    return [name for name in every if Selection(list(patterns)).fits_name(name)]
