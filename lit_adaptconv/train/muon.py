@@ -105,7 +105,7 @@ def orthogonalized(matrix: Tensor) -> Tensor:
         matrix: Shape `(rows, columns)`; singular values that are tiny beside the largest stay small.
     """
     a, b, c = COEFFICIENTS
-    wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    wide: Tensor = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     wide = wide / wide.norm().clamp(min=1e-7)
     for _ in range(ITERATIONS):
         square = wide @ wide.T
