@@ -50,6 +50,8 @@ def result_table(
         if any(s is not None for s in seconds):
             row(f"Latency, {runtime}", (NONE if s is None else shown(s) for s in seconds))
     row("Epochs", (str(r.epochs) for r in results))
+    if any(r.averaging for r in results):
+        row("Weights", (f"averaged by {r.averaging}" if r.averaging else "of the last step" for r in results))
     row("Training", map(_training_time, results))
     for metric in dict.fromkeys(monitored):
         mine = [r if m == metric else None for r, m in zip(results, monitored, strict=True)]
@@ -92,6 +94,8 @@ def checkpoint_note(result: RunResult, last: bool | None, best: bool) -> Text | 
         parts.append(f"test {tested} is that of no checkpoint, for the network changed after the last was written")
     if best and result.best_val_value is not None:
         parts.append(f"best validation {monitored} is that of {CHECKPOINTS['best'].as_posix()}")
+    if result.averaging and parts:
+        parts.append(f"all are of the weights that {result.averaging} averaged")
     return text(". ".join(f"{part[0].upper()}{part[1:]}" for part in parts) + ".") if parts else None
 
 

@@ -30,6 +30,7 @@ from lit_adaptconv.models.network import ConvertOptions, build_network
 from lit_adaptconv.models.placement import AdaptiveIn, BackboneCallable
 from lit_adaptconv.train.compatibility import check_compatible, stack_kernels
 from lit_adaptconv.train.schedules import OneCycle
+from lit_adaptconv.train.teacher import Teacher, load_teacher
 from lit_adaptconv.train.tested import BitCollector
 from lit_adaptconv.train.weight_decay import DecayOn, with_groups
 
@@ -80,13 +81,22 @@ class ImageClassifier(pl.LightningModule):
         adaptive_in: Where a backbone's layers of the kind stand: in "all" places that it has for them, in the "first"
             or the "last" of these, or in those with some names, as `named_modules` tells them ("layer1" and "*.conv2"
             mean all that fit). Elsewhere there are standard convolutions.
+        channels_last: Whether images and weights are laid out with their channels last, which tensor cores are faster
+            with; checkpoints are the same with and without.
+        teacher: A trained network to learn from: the folder of a run of `adaptconv fit`, or a checkpoint in it. Its
+            normalisation of images is not undone: it must have been trained on the same data. It is read as training
+            starts; parameters, FLOPs and checkpoints are those of the student alone.
+        teacher_weight: Share of the loss that compares with the teacher's probabilities, the rest with the labels.
+        teacher_temperature: What the logits of both are divided by there (Hinton et al., 2015,
+            https://arxiv.org/abs/1503.02531).
         in_channels: Channels of the images; the command takes this and the next two from the data.
         num_classes: Number of classes.
         image_size: Height and width of the images.
 
     Raises:
         UserError: Unknown kind or option, a budget that no width meets, images that are too small, or both a width and
-            a budget, a label smoothing that is no share, or a weight decay on something else.
+            a budget, a label smoothing or a weight of the teacher that is no share, a temperature that is not above
+            0, or a weight decay on something else.
     """
 
     def __init__(
@@ -103,6 +113,10 @@ class ImageClassifier(pl.LightningModule):
         weight_decay_on: DecayOn = "weights",
         compile: bool = False,
         adaptive_in: AdaptiveIn = "all",
+        channels_last: bool = False,
+        teacher: str | None = None,
+        teacher_weight: float = 0.5,
+        teacher_temperature: float = 4.0,
         in_channels: int = 1,
         num_classes: int = 10,
         image_size: tuple[int, int] = (28, 28),
@@ -110,6 +124,10 @@ class ImageClassifier(pl.LightningModule):
         super().__init__()
         if not 0 <= label_smoothing <= 1:
             raise UserError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
+        if not 0 <= teacher_weight <= 1:
+            raise UserError(f"teacher_weight must be between 0 and 1, got {teacher_weight}")
+        if not 0 < teacher_temperature < math.inf:
+            raise UserError(f"teacher_temperature must be above 0, got {teacher_temperature}")
         if weight_decay_on not in get_args(DecayOn):
             raise UserError(f"weight_decay_on must be one of {', '.join(get_args(DecayOn))}, got {weight_decay_on!r}")
         modules = ["backbone"] if isinstance(backbone, nn.Module) else []
@@ -131,6 +149,9 @@ class ImageClassifier(pl.LightningModule):
         self.num_classes = num_classes
         self.parameter_count = count_parameters(self.network)
         self._counted = self._countable, count_flops(self.network, self.image_shape)
+        self.channels_last = channels_last
+        if channels_last:
+            self.network.to(memory_format=torch.channels_last)
         if compile:
             self.network.compile()  # in place: the names of its parameters stay
         self.optimizer = optimizer
@@ -141,6 +162,9 @@ class ImageClassifier(pl.LightningModule):
         self._divided: bool | None = None
         self.weight_decay_on = weight_decay_on
         self.label_smoothing = label_smoothing
+        self._teacher_path, self.teacher_weight, self.teacher_temperature = teacher, teacher_weight, teacher_temperature
+        self.teacher: Teacher | None = None
+        self._taught_by: int | None = None
         self.train_accuracy, self.val_accuracy, self.test_accuracy = (
             MulticlassAccuracy(num_classes, average="micro", validate_args=False) for _ in range(3)
         )
@@ -186,14 +210,20 @@ class ImageClassifier(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images `(N, C, H, W)`, normalised as the data module does, to logits `(N, num_classes)`."""
-        logits: Tensor = self.network(images)
+        logits: Tensor = self.network(self._laid_out(images))
         return logits
+
+    def _laid_out(self, images: Tensor) -> Tensor:
+        return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
         images, labels = batch
         logits = self._logits(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        if self.teacher is not None:
+            taught = self.teacher.loss(self._laid_out(images), logits)
+            loss = (1 - self.teacher_weight) * loss + self.teacher_weight * taught
         self._trained.add(logits.detach(), labels)
         if self._logs_this_step():
             shown = self._check_finite("training loss", loss)
@@ -265,6 +295,30 @@ class ImageClassifier(pl.LightningModule):
         trained._computed = None
         self._trained = _Trained()
 
+    def setup(self, stage: str) -> None:
+        """Load the teacher, if there is one and this is training.
+
+        Raises:
+            UserError: It is not there, or was trained on other classes or images.
+        """
+        if stage == "fit" and self._teacher_path is not None and self.teacher is None:
+            shape, temperature = self.image_shape, self.teacher_temperature
+            self.teacher = load_teacher(self._teacher_path, self.num_classes, shape, temperature)
+
+    def on_fit_start(self) -> None:
+        """Move the teacher to the device, and check that it is the one that a continued training began with.
+
+        Raises:
+            UserError: It is another.
+        """
+        if self.teacher is not None:
+            if self._taught_by not in (None, self.teacher.checksum):
+                raise UserError(f"teacher {self._teacher_path}: its weights are not those that the training began with")
+            like = next(self.network.parameters())
+            self.teacher.network.to(like.device, like.dtype)
+            if self.channels_last:
+                self.teacher.network.to(memory_format=torch.channels_last)
+
     def on_train_start(self) -> None:
         """Check that the learning-rate schedule, which may come from a checkpoint, is long enough.
 
@@ -297,8 +351,27 @@ class ImageClassifier(pl.LightningModule):
         """What a schedule follows from: the steps of the training, and the learning rate."""
         return self.trainer.estimated_stepping_batches, getattr(self.optimizer, "keywords", {}).get("lr")
 
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Tell an optimizer that trains with other weights than it found so far that training goes on."""
+        self._tell_optimizers("train")
+
+    def on_validation_start(self) -> None:
+        """Let such an optimizer put the weights that it found into the network."""
+        self._tell_optimizers("eval")
+
+    def on_train_end(self) -> None:
+        """Leave the weights that were found in the network."""
+        self._tell_optimizers("eval")
+
+    def _tell_optimizers(self, mode: str) -> None:
+        """Call the method `train` or `eval` of optimizers that have it, as those of Defazio et al. (2024) do."""
+        for optimizer in self.trainer.optimizers:
+            if callable(switch := getattr(optimizer, mode, None)):
+                switch()
+
     def on_train_epoch_end(self) -> None:
-        """Check the loss of the last step, which may not have been logged."""
+        """Check the loss of the last step, which may not have been logged; the checkpoint has what was found."""
+        self._tell_optimizers("eval")
         if self._last_loss is not None:
             self._check_finite("training loss", self._last_loss)
 
@@ -355,6 +428,8 @@ class ImageClassifier(pl.LightningModule):
         Raises:
             UserError: The optimizer does not suit the parameters, or the scheduler the optimizer.
         """
+        if getattr(self.optimizer, "func", self.optimizer) is torch.optim.Muon:
+            raise UserError("torch.optim.Muon takes matrices only: lit_adaptconv.train.MuonAdamW takes any parameters")
         with told_in_one_line("building the optimizer"):
             if self.weight_decay_on == "all" and self._divided is None:
                 optimizer = self.optimizer(self.parameters())
@@ -395,6 +470,8 @@ class ImageClassifier(pl.LightningModule):
         checkpoint["training_accuracy"] = dict(self.train_accuracy.metric_state)
         checkpoint["training_accuracy_updates"] = self.train_accuracy.update_count
         checkpoint["image_shape"] = list(self.image_shape)
+        if self.teacher is not None:
+            checkpoint["teacher"] = self.teacher.checksum
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the checkpoint fits, and restore the running training accuracy.
@@ -409,6 +486,7 @@ class ImageClassifier(pl.LightningModule):
             # What is continued goes on as it began: earlier versions decayed all parameters, in one group.
             self._divided = len(states[0]["param_groups"]) > 1
             self.weight_decay_on = checkpoint.get("hyper_parameters", {}).get("weight_decay_on", "weights")
+        self._taught_by = checkpoint.get("teacher")
         trained = self.train_accuracy
         for name, value in checkpoint.get("training_accuracy", {}).items():
             setattr(trained, name, value.to(trained.device))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning_utilities.core.rank_zero import rank_zero_info
 from torch import Tensor, nn
@@ -43,7 +44,8 @@ class ConvertConvolutions(pl.Callback):
 
     Raises:
         UserError: As `lit_adaptconv.models.convert` does; an unknown kind at once, the rest when training starts. Also
-            for strategies such as "ddp_spawn" and "ddp_notebook", whose processes hand weights back to the script.
+            for strategies such as "ddp_spawn" and "ddp_notebook", whose processes hand weights back to the script,
+            and for a callback that averages weights and stands before it.
     """
 
     def __init__(
@@ -73,6 +75,11 @@ class ConvertConvolutions(pl.Callback):
             raise UserError(
                 "forked or spawned processes hand their weights back to a module that stayed as it was: convert it "
                 "with lit_adaptconv.models.conversion before the training, without this callback, or use strategy 'ddp'"
+            )
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        if stage == "fit" and any(isinstance(each, WeightAveraging) for each in callbacks[: callbacks.index(self)]):
+            raise UserError(
+                f"{type(self).__name__} must stand before the callback that averages weights, which copies them"
             )
         build = pl_module.configure_model
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import WeightAveraging
 
 from lit_adaptconv.train.convergence import ConvergenceCallback
 from lit_adaptconv.train.resume import RandomStateCallback
@@ -16,14 +17,22 @@ class EvaluatingTrainer(pl.Trainer):
     It comes after the last step, where the last evaluation was earlier: an interval that does not divide the epoch,
     epochs without an evaluation, `max_steps` or `max_time` within an epoch. A run that goes on from a checkpoint of
     its last step evaluates too. The checkpoint of the last epoch is written before, as if the training went on.
+
+    Where a callback averages the weights, the finished network has the average, also if the run went on from a
+    checkpoint of its last step.
     """
 
     def _run_stage(self) -> Any:
         results = super()._run_stage()
+        callbacks: list[pl.Callback] = self.callbacks  # type: ignore[attr-defined]
+        for each in callbacks:
+            if self.training and isinstance(
+                each, WeightAveraging
+            ):  # Lightning's loop does so only where it has trained
+                each.on_train_end(self, self.lightning_module)
         if self.training and self.enable_validation:
             progress: Any = self.fit_loop.epoch_progress.current
             progress.completed = max(0, progress.processed - 1)  # as at the end of the last epoch
-            callbacks: list[pl.Callback] = self.callbacks  # type: ignore[attr-defined]
             if any(isinstance(each, ConvergenceCallback) and each.is_behind(self) for each in callbacks):
                 for each in callbacks:
                     if isinstance(each, RandomStateCallback):

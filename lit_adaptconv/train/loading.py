@@ -123,7 +123,7 @@ def load_run(path: str | os.PathLike[str], checkpoint: Literal["best", "last"] =
     weights = folder / CHECKPOINTS[checkpoint]
     if not weights.is_file() and checkpoint == "best":
         weights = folder / CHECKPOINTS["last"]
-    trained = _of_run(folder, weights)
+    trained = load_checkpoint(folder, weights)
     return Run(trained.model, trained.data, RunResult.read(folder / "result.json"), folder)
 
 
@@ -136,10 +136,19 @@ def load_network(folder: Path) -> Trained:
     if not (folder / CONFIG).is_file():
         raise UserError(f"{folder} is not the folder of a run: it has no {CONFIG}")
     kept = (folder / CHECKPOINTS[name] for name in ("best", "last"))
-    return _of_run(folder, next((weights for weights in kept if weights.is_file()), None))
+    return load_checkpoint(folder, next((weights for weights in kept if weights.is_file()), None))
 
 
-def _of_run(folder: Path, weights: Path | None) -> Trained:
+def load_checkpoint(folder: Path, weights: Path | None) -> Trained:
+    """Load a checkpoint of a run; random generators and the seed of later ones stay as they are.
+
+    Args:
+        folder: The run's folder.
+        weights: The checkpoint; None leaves the weights as they were drawn.
+
+    Raises:
+        UserError: It is not there or damaged, or the run's classes are not there.
+    """
     given = ["--config", str(folder / CONFIG), *([] if weights is None else ["--ckpt_path", str(weights)])]
     seed = os.environ.get("PL_GLOBAL_SEED")
     with isolate_rng():

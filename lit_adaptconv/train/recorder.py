@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -90,6 +91,8 @@ class RunRecorder(pl.Callback):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ConvertConvolutions):
                 self.result.kind, self.result.kind_options = callback.kind, dict(callback.kind_options or {})
+            if isinstance(callback, WeightAveraging):
+                self.result.averaging = type(callback).__name__
         self._take_curve(trainer)
         self._write(trainer)
 

@@ -64,6 +64,8 @@ class RunResult:
         threads: CPU threads that PyTorch used.
         stacked: Number of runs that were trained together with it, itself included: its seconds are those of all; None
             if it was trained alone.
+        averaging: The callback that averages the weights of the steps: evaluations, the test and the weights in
+            checkpoints are those of the average; None if there was none.
         versions: Versions of Python and of the packages that matter.
         git_commit: Commit of the working directory, if it is in a git repository.
         started: Start, ISO 8601 with time zone.
@@ -108,6 +110,7 @@ class RunResult:
     device: str = ""
     threads: int = 0
     stacked: int | None = None
+    averaging: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
     git_commit: str | None = None
     started: str = ""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import lightning.pytorch as pl
 import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.callbacks import LambdaCallback
+from lightning.pytorch.callbacks import LambdaCallback, WeightAveraging
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -24,6 +24,7 @@ from lit_adaptconv.train.checkpoint import AtomicCheckpointIO, BestCheckpoint, L
 from lit_adaptconv.train.class_defaults import parse_args
 from lit_adaptconv.train.config_file import config_text
 from lit_adaptconv.train.convergence import ConvergenceCallback
+from lit_adaptconv.train.convert_callback import ConvertConvolutions
 from lit_adaptconv.train.ending import EvaluatingTrainer
 from lit_adaptconv.train.found import take_found
 from lit_adaptconv.train.metrics_csv import MetricsCSV
@@ -201,6 +202,16 @@ class Training(LightningCLI):
         """Make the trainer with the run's loggers, callbacks and checkpoints."""
         trainer = self._get(self.config_init, "trainer")
         callbacks = _list(trainer.get("callbacks"))
+        if self.subcommand != "fit":  # a checkpoint's weights are the average already
+            callbacks = [callback for callback in callbacks if not isinstance(callback, WeightAveraging)]
+        if any(getattr(each, "update_starting_at_epoch", None) is not None for each in callbacks):
+            raise UserError(
+                "update_starting_at_epoch averages after the evaluation of an epoch, which would be that of other "
+                "weights than the checkpoint's: give update_starting_at_step"
+            )
+        callbacks.sort(
+            key=lambda callback: not isinstance(callback, ConvertConvolutions)
+        )  # what others copy is converted
         callbacks += [KeepIgnoredSignals(), *self.shown_callbacks(trainer)]
         if self.subcommand == "fit":
             run: RunOptions = self._get(self.config_init, "run")

@@ -58,6 +58,33 @@ def test_several_are_put_on_each_other(capsys: pytest.CaptureFixture[str]) -> No
     assert config["model"]["backbone"]["class_path"].endswith("ConvNet")
 
 
+RECIPES = {
+    "quick": ("digits/convnet_adaptive_low_rank", "cifar10/resnet20_adaptive", "mnist/lenet5_standard"),
+    "cifar-strong": ("cifar10/resnet20_standard", "cifar10/resnet18_adaptive", "cifar10/mobilenetv2_standard"),
+    "imagenet-rsb": ("imagenet/resnet18_standard", "imagenet/resnet18_adaptive"),
+}
+"""Each recipe, and configurations that it is put on."""
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml")))
+def test_a_recipe_says_how_to_train_and_leaves_network_and_data_as_they_are(
+    recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = yaml.safe_load((ROOT / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8"))
+    for below in RECIPES[recipe]:
+        before = printed(capsys, "fit", "--config", below)
+        after = printed(capsys, "fit", "--config", below, "--config", f"recipes/{recipe}")
+        for name in ("backbone", "kind", "kind_options", "width", "budget", "convert"):
+            assert after["model"][name] == before["model"][name]
+        changed = {**before["data"]["init_args"], **own.get("data", {}).get("init_args", {})}
+        assert after["data"] == {"class_path": before["data"]["class_path"], "init_args": changed}
+        for name in ("optimizer", "scheduler"):
+            given = own["model"].get(name, before["model"][name])
+            assert after["model"][name]["class_path"] == given["class_path"]
+            assert given.get("init_args", {}).items() <= after["model"][name]["init_args"].items()
+        assert after["trainer"]["max_epochs"] == own["trainer"]["max_epochs"]
+
+
 @pytest.mark.parametrize("file", ["digits/lenet5_adaptive", "digits/lenet5_adaptive.yaml"])
 def test_a_name_never_hides_a_file(file: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "digits").mkdir()

@@ -83,6 +83,10 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise UserError(f"{config['model']['class_path']} computes its losses itself")
     if config["model"].get("compile"):
         raise UserError("the network is compiled")
+    if config["model"].get("channels_last"):
+        raise UserError("the channels are laid out last")
+    if config["model"].get("teacher"):
+        raise UserError("the network learns from a teacher")
     usual = inspect.signature(pl.Trainer).parameters
     for name, value in trainer.items():
         if name not in TRAINER and value is not None and name in usual and value != usual[name].default:
