@@ -6,3 +6,4 @@ from .folder import ImageFolder as ImageFolder
 from .loader import BatchLoader as BatchLoader
 from .mnist import MNIST as MNIST
 from .mnist import FashionMNIST as FashionMNIST
+from .torchvision import Torchvision as Torchvision

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
+from torch import Tensor, nn
 
+from lit_adaptconv.data.augment import Transforms
 from lit_adaptconv.data.loader import BatchLoader
 from lit_adaptconv.data.order import BatchOrder
 from lit_adaptconv.data.preprocess import Preprocess
@@ -34,6 +35,10 @@ class ImageData(LightningDataModule, ABC):
         shift: the largest random translation of a training image in pixels, the same in both directions; uncovered
             pixels are black.
         flip: whether a training image is mirrored left to right half of the time.
+        transforms: further augmentation of training images, after `shift` and `flip`, drawn from (seed, epoch, batch)
+            alone. Transforms of `torchvision.transforms.v2`, or modules of your own, get one image at a time as uint8
+            pixels and return its like. After these, `RandomErasing` erases from normalised images. Last, `MixUp` and
+            `CutMix` mix whole batches; labels become probabilities. What `shift` and `flip` do costs least with these.
         drop_last: whether an incomplete last training batch is left out. One of a single image always is, since
             BatchNorm cannot normalise it; it is another image in every epoch.
         eval_batch_size: images per batch in evaluation; None: `batch_size`.
@@ -53,6 +58,7 @@ class ImageData(LightningDataModule, ABC):
         drop_last: bool,
         eval_batch_size: int | None,
         split_seed: int | None = None,
+        transforms: list[nn.Module] | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -72,6 +78,7 @@ class ImageData(LightningDataModule, ABC):
         self.split_seed = split_seed
         self.shift = shift
         self.flip = flip
+        self.transforms = list(transforms or [])
         self.drop_last = drop_last
         self.eval_batch_size = eval_batch_size
         self._pool: Split | None = None  # training and validation images
@@ -135,11 +142,14 @@ class ImageData(LightningDataModule, ABC):
         """Read what `stage` (fit, validate, test or predict; None: everything) needs, and split it.
 
         Raises:
-            UserError: `shift` could move an image out of sight, or the images can't be read or split.
+            UserError: `shift` could move an image out of sight, `transforms` stand in an order that can't be, or the
+                images can't be read or split.
         """
         if self.shift >= min(self.image_size):
             height, width = self.image_size
             raise UserError(f"shift must be smaller than the images, {height}×{width} pixels, got {self.shift}")
+        if self.transforms:
+            Transforms(self.transforms, self.num_classes)
         if stage in (None, "fit", "validate"):
             self._pool = self._pool or self.load("train")
             self._train, self._val = self.hold_out(self._pool)
@@ -198,7 +208,8 @@ class ImageData(LightningDataModule, ABC):
             rank=0 if trainer is None else trainer.global_rank,
             world_size=1 if trainer is None else trainer.world_size,
         )
-        preprocess = Preprocess(self.mean, self.std, self.shift, self.flip, device)
+        transforms = Transforms(self.transforms, self.num_classes) if training and self.transforms else None
+        preprocess = Preprocess(self.mean, self.std, self.shift, self.flip, device, transforms)
         return BatchLoader(split.source, split.indices, order, preprocess, device)
 
 

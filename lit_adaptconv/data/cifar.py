@@ -6,6 +6,7 @@ import hashlib
 from typing import ClassVar, Literal
 
 import torch
+from torch import nn
 
 from lit_adaptconv.data.published import PublishedImages
 from lit_adaptconv.data.source import ResidentImages, Split
@@ -37,6 +38,8 @@ class CIFAR10(PublishedImages):
         split_seed: what the validation split is drawn from instead; None: `seed`.
         shift: the largest random translation of a training image in pixels; uncovered pixels are black.
         flip: whether a training image is mirrored left to right half of the time.
+        transforms: further augmentation of training images, such as `torchvision.transforms.v2.RandAugment`; see
+            `ImageData`.
         drop_last: whether an incomplete last training batch is left out.
         download: whether files that are missing are fetched.
         eval_batch_size: images per batch in evaluation; None: `batch_size`.
@@ -64,9 +67,10 @@ class CIFAR10(PublishedImages):
         download: bool = False,
         eval_batch_size: int | None = None,
         split_seed: int | None = None,
+        transforms: list[nn.Module] | None = None,
     ) -> None:
         super().__init__(
-            root, batch_size, val_size, seed, shift, flip, drop_last, download, eval_batch_size, split_seed
+            root, batch_size, val_size, seed, shift, flip, drop_last, download, eval_batch_size, split_seed, transforms
         )
 
     def load(self, part: Literal["train", "test"]) -> Split:

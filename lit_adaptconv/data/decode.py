@@ -29,6 +29,7 @@ MOST_NAMED = 100
 PATIENCE = 1.0
 """Seconds of work before a progress bar is shown."""
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -137,15 +138,33 @@ def decode(path: str, pixels: Pixels, crop: Callable[[Image.Image], Image.Image]
     Raises:
         UserError: the image cannot be read, or its size is another and must not be.
     """
-    image = without_transparency(open_image(path, pixels.bit_depth or 16)).convert(
-        "L" if pixels.channels == 1 else "RGB"
-    )
+    return to_array(open_image(path, pixels.bit_depth or 16), pixels, path, crop)
+
+
+def to_array(
+    image: Image.Image, pixels: Pixels, name: str, crop: Callable[[Image.Image], Image.Image] | None = None
+) -> NDArray[np.uint8]:
+    """Turn an image into pixels.
+
+    Args:
+        image: the image, in 8 bits.
+        pixels: what to turn it into.
+        name: what an error calls it.
+        crop: how to get an image of that size out of any; None: as `pixels.resize` says.
+
+    Returns:
+        Pixels, shape (channels, height, width).
+
+    Raises:
+        UserError: its size is another and must not be.
+    """
+    image = without_transparency(image).convert("L" if pixels.channels == 1 else "RGB")
     size = (pixels.width, pixels.height)
     if crop is not None:
         image = crop(image)
     elif image.size != size and not pixels.resize:
         raise UserError(
-            f"{path}: the image is {image.height}×{image.width} pixels, the first one is "
+            f"{name}: the image is {image.height}×{image.width} pixels, the first one is "
             f"{pixels.height}×{pixels.width}; --data.image_size SIZE resizes them all"
         )
     elif image.size != size:
@@ -166,15 +185,15 @@ def without_transparency(image: Image.Image) -> Image.Image:
     return Image.fromarray(((alpha * colours + (255 - alpha) * paper) / 255).round().astype(np.uint8))
 
 
-def on_all_cores(work: Callable[[str], Result], paths: Sequence[str], title: str) -> Iterator[Result]:
-    """Yield `work` of every path, in order, with a progress bar if that takes a while."""
+def on_all_cores(work: Callable[[Item], Result], items: Sequence[Item], title: str) -> Iterator[Result]:
+    """Yield `work` of every item, in order, with a progress bar if that takes a while."""
     began = time.monotonic()
     progress = Progress(title, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     silent = getattr(rank_zero_only, "rank", 0) != 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # threads: PIL decodes without the interpreter lock
         try:
-            task = progress.add_task("", total=len(paths))
-            for result in pool.map(work, paths):
+            task = progress.add_task("", total=len(items))
+            for result in pool.map(work, items):
                 if not silent and time.monotonic() - began > PATIENCE:
                     progress.start()
                 progress.advance(task)

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Literal
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from lit_adaptconv.data.base import ImageData
@@ -32,6 +33,8 @@ class Digits(ImageData):
             of `lightning.seed_everything`, or 0 where none was set.
         split_seed: what the validation split is drawn from instead; None: `seed`.
         shift: the largest random translation of a training image in pixels; uncovered pixels are black.
+        transforms: further augmentation of training images, such as `torchvision.transforms.v2.RandAugment`; see
+            `ImageData`.
         drop_last: whether an incomplete last training batch is left out.
         eval_batch_size: images per batch in evaluation; None: `batch_size`.
 
@@ -51,6 +54,7 @@ class Digits(ImageData):
         drop_last: bool = False,
         eval_batch_size: int | None = None,
         split_seed: int | None = None,
+        transforms: list[nn.Module] | None = None,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -61,6 +65,7 @@ class Digits(ImageData):
             drop_last=drop_last,
             eval_batch_size=eval_batch_size,
             split_seed=split_seed,
+            transforms=transforms,
         )
         if image_size < 1:
             raise UserError(f"image_size must be at least 1 pixel, got {image_size}")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_adaptconv.data.base import ImageData
 from lit_adaptconv.data.cache import cached_images
@@ -60,9 +60,12 @@ class ImageFolder(ImageData):
         shift: the largest random translation of a training image in pixels; uncovered pixels are black.
         flip: whether a training image is mirrored left to right half of the time: right for photographs of things,
             wrong for writing.
+        transforms: further augmentation of training images, such as `torchvision.transforms.v2.RandAugment`; see
+            `ImageData`.
         drop_last: whether an incomplete last training batch is left out.
-        in_memory: whether all images are held in memory; None: if they take at most 2 GiB. With False, training sees
-            random crops (see `StreamedImages`) before `shift` and `flip`.
+        in_memory: whether all images are held in memory; None: if they take at most 2 GiB.
+        random_crops: whether training sees a random part of each image (see `StreamedImages`), before `shift` and
+            `flip`. The images are then not held in memory.
         num_workers: processes that decode images that are not in memory.
         eval_batch_size: images per batch in evaluation; None: `batch_size`.
         bit_depth: how many bits the values of grey images with more than 8 bits use, such as 12: the upper 8 are taken.
@@ -93,6 +96,8 @@ class ImageFolder(ImageData):
         eval_batch_size: int | None = None,
         bit_depth: int | None = None,
         split_seed: int | None = None,
+        transforms: list[nn.Module] | None = None,
+        random_crops: bool = False,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -103,6 +108,7 @@ class ImageFolder(ImageData):
             drop_last=drop_last,
             eval_batch_size=eval_batch_size,
             split_seed=split_seed,
+            transforms=transforms,
         )
         if image_size is not None and min((image_size, image_size) if isinstance(image_size, int) else image_size) < 1:
             raise UserError(f"image_size must be at least 1 pixel, got {image_size}")
@@ -118,9 +124,12 @@ class ImageFolder(ImageData):
             raise UserError(f"num_workers must be at least 0, got {num_workers}")
         if std is not None and min(std, default=0) <= 0:
             raise UserError(f"std must be above 0, got {std}")
+        if random_crops and in_memory:
+            raise UserError("random_crops are taken from images that are not in memory: leave in_memory out")
         self.root = root
         self.test_size = test_size
-        self.in_memory = in_memory
+        self.in_memory = False if random_crops else in_memory
+        self.random_crops = random_crops
         self.num_workers = num_workers
         self._image_size = (image_size, image_size) if isinstance(image_size, int) else image_size
         self._in_channels = in_channels
@@ -253,7 +262,7 @@ class ImageFolder(ImageData):
     def _source(self) -> ImageSource:
         files = self._listing.files
         if not self._fits:
-            return StreamedImages(files, self._pixels, self.num_workers, random_crops=self.in_memory is False)
+            return StreamedImages(files, self._pixels, self.num_workers, self.random_crops)
         labels = torch.tensor([file.label for file in files], dtype=torch.int64)
         return ResidentImages(torch.from_numpy(cached_images(files, self._pixels)), labels)
 

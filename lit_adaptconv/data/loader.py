@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lit_adaptconv.data.order import BatchOrder, generator
-from lit_adaptconv.data.preprocess import Moves, Preprocess
+from lit_adaptconv.data.preprocess import Draws, Preprocess
 from lit_adaptconv.data.source import ImageSource, ResidentImages
 from lit_adaptconv.errors import UserError
 
@@ -21,15 +21,15 @@ class PlannedBatch:
 
     Attributes:
         indices: which images, shape (B,).
-        moves: how they are augmented; None where they are not.
+        draws: how they are augmented; None where they are not.
     """
 
     indices: Tensor
-    moves: Moves | None
+    draws: Draws | None
 
 
 class BatchLoader:
-    """Yields (images float32 (B, C, H, W), labels int64 (B,)) on a device.
+    """Yields (images float32 (B, C, H, W), labels int64 (B,)) on a device; labels of mixed images are float32.
 
     The order of epoch e depends on (seed, e) alone and the augmentation of its batch b on (seed, e, b) alone (and on
     the rank, where there are several processes): two networks trained with one seed see the same data, and a resumed
@@ -75,9 +75,9 @@ class BatchLoader:
         for number, (images, labels) in enumerate(batches, start=first):
             self._position = (epoch, number + 1)
             # 1 + number: a key that ends in zeros is the key without them, which draws the permutation
-            draws = generator(order.seed, epoch, 1 + number, order.rank) if training else None
-            moves = self._preprocess.draw(len(images), (images.shape[-2], images.shape[-1]), draws)
-            yield self._preprocess(images, moves), labels
+            numbers = generator(order.seed, epoch, 1 + number, order.rank) if training else None
+            draws = self._preprocess.draw(len(images), (images.shape[-2], images.shape[-1]), numbers)
+            yield self._preprocess(images, labels, [draws] if draws else [])
         order.set_epoch(epoch + 1)
 
     def planned(self) -> Iterator[PlannedBatch]:
@@ -92,8 +92,8 @@ class BatchLoader:
         indices, edges = self._subset[order.indices()], order.edges()
         for number, (begin, end) in enumerate(pairwise(edges[first:]), start=first):
             self._position = (epoch, number + 1)
-            draws = generator(order.seed, epoch, 1 + number, order.rank) if order.shuffle else None
-            yield PlannedBatch(indices[begin:end], self._preprocess.draw(end - begin, size, draws))
+            numbers = generator(order.seed, epoch, 1 + number, order.rank) if order.shuffle else None
+            yield PlannedBatch(indices[begin:end], self._preprocess.draw(end - begin, size, numbers))
         order.set_epoch(epoch + 1)
 
     def make(self, planned: Sequence[PlannedBatch]) -> tuple[Tensor, Tensor]:
@@ -104,9 +104,7 @@ class BatchLoader:
         """
         indices = torch.cat([batch.indices for batch in planned])
         ((images, labels),) = self._resident().fetch(indices, (0, len(indices)), None, self._device)
-        moved = [batch.moves for batch in planned if batch.moves is not None]
-        moves = Moves(*(torch.cat(parts) for parts in zip(*moved, strict=True))) if moved else None
-        return self._preprocess(images, moves), labels
+        return self._preprocess(images, labels, [batch.draws for batch in planned if batch.draws is not None])
 
     def _resident(self) -> ResidentImages:
         if not isinstance(self.source, ResidentImages):

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
+
+from lit_adaptconv.data.augment import Transforms, drawing_from
 
 
 class Moves(NamedTuple):
@@ -64,31 +66,85 @@ def move(
     return images.flatten(2).gather(2, source.expand(-1, channels, -1)).view(batch, channels, height, width)
 
 
+class Draws(NamedTuple):
+    """How a batch is augmented.
+
+    Attributes:
+        images: the number of its images.
+        moves: where their pixels come from; None where they are not moved.
+        seed: what transforms draw from; None where there are none.
+    """
+
+    images: int
+    moves: Moves | None
+    seed: int | None
+
+
 class Preprocess:
-    """Augment, where a generator is given, and normalise: (x / 255 - mean) / std for every channel.
+    """Augment, where it was drawn how, and normalise: (x / 255 - mean) / std for every channel.
 
     Pixels that a shift uncovers are black (0) before they are normalised, as in `torchvision.transforms.RandomCrop`.
+    `transforms` act on images that are moved and mirrored already.
     """
 
     def __init__(
-        self, mean: Sequence[float], std: Sequence[float], shift: int, flip: bool, device: torch.device
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        shift: int,
+        flip: bool,
+        device: torch.device,
+        transforms: Transforms | None = None,
     ) -> None:
         self.shift = shift
         self.flip = flip
+        self.device = device
+        self.transforms = transforms
         means, deviations = (torch.tensor(values, dtype=torch.float64).view(1, -1, 1, 1) for values in (mean, std))
         self.scale = (1 / (255 * deviations)).float().to(device)
         self.offset = (-means / deviations).float().to(device)
 
-    def draw(self, batch: int, size: tuple[int, int], generator: torch.Generator | None) -> Moves | None:
+    def draw(self, batch: int, size: tuple[int, int], generator: torch.Generator | None) -> Draws | None:
         """Draw how so many images of this height and width are augmented; None where they are not."""
-        if generator is None or not (self.shift or self.flip):
+        if generator is None or not (self.shift or self.flip or self.transforms):
             return None
-        return draw_moves(batch, size, self.shift, self.flip, generator)
+        moved = self.shift or self.flip
+        moves = draw_moves(batch, size, self.shift, self.flip, generator) if moved else None
+        seed = int(torch.randint(2**62, (), generator=generator)) if self.transforms else None
+        return Draws(batch, moves, seed)
 
     def __call__(
-        self, images: UInt8[Tensor, "batch channels height width"], moves: Moves | None
-    ) -> Float32[Tensor, "batch channels height width"]:
-        """Return the batch that a network sees, augmented as it was drawn."""
-        if moves is not None:
-            images = move(images, moves, self.shift)
+        self,
+        images: UInt8[Tensor, "batch channels height width"],
+        labels: Int64[Tensor, " batch"],
+        draws: Sequence[Draws] = (),
+    ) -> tuple[Float32[Tensor, "batch channels height width"], Tensor]:
+        """Return the batch that a network sees, augmented as it was drawn for each of its parts, one after the other.
+
+        Returns:
+            The images, and the labels: the given ones, or probabilities, float32, shape (batch, number of classes),
+            where transforms mix images.
+        """
+        moved = [draw.moves for draw in draws if draw.moves is not None]
+        if moved:
+            images = move(images, Moves(*map(torch.cat, zip(*moved, strict=True))), self.shift)
+        if self.transforms is None or not draws:
+            return self._normalised(images), labels
+        sizes = [draw.images for draw in draws]
+        parts = [
+            self._transformed(self.transforms, *part)
+            for part in zip(images.split(sizes), labels.split(sizes), draws, strict=True)
+        ]
+        images, labels = (torch.cat(each) for each in zip(*parts, strict=True))
+        return images, labels
+
+    def _transformed(
+        self, transforms: Transforms, images: Tensor, labels: Tensor, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
+        assert draws.seed is not None
+        with drawing_from(draws.seed, self.device):
+            images = self._normalised(transforms.change_pixels(images))
+            return transforms.change_normalised(images, labels)
+
+    def _normalised(self, images: Tensor) -> Tensor:
         return images.to(torch.float32).mul_(self.scale).add_(self.offset)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
+from torch import nn
+
 from lit_adaptconv.data.base import ImageData
 from lit_adaptconv.errors import UserError
 
@@ -22,6 +24,8 @@ class PublishedImages(ImageData):
         split_seed: what the validation split is drawn from instead; None: `seed`.
         shift: the largest random translation of a training image in pixels; uncovered pixels are black.
         flip: whether a training image is mirrored left to right half of the time: wrong for writing.
+        transforms: further augmentation of training images, such as `torchvision.transforms.v2.RandAugment`; see
+            `ImageData`.
         drop_last: whether an incomplete last training batch is left out.
         download: whether files that are missing are fetched.
         eval_batch_size: images per batch in evaluation; None: `batch_size`.
@@ -44,6 +48,7 @@ class PublishedImages(ImageData):
         download: bool = False,
         eval_batch_size: int | None = None,
         split_seed: int | None = None,
+        transforms: list[nn.Module] | None = None,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -54,6 +59,7 @@ class PublishedImages(ImageData):
             drop_last=drop_last,
             eval_batch_size=eval_batch_size,
             split_seed=split_seed,
+            transforms=transforms,
         )
         self.root = root
         self.download = download

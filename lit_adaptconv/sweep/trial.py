@@ -29,7 +29,7 @@ BEFORE = {
 }
 """Modules, and what they were called when trials that are finished got their ids."""
 SINCE = {"MNIST": ("flip", False), "FashionMNIST": ("flip", False), "ImageFolder": ("bit_depth", None)}
-SINCE_ALL = ("split_seed", None)
+SINCE_ALL = (("split_seed", None), ("transforms", None))
 """Arguments that classes of data got after that, with the value that changes nothing."""
 
 CONVERSION = "lit_adaptconv.train.ConvertConvolutions"
@@ -118,8 +118,9 @@ class TrialMaker:
         """
         plan = self.plan
         settings = arm_settings(plan, plan.arms[at.arm], given)
-        arguments, since = settings["data"].get("init_args", {}), (SINCE_ALL, SINCE.get(class_name(plan.data)))
-        settings["data"]["init_args"] = {k: v for k, v in arguments.items() if k not in WHERE and (k, v) not in since}
+        arguments, since = settings["data"].get("init_args", {}), (*SINCE_ALL, SINCE.get(class_name(plan.data)))
+        known = {k: v for k, v in arguments.items() if k not in WHERE and (k, v) not in since}
+        settings["data"]["init_args"] = _crops_as_before(known)
         if plan.model is None:
             settings["model"]["budget"] = plain_limits(at.budget)
         else:
@@ -255,6 +256,15 @@ def sized_settings(plan: Plan, trial: Trial) -> dict[str, Any]:
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         settings["trainer"]["callbacks"] = [*callbacks, {"class_path": CONVERSION, "init_args": conversion}]
     return settings
+
+
+def _crops_as_before(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of data, where random crops, if they have them, are said as they were: `in_memory` was false."""
+    crops, in_memory = arguments.get("random_crops"), arguments.get("in_memory")
+    if crops is None or (crops is False and in_memory is False):  # which there was not
+        return arguments
+    rest = {name: value for name, value in arguments.items() if name != "random_crops"}
+    return {**rest, "in_memory": False} if crops else rest
 
 
 def _given(plan: Plan, tuned: Mapping[str, Any] | None, tuning: int | None) -> dict[str, Any]:

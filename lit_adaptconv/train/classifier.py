@@ -47,7 +47,7 @@ class _Trained:
     batches: int = 0
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
-        correct = (logits.argmax(1) == labels).sum()
+        correct = (logits.argmax(1) == (labels.argmax(1) if labels.ndim == 2 else labels)).sum()
         self.correct = correct if self.correct is None else self.correct + correct
         self.samples += len(labels)
         self.batches += 1
@@ -217,7 +217,11 @@ class ImageClassifier(pl.LightningModule):
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of one batch."""
+        """Return the loss of one batch.
+
+        Labels are class indices `(N,)`, or probabilities `(N, num_classes)`, of which the training accuracy takes the
+        largest.
+        """
         images, labels = batch
         logits = self._logits(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import difflib
 import inspect
 import os
@@ -90,10 +91,10 @@ class OneLineParser(LightningArgumentParser):
         numbers = [f"{budget}.parameters={value}" for budget, value in plain.items() if isinstance(value, int)]
         return [*others, *numbers, *(arg for i, arg in enumerate(args) if i in takes)]
 
-    def parse_object(self, *args: Any, **options: Any) -> Any:
-        """Parse a mapping; whatever goes wrong is a `UsageError` or another `UserError`."""
+    def parse_object(self, content: Any, *further: Any, **options: Any) -> Any:
+        """Parse a mapping, which stays as it is; whatever goes wrong is a `UsageError` or another `UserError`."""
         with _reading():
-            return without_nul(super().parse_object(*args, **options))
+            return without_nul(super().parse_object(copy.deepcopy(content), *further, **options))
 
     def format_help(self, *args: Any, **options: Any) -> str:
         """Return the help, where the list of known networks ends before all the modules of PyTorch."""

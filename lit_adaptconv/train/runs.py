@@ -231,7 +231,10 @@ def run_of_checkpoint(checkpoint: Path) -> Path | None:
 
 
 def with_config_of_run(args: list[str]) -> list[str]:
-    """Take the configuration of the run that `--ckpt_path` names, unless one is given."""
+    """Take the configuration of the run that `--ckpt_path` names, unless one is given.
+
+    What a command line appends to (`--data.transforms+=…`) starts empty: the run's configuration has it already.
+    """
     given = _value(args, "--ckpt_path")
     if given is None or _value(args, "--config") or _value(args, "-c"):
         return args
@@ -242,7 +245,10 @@ def with_config_of_run(args: list[str]) -> list[str]:
     root, name, id = (_value(args, f"--run.{option}") for option in ("root", "name", "id"))
     named = given in CHECKPOINTS
     run = newest_run(root or "runs", name, id, given) if named else run_of_checkpoint(Path(given))
-    return args if run is None else [args[0], "--config", str(run / CONFIG), *args[1:]]
+    if run is None:
+        return args
+    appended = dict.fromkeys(arg.partition("+=")[0] for arg in args if arg.startswith("--") and "+=" in arg)
+    return [args[0], "--config", str(run / CONFIG), *(f"{option}=[]" for option in appended), *args[1:]]
 
 
 def _value(args: list[str], option: str) -> str | None:

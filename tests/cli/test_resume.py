@@ -74,9 +74,9 @@ def finished_training() -> bool:
     return RunResult.read(Path("runs/b/1/result.json")).epochs == EPOCHS
 
 
-def kill(moment: Callable[[], object], *resume: str) -> None:
+def kill(moment: Callable[[], object], *resume: str, run: Callable[[str], list[str]] = arguments) -> None:
     """Start or continue the run, and kill it at a moment, which must come before its end."""
-    process = command(Path(), *arguments("b"), *resume)
+    process = command(Path(), *run("b"), *resume)
     wait_for(moment, process)
     process.kill()
     process.communicate()

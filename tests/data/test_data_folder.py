@@ -222,7 +222,8 @@ def test_streamed_training_depends_on_seed_and_epoch_alone_and_resumes_within_an
     make_folder(tmp_path)
 
     def loader(seed: int = 0) -> object:
-        data = ImageFolder(str(tmp_path), in_memory=False, num_workers=num_workers, batch_size=4, seed=seed, flip=True)
+        options = {"num_workers": num_workers, "batch_size": 4, "seed": seed, "flip": True}
+        data = ImageFolder(str(tmp_path), random_crops=True, **options)  # type: ignore[arg-type]
         return setup(data).train_dataloader()
 
     torch.manual_seed(1)
@@ -472,3 +473,8 @@ def test_a_checkpoint_of_other_classes_is_refused(tmp_path: Path, trainers: Iter
     other = ImageFolder(str(make_folder(tmp_path / "four", classes=4)))
     with pytest.raises(UserError, match="knows the classes a, b, c, but .* has a, b, c, d"):
         next(trainers).test(Network(), other, ckpt_path=tmp_path / "x.ckpt")
+
+
+def test_random_crops_of_images_in_memory_are_refused() -> None:
+    with pytest.raises(UserError, match="^random_crops are taken from images that are not in memory"):
+        ImageFolder(random_crops=True, in_memory=True)

@@ -385,7 +385,8 @@ def test_more_images_than_fit_into_memory_are_not_cropped_at_random(
     small = training()
     monkeypatch.setattr("lit_adaptconv.data.folder.IN_MEMORY_BYTES", 0)
     assert training() == small
-    assert training(in_memory=False).isdisjoint(small)  # that is how to ask for crops
+    assert training(in_memory=False) == small
+    assert training(random_crops=True).isdisjoint(small)
 
 
 class TestCache:

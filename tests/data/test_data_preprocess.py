@@ -5,6 +5,7 @@ from lit_adaptconv.data.preprocess import Preprocess, draw_moves, move
 
 CPU = torch.device("cpu")
 IMAGES = torch.randint(1, 256, (64, 3, 6, 9), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(64) % 5
 
 
 def augmented_by(images: torch.Tensor, shift: int, flip: bool) -> torch.Tensor:
@@ -25,7 +26,7 @@ def moved(image: torch.Tensor, down: int, right: int) -> torch.Tensor:
 
 def test_normalised_pixels_are_standardised_per_channel() -> None:
     mean, std = (0.1, 0.5, 0.7), (0.2, 0.3, 0.4)
-    result = Preprocess(mean, std, 0, False, CPU)(IMAGES, None)
+    result, _ = Preprocess(mean, std, 0, False, CPU)(IMAGES, LABELS)
     expected = (IMAGES.double() / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
     assert result.dtype == torch.float32
     torch.testing.assert_close(result, expected.float())
@@ -33,7 +34,8 @@ def test_normalised_pixels_are_standardised_per_channel() -> None:
 
 def test_without_a_generator_nothing_is_augmented() -> None:
     plain, augmenting = (Preprocess((0.5,), (0.5,), shift, flip, CPU) for shift, flip in ((0, False), (2, True)))
-    assert torch.equal(plain(IMAGES, None), augmenting(IMAGES, None))
+    assert augmenting.draw(64, (6, 9), None) is None
+    assert torch.equal(plain(IMAGES, LABELS)[0], augmenting(IMAGES, LABELS)[0])
 
 
 @pytest.mark.parametrize("flip", [False, True])

@@ -65,6 +65,19 @@ def test_any_field_can_be_overridden_on_the_command_line(file: Path) -> None:
     assert (options.workers, options.ray_address) == (3, "auto")
 
 
+def test_a_plan_and_its_command_line_take_transforms(file: Path) -> None:
+    v2 = "torchvision.transforms.v2"
+    file.write_text(yaml.safe_dump({**MINIMAL, "data": {"class_path": "Digits", "init_args": {"transforms": []}}}))
+    given = [f"--data.transforms+={v2}.RandAugment", "--data.transforms.magnitude=4", f"--data.transforms+={v2}.MixUp"]
+    read, _ = parse(["--config", str(file), *given])
+    first, _ = read.data["init_args"]["transforms"]
+    assert (first["class_path"], first["init_args"]["magnitude"]) == (f"{v2}.RandAugment", 4)
+    again = build_data(read)
+    assert [type(each).__name__ for each in again.transforms] == ["RandAugment", "MixUp"]  # type: ignore[attr-defined]
+    file.write_text(plan_text(read))
+    assert parse(["--config", str(file)])[0].data == read.data
+
+
 def test_the_plan_that_is_written_is_the_plan_that_was_read(tmp_path: Path) -> None:
     tuning = Tuning(4, {"optimizer.lr": Search(0.001, 0.1, log=True), "data.batch_size": Search(choices=[32, 64])})
     (tmp_path / "plan.yaml").write_text(plan_text(plan(tuning=tuning)))

@@ -228,6 +228,19 @@ def test_trials_that_were_finished_before_keep_their_ids(name: str) -> None:
     assert now == before
 
 
+def test_random_crops_have_the_ids_that_they_had_when_in_memory_said_them() -> None:
+    def of(**arguments: Any) -> list[str]:
+        data = {"class_path": "lit_adaptconv.data.ImageFolder", "init_args": {"image_size": 9, **arguments}}
+        return ids(plan(data=data))
+
+    for in_memory in (None, True):
+        assert of(in_memory=in_memory, random_crops=False, transforms=None) == of(in_memory=in_memory)
+    for in_memory in (None, False):
+        assert of(in_memory=in_memory, random_crops=True) == of(in_memory=False)
+    assert not set(of(in_memory=False, random_crops=False)) & set(of(in_memory=False))
+    assert not set(of(transforms=[{"class_path": "torchvision.transforms.v2.MixUp"}])) & set(of())
+
+
 def test_two_arms_that_are_trained_alike_are_refused_unless_at_other_budgets() -> None:
     arms = {"one": Arm("adaptive"), "two": Arm("adaptive")}
     with pytest.raises(UserError, match="'one' and 'two' are one and the same"):

@@ -211,6 +211,15 @@ def test_every_optimizer_schedule_and_state_end_as_alone(tmp_path: Path, name: s
     assert both(tmp_path, configs) == ([None] * 3, [None] * 3)
 
 
+def test_transforms_are_drawn_by_each_as_alone(tmp_path: Path) -> None:
+    names = ("RandAugment", "RandomErasing", "MixUp", "CutMix")
+    transforms = [{"class_path": f"torchvision.transforms.v2.{name}"} for name in names]
+    configs = [
+        config(tmp_path, seed, data__init_args__transforms=transforms, model__label_smoothing=0.1) for seed in (3, 4)
+    ]
+    assert both(tmp_path, configs) == ([None] * 2, [None] * 2)
+
+
 def test_one_that_diverges_ends_alone_and_the_others_go_on(tmp_path: Path) -> None:
     configs = [
         config(tmp_path, seed, model__optimizer=optimizer("torch.optim.SGD", lr=rate), trainer__log_every_n_steps=5)

@@ -254,12 +254,12 @@ def _steps(turns: Sequence[Turn], asked: Sequence[Steps]) -> list[Taken]:
     correct = torch.zeros(len(asked), dtype=torch.int64, device=device)
     for step, planned in enumerate(zip(*[each.batches for each in asked], strict=True)):
         images, labels = _made(asked, planned)
-        images = precision.convert_input(images)
+        images, labels = precision.convert_input((images, labels))
         with precision.train_step_context():
             logits = network(images, random)
             each = F.cross_entropy(
-                logits.flatten(0, 1), labels.flatten(), reduction="none", label_smoothing=smoothing
-            ).view(labels.shape)
+                logits.flatten(0, 1), labels.flatten(0, 1), reduction="none", label_smoothing=smoothing
+            ).view(logits.shape[:2])
             loss = each.mean(1)
         network.zero_grad()
         loss.sum().backward()  # type: ignore[no-untyped-call]
@@ -267,7 +267,7 @@ def _steps(turns: Sequence[Turn], asked: Sequence[Steps]) -> list[Taken]:
             clip_gradients(network.parameters, float(clip), str(getattr(algorithm, "value", algorithm) or "norm"))
         for optimizer in optimizers:
             optimizer.step()
-        correct += (logits.detach().argmax(2) == labels).sum(1)
+        correct += (logits.detach().argmax(2) == (labels.argmax(2) if labels.ndim == 3 else labels)).sum(1)
         if step in first.logged:
             losses[step] = loss.detach()
     network.unstack([module.network for module in modules])
@@ -289,14 +289,14 @@ def _member(asked: Steps) -> Member:
 
 
 def _made(asked: Sequence[Steps | Outputs], planned: Sequence[PlannedBatch]) -> tuple[Tensor, Tensor]:
-    """The members' batches, `(M, N, C, H, W)` and `(M, N)`, by one access where their images are the same."""
+    """The members' batches, `(M, N, C, H, W)` and `(M, N, …)`, by one access where their images are the same."""
     sources = [each.loader.source for each in asked]
     if all(source is sources[0] for source in sources):
         images, labels = asked[0].loader.make(planned)
     else:
         made = [each.loader.make([batch]) for each, batch in zip(asked, planned, strict=True)]
         images, labels = (torch.cat(parts) for parts in zip(*made, strict=True))
-    return images.view(len(asked), -1, *images.shape[1:]), labels.view(len(asked), -1)
+    return images.unflatten(0, (len(asked), -1)), labels.unflatten(0, (len(asked), -1))
 
 
 @torch.no_grad()
