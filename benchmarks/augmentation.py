@@ -67,7 +67,7 @@ def step() -> Callable[[], object]:
 
     def take() -> None:
         optimizer.zero_grad()
-        F.cross_entropy(network(images), labels).backward()
+        F.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return take

@@ -42,7 +42,7 @@ class Transforms:
             for wanted in range(3)
         )
         for leaf in (leaf for transform in self.mixing for leaf in _leaves(transform)):
-            if leaf.num_classes not in (None, num_classes):  # type: ignore[operator]
+            if leaf.num_classes not in (None, num_classes):
                 raise UserError(
                     f"transforms: {_name(leaf)} was given num_classes {leaf.num_classes}, the data have {num_classes}"
                 )

@@ -133,7 +133,7 @@ class Preprocess:
         sizes = [draw.images for draw in draws]
         parts = [
             self._transformed(self.transforms, *part)
-            for part in zip(images.split(sizes), labels.split(sizes), draws, strict=True)
+            for part in zip(torch.split(images, sizes), torch.split(labels, sizes), draws, strict=True)
         ]
         images, labels = (torch.cat(each) for each in zip(*parts, strict=True))
         return images, labels

@@ -296,7 +296,7 @@ def _made(asked: Sequence[Steps | Outputs], planned: Sequence[PlannedBatch]) -> 
     else:
         made = [each.loader.make([batch]) for each, batch in zip(asked, planned, strict=True)]
         images, labels = (torch.cat(parts) for parts in zip(*made, strict=True))
-    return images.unflatten(0, (len(asked), -1)), labels.unflatten(0, (len(asked), -1))
+    return images.view(len(asked), -1, *images.shape[1:]), labels.view(len(asked), -1, *labels.shape[1:])
 
 
 @torch.no_grad()
