@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from lit_adaptconv.models import Backbone, LeNet5
 from lit_adaptconv.train.checkpoint import STAGED
 from lit_adaptconv.train.runs import CHECKPOINTS
 from lit_adaptconv.train.stacked.network import StackedNetwork, check_stackable
-from lit_adaptconv.train.stacked.training import NotTogetherError, check_config, train_together
+from lit_adaptconv.train.stacked.training import NotTogetherError, _member, check_config, train_together
 from lit_adaptconv.train.training import Training
 
 STEPS = 50
@@ -340,6 +341,12 @@ def test_settings_that_act_within_steps_are_told(tmp_path: Path, given: dict[str
     check_config(config(tmp_path, 0)["fit"])
     with pytest.raises(UserError, match=reason):
         check_config(config(tmp_path, 0, **given)["fit"])
+
+
+def test_an_optimizer_that_evaluates_other_weights_is_left_to_train_alone() -> None:
+    optimizer = SimpleNamespace(eval=lambda: None)
+    with pytest.raises(NotTogetherError, match="evaluates other weights"):
+        _member(SimpleNamespace(trainer=SimpleNamespace(optimizers=[optimizer])))  # type: ignore[arg-type]
 
 
 def test_a_network_that_fails_in_the_stack_is_left_to_be_trained_alone(tmp_path: Path) -> None:

@@ -284,6 +284,8 @@ def _steps(turns: Sequence[Turn], asked: Sequence[Steps]) -> list[Taken]:
 
 
 def _member(asked: Steps) -> Member:
+    if callable(getattr(asked.trainer.optimizers[0], "eval", None)):
+        raise NotTogetherError("the optimizer evaluates other weights than it trains")
     schedules = [config.scheduler for config in asked.trainer.lr_scheduler_configs if config.interval == "step"]
     return Member(asked.module.network, asked.trainer.optimizers[0], schedules)
 
