@@ -47,6 +47,7 @@ SHORT = {
     "python benchmarks/memory_layout.py": ["--rounds", "1"],
     "python benchmarks/onnx_latency.py": ["--rounds", "1", "--seconds", "0.01"],
     "python benchmarks/overhead.py": ["--epochs", "1", "--rounds", "1"],
+    "python benchmarks/stacked.py": ["--members", "2", "--epochs", "1", "--rounds", "1", "--kinds", "standard"],
     "python benchmarks/sweep_kill.py": ["--plan", "tiny.yaml", "--kills", "1", "--pause", "0", "1"],
     "python benchmarks/sweep_scale.py": ["--plan", "tiny.yaml", "--seeds", "1"],
     "python benchmarks/sweep_workers.py": ["--plan", "tiny.yaml", "--seeds", "1", "--rounds", "1", "--epochs", "1"],
