@@ -29,6 +29,7 @@ TINY = {
         "--wandb",
         "false",
     ],
+    "latency": ["--rounds", "1", "--batch_size", "2"],
     "profile": ["--seconds", "0.01"],
     "export": ["--seconds", "0.01"],
 }

@@ -92,7 +92,8 @@ class BatchLoader:
         indices, edges = self._subset[order.indices()], order.edges()
         for number, (begin, end) in enumerate(pairwise(edges[first:]), start=first):
             self._position = (epoch, number + 1)
-            numbers = generator(order.seed, epoch, 1 + number, order.rank) if order.shuffle else None
+            drawn = order.shuffle and self._preprocess.is_random  # making a generator takes time
+            numbers = generator(order.seed, epoch, 1 + number, order.rank) if drawn else None
             yield PlannedBatch(indices[begin:end], self._preprocess.draw(end - begin, size, numbers))
         order.set_epoch(epoch + 1)
 

@@ -104,9 +104,14 @@ class Preprocess:
         self.scale = (1 / (255 * deviations)).float().to(device)
         self.offset = (-means / deviations).float().to(device)
 
+    @property
+    def is_random(self) -> bool:
+        """Whether training images are augmented."""
+        return bool(self.shift or self.flip or self.transforms)
+
     def draw(self, batch: int, size: tuple[int, int], generator: torch.Generator | None) -> Draws | None:
         """Draw how so many images of this height and width are augmented; None where they are not."""
-        if generator is None or not (self.shift or self.flip or self.transforms):
+        if generator is None or not self.is_random:
             return None
         moved = self.shift or self.flip
         moves = draw_moves(batch, size, self.shift, self.flip, generator) if moved else None

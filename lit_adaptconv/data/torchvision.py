@@ -206,6 +206,7 @@ class Torchvision(ImageData):
     def _pixels(self) -> Pixels:
         with self._telling():
             first = self._training_sets[0][0][0]
+            first.load()  # which closes its file
         height, width = self._image_size or (first.height, first.width)
         channels = self._in_channels or (1 if first.mode in (*GREY, "1") else 3)
         return Pixels(channels, height, width, self._image_size is not None, bit_depth=0)
