@@ -114,7 +114,7 @@ def run(
     trials = every(of)
     engine = Made(trials, slots, ends if callable(ends) else near, lasts)
     prepared = Prepared(made or maker(of), Nothing(), {})
-    running = _Run(prepared, SweepFolder(folder), accept_old, Listener(say=said.append), Interruption())
+    running = _Run(prepared, SweepFolder(folder), accept_old, 1, Listener(say=said.append), Interruption())
     make: Callable[[], Engine] = lambda: engine  # noqa: E731
     outcome = running.run(make, here=False)
     return outcome, [trials[id] for id in engine.ran], said
