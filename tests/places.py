@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from short_networks import BACKBONES
@@ -58,12 +59,23 @@ def places(network: type[Backbone]) -> set[Place]:
 PLACES = sorted(set().union(*map(places, BACKBONES)))
 
 
-class Everywhere(nn.Module):
-    """A kind in every place of every backbone, side by side: one graph is quicker than one for each."""
+def covering(places: Sequence[Place]) -> list[Place]:
+    """Few of the places in which every kernel size, stride, padding and so on of all of them stands."""
+    left = {each for place in places for each in asdict(place).items()}
+    found: list[Place] = []
+    while left:
+        best = max(places, key=lambda place: len(left & set(asdict(place).items())))
+        found.append(best)
+        left -= set(asdict(best).items())
+    return found
 
-    def __init__(self, kind: str) -> None:
+
+class Everywhere(nn.Module):
+    """A kind in places of backbones, side by side: one graph is quicker than one for each."""
+
+    def __init__(self, kind: str, places: Sequence[Place] = PLACES) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(place.layer(kind) for place in PLACES)
+        self.layers = nn.ModuleList(place.layer(kind) for place in places)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return [layer(images) for layer in self.layers]

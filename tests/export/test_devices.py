@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from places import Everywhere
+from places import PLACES, Everywhere, covering
 from short_networks import SHORT
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
@@ -50,11 +50,11 @@ RUNTIMES = [
 
 
 class Flat(nn.Module):
-    """What a kind gives in every place, as if it were logits."""
+    """What a kind gives in places of every sort, as if it were logits."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
-        self.everywhere = Everywhere(kind)
+        self.everywhere = Everywhere(kind, covering(PLACES))
 
     def forward(self, images: Tensor) -> Tensor:
         return torch.cat([output.flatten(1) for output in self.everywhere(images)], dim=1)
@@ -74,7 +74,7 @@ def check(runtime: Runtime, network: nn.Module, images: Tensor) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", kinds())
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_every_kind_in_every_place_of_every_backbone(runtime: Runtime, kind: str) -> None:
+def test_every_kind_in_places_of_every_sort(runtime: Runtime, kind: str) -> None:
     torch.manual_seed(0)
     network = Flat(kind)
     for layer in network.modules():

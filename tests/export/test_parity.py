@@ -1,10 +1,10 @@
-"""Every conv kind in every place, and every backbone, exports to ONNX, and onnxruntime computes what PyTorch does."""
+"""Every conv kind in places of every sort, and every backbone, exports to ONNX, and onnxruntime computes what PyTorch does."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from places import Everywhere
+from places import PLACES, Everywhere, covering
 from short_networks import BACKBONES
 from torch import Tensor, nn
 
@@ -43,11 +43,11 @@ def check(model: nn.Module, images: Tensor, labels: Tensor) -> None:
 
 
 class Flat(nn.Module):
-    """What a kind gives in every place, as if it were logits."""
+    """What a kind gives in places of every sort, as if it were logits."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
-        self.everywhere = Everywhere(kind)
+        self.everywhere = Everywhere(kind, covering(PLACES))
 
     def forward(self, images: Tensor) -> Tensor:
         return torch.cat([output.flatten(1) for output in self.everywhere(images)], dim=1)
@@ -55,7 +55,7 @@ class Flat(nn.Module):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", kinds())
-def test_onnxruntime_computes_every_kind_in_every_place_of_every_backbone(kind: str) -> None:
+def test_onnxruntime_computes_every_kind_in_places_of_every_sort(kind: str) -> None:
     torch.manual_seed(0)
     check(Flat(kind), torch.randn(6, 4, 9, 10), torch.zeros(6, dtype=torch.int64))
 
