@@ -82,6 +82,7 @@ def test_pickling_and_saving_give_back_the_layer(name: str) -> None:
 @pytest.mark.usefixtures("unchecked")
 @every_layer
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.filterwarnings("ignore:Torchinductor does not support code generation for complex")  # fdconv's transform
 def test_compiled_without_a_break_it_gives_the_same_output_and_gradients(name: str, backend: str) -> None:
     torch.compiler.reset()
     eager, compiled = make(name, dtype=torch.float64), make(name, dtype=torch.float64)
