@@ -216,11 +216,11 @@ def frequency_groups(rows: int, columns: int, groups: int) -> np.ndarray[Any, np
 def hartley(matrices: Tensor) -> Tensor:
     """Hartley's transform along both sides of `(..., rows, columns)`, which is its own inverse.
 
-    In ONNX, which has no such transform that every runtime computes, they are products with its matrix.
+    In an exported program they are products with its matrix: not every runtime computes such a transform.
     """
     if matrices.shape[0] == 0:
         return matrices
-    if torch.onnx.is_in_onnx_export():
+    if torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting():
         left, right = (_hartley_matrix(size, matrices) for size in matrices.shape[-2:])
         return left @ matrices @ right
     wide = matrices.to(torch.float64 if matrices.dtype == torch.float64 else torch.float32)
