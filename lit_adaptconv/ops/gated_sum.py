@@ -89,11 +89,11 @@ def _apart(
     rank, gates = gate_bias.shape
     if values is None:
         count = rank * gates // groups
-        sizes = [count, filtered.shape[1] // groups - count]
-        if groups == 1:
-            filtered, values = filtered.split(sizes, 1)
+        if groups == 1:  # slices: ExecuTorch refuses a split whose parts it can't all give to XNNPACK
+            filtered, values = filtered[:, :count], filtered[:, count:]
         else:
-            filtered, values = (t.flatten(1, 2) for t in filtered.unflatten(1, (groups, -1)).split(sizes, 2))
+            by_group = filtered.unflatten(1, (groups, -1))
+            filtered, values = by_group[:, :, :count].flatten(1, 2), by_group[:, :, count:].flatten(1, 2)
     shift = torch.unflatten(gate_bias, 1, (groups, -1)).transpose(0, 1).flatten()[:, None, None]
     return activate(filtered + shift.to(filtered.dtype), activation), values
 
