@@ -13,6 +13,7 @@ import argparse
 import json
 import multiprocessing
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -114,6 +115,8 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", default=list(KINDS))
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    if options.device != "cpu" and not torch.accelerator.is_available():
+        sys.exit(f"benchmarks/stacked.py --device {options.device} needs a GPU that PyTorch can use.")
     warnings.simplefilter("ignore")
     quieten()
     torch.set_num_threads(options.threads)
