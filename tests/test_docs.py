@@ -21,7 +21,7 @@ TINY = {
         "--trainer.max_epochs",
         "1",
         "--seeds",
-        "1",
+        "2",  # the fewest by which a network is judged
         "--budgets",
         "[2000]",
         "--tuning",
