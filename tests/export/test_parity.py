@@ -1,4 +1,4 @@
-"""Every conv kind in places of every sort, and every backbone, exports to ONNX, and onnxruntime computes what PyTorch does."""
+"""Every conv kind in places of every sort, and every backbone, exports to ONNX; onnxruntime agrees with PyTorch."""
 
 from __future__ import annotations
 
