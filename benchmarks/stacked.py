@@ -74,7 +74,7 @@ def stacked(kind: str, options: argparse.Namespace) -> float:
         configs = [config(folder, kind, seed, options) for seed in range(options.members)]
         for number, each in enumerate(configs):
             each["fit"]["run"]["id"] = str(number)
-        errors = [error for error in train_together(configs) if error is not None]
+        errors = [error for error in train_together(configs).values() if error is not None]
         if errors:
             raise errors[0]
         return float(options.members / seconds_of(folder))

@@ -17,7 +17,6 @@ from lit_adaptconv.sweep.engines import Engine, Job, Outcome
 from lit_adaptconv.sweep.engines.worker import begin_anew
 from lit_adaptconv.sweep.interrupt import Interruption
 from lit_adaptconv.sweep.progress import Monitor
-from lit_adaptconv.sweep.stacks import FILE as STACK
 from lit_adaptconv.sweep.stacks import STACKS, End, Stack, Stacker
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial
@@ -107,12 +106,13 @@ class Driver:
 
     def _start_stack(self, stack: Stack, trials: Sequence[Trial], follow: Follow) -> None:
         folder = self._store.folder.path / STACKS / stack.name
-        if not (folder / STACK).exists():
+        begins = not self._stacker.has_begun(stack)
+        if begins:
             for trial in trials:
                 begin_anew(self._store.folder.trial(trial))
         ready = [trial for trial in trials if self._prepared(trial, follow)]
         try:
-            if not (folder / STACK).exists():
+            if begins:
                 stack.write(folder)
         except OSError as error:
             for trial in ready:
@@ -172,6 +172,8 @@ class Driver:
             if end is not None:
                 seconds = None if outcome.seconds is None else outcome.seconds / len(trials)
                 self._settle(trial, Outcome(end.status, end.reason, seconds), follow)
+            elif outcome.status == "done":  # the file is damaged
+                self._settle(trial, Outcome("failed", "its stack does not say how it ended"), follow)
             else:
                 self._settle(trial, replace(outcome, seconds=None), follow)
 

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,34 +88,36 @@ def _train_stack(folder: Path) -> None:
     try:
         if stack.alone is None:
             names = stack.active
-            places = [sweep / name for name in names]
+
+            def ends_of(errors: Mapping[int, BaseException | None]) -> dict[str, End]:
+                return {names[number]: _end_of(error) for number, error in errors.items()}
+
             errors = train_together(
-                [_arguments(place) for place in places],
-                lambda training: commit(folder, sweep, stack, [names[number] for number in training]),
+                [_arguments(sweep / name) for name in names],
+                lambda ended: commit(folder, sweep, stack, ends_of(ended)),
             )
-            ends = [End("done") if error is None else _end_of(error) for error in errors]
-            stack.ends |= dict(zip(names, ends, strict=True))
+            stack.ends |= ends_of(errors)
     except NotTogetherError as error:
         stack.alone = str(error)
         for name in stack.active:
             begin_anew(sweep / name)
         stack.write(folder)
     if stack.alone is not None:
-        for name in stack.members:
-            if name not in stack.ends:
-                outcome = run_job(Job(name, sweep / name, resume=True), run_trial)
-                if outcome.status == "interrupted":
-                    raise KeyboardInterrupt
-                stack.ends[name] = End(outcome.status, outcome.reason)
-                stack.write(folder)
+        for name in stack.active:
+            outcome = run_job(Job(name, sweep / name, resume=True), run_trial)
+            if outcome.status == "interrupted":
+                raise KeyboardInterrupt
+            stack.ends[name] = End(outcome.status, outcome.reason)
+            stack.write(folder)
     for name, end in stack.ends.items():
         if end.status == "done":
             _keep_last(sweep / name)
-    stack.over = True
     stack.write(folder)
 
 
-def _end_of(error: BaseException) -> End:
+def _end_of(error: BaseException | None) -> End:
+    if error is None:
+        return End("done")
     return End("diverged" if isinstance(error, DivergedError) else "failed", reason_of(error))
 
 

@@ -44,19 +44,20 @@ class Stack:
 
     Attributes:
         members: Folders of its trials, below the sweep's folder.
-        active: Of these, the ones that were trained at the last checkpoint, to which all go back after a kill.
         staged: Those whose new checkpoint is complete, but has perhaps not taken the place of the old one.
         alone: Why they are trained one by one after all; None if they are not.
-        ends: How those that have ended did, by folder; complete once the stack has ended.
-        over: Whether the stack has ended.
+        ends: How those that had ended at the last checkpoint did, by folder; the others go back to it after a kill.
     """
 
     members: tuple[str, ...]
-    active: tuple[str, ...]
     staged: tuple[str, ...] = ()
     alone: str | None = None
     ends: dict[str, End] = field(default_factory=dict)
-    over: bool = False
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Those that have not ended; none once the stack has."""
+        return tuple(name for name in self.members if name not in self.ends)
 
     @property
     def name(self) -> str:
@@ -96,24 +97,25 @@ def unfinished(folder: Path) -> list[Stack]:
         for path in sorted((folder / STACKS).iterdir()):
             with contextlib.suppress(UserError):
                 stack = Stack.read(path)
-                if not stack.over:
+                if stack.active:
                     found.append(stack)
     return found
 
 
-def commit(folder: Path, sweep: Path, stack: Stack, active: Sequence[str]) -> None:
+def commit(folder: Path, sweep: Path, stack: Stack, ends: Mapping[str, End]) -> None:
     """Let the new checkpoints of all trials take the place of the old ones: those of all, or of none after a kill.
 
     Args:
         folder: The stack's folder.
         sweep: The sweep's folder.
         stack: The stack; what it holds is brought up to date.
-        active: The trials that go on.
+        ends: How the trials that have ended did.
     """
     staged = tuple(name for name in stack.members if _staged(sweep / name).exists())
     if not staged:
         return
-    stack.staged, stack.active = staged, tuple(active)
+    stack.staged = staged
+    stack.ends |= ends
     stack.write(folder)
     _exchange(sweep, staged)
     stack.staged = ()  # before the next ones are begun
@@ -192,8 +194,7 @@ class Stacker:
             if len(members) < 2:
                 return None
             members.sort(key=lambda trial: json.dumps(trial.tuned, sort_keys=True))  # the same settings side by side
-            names = tuple(map(self.name, members))
-            stack = Stack(names, names)
+            stack = Stack(tuple(map(self.name, members)))
         for trial in members:
             if trial is not first:
                 waiting.remove(trial)
@@ -202,6 +203,10 @@ class Stacker:
     def remember(self, stack: Stack) -> None:
         """Know a stack that has begun: its trials are started again together."""
         self._unfinished.update(dict.fromkeys(stack.members, stack))
+
+    def has_begun(self, stack: Stack) -> bool:
+        """Whether a stack goes on, rather than begins."""
+        return stack.members[0] in self._unfinished
 
     def forget(self, stack: Stack) -> None:
         """Know that a stack has ended."""

@@ -88,7 +88,7 @@ def test_after_a_kill_at_any_operation_all_have_the_same_checkpoint(
     """Three trials, of which one may have left; a kill before any operation on files of any of three commits."""
     sweep = tmp_path_factory.mktemp("sweep")
     names = tuple(f"trials/{number}" for number in range(3))
-    stack = Stack(names, names)
+    stack = Stack(names)
     folder = sweep / STACKS / stack.name
     stack.write(folder)
     patch, left = pytest.MonkeyPatch(), itertools.count(last, -1)
@@ -112,7 +112,7 @@ def test_after_a_kill_at_any_operation_all_have_the_same_checkpoint(
                 place.with_name(place.name + STAGED).write_text(f"{epoch}")
             if leaves and len(active) > 1:
                 active.pop()
-            commit(folder, sweep, stack, active)
+            commit(folder, sweep, stack, {name: End("done") for name in names if name not in active})
     except Killed:
         pass
     finally:
@@ -140,7 +140,7 @@ class Ending:
         job, outcome = self.jobs[-1], self._outcomes.pop(0)
         if outcome.status == "done":
             stack = Stack.read(job.folder)
-            stack.ends, stack.over = self._ends, True
+            stack.ends = self._ends
             stack.write(job.folder)
         return [(job, outcome)]
 
@@ -174,7 +174,7 @@ def stack_folder(folder: Path, seeds: int) -> Path:
     for name, trial in zip(names, trials, strict=True):
         (folder / name).mkdir(parents=True)
         (folder / name / CONFIG).write_text(yaml.safe_dump(made.config(trial, "uid")))
-    stack = Stack(names, names)
+    stack = Stack(names)
     stack.write(folder / STACKS / stack.name)
     return folder / STACKS / stack.name
 
@@ -211,8 +211,52 @@ def test_a_killed_stack_ends_bit_for_bit_as_if_it_had_not_been(
             run_trial(cut)
     run_trial(cut)
     assert left_of(tmp_path / "whole") == left_of(tmp_path / "cut")
-    assert Stack.read(cut).over
-    assert {end.status for end in Stack.read(cut).ends.values()} == {"done"}
+    stack = Stack.read(cut)
+    assert [stack.ends[name].status for name in stack.members] == ["done"] * 3
+
+
+def test_a_trial_that_diverged_before_a_kill_has_diverged_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = stack_folder(tmp_path, 3)
+    wrong = tmp_path / Stack.read(folder).members[1] / CONFIG
+    config = yaml.safe_load(wrong.read_text())
+    config["model"]["optimizer"]["init_args"]["lr"] = 1e30
+    wrong.write_text(yaml.safe_dump(config))
+    commits = itertools.count()
+
+    def killing(*args: Any) -> None:
+        commit(*args)
+        if Stack.read(folder).ends and next(commits) == 1:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "commit", killing)
+        with pytest.raises(Killed):
+            run_trial(folder)
+    run_trial(folder)
+    stack = Stack.read(folder)
+    assert [stack.ends[name].status for name in stack.members] == ["done", "diverged", "done"]
+    assert [RunResult.read(tmp_path / name / "result.json").status for name in stack.members] == [
+        "done",
+        "diverged",
+        "done",
+    ]
+
+
+def test_a_stack_whose_trials_were_taken_away_begins_anew(tmp_path: Path) -> None:
+    of = plan(arms={"standard": plan().arms["standard"]}, budgets=[300])
+    trials = list(maker(of).all())
+    store = Store(SweepFolder(tmp_path), sweep(of, trials))
+    names = tuple(f"trials/{trial.id}" for trial in trials)
+    before = Stack(names, ends=dict.fromkeys(names, End("done")))
+    before.write(tmp_path / STACKS / before.name)
+    engine = Ending({}, [Outcome("failed", "a reason")], store.folder)
+    monitor = Monitor(store, dict.fromkeys(of.arm_budgets, 3), 2, 1, Listener())
+    driver = Driver(store, engine, lambda trial: {}, 0, stacker(tmp_path, 3), monitor, Interruption())
+    driver.run(trials, lambda trial, result: [])
+    assert Stack.read(engine.jobs[0].folder) == Stack(names)
+    assert {found.status for found in map(store.result, trials) if found} == {"failed"}
 
 
 def test_an_interrupted_stack_leaves_trials_that_say_so_and_goes_on(

@@ -110,10 +110,15 @@ def alone(configs: Sequence[dict[str, Any]]) -> list[BaseException | None]:
     return errors
 
 
+def together(configs: Sequence[dict[str, Any]]) -> list[BaseException | None]:
+    errors = train_together(configs)
+    return [errors[number] for number in range(len(configs))]
+
+
 def both(folder: Path, configs: Sequence[dict[str, Any]]) -> tuple[list[Any], list[Any]]:
     """Train all alone, then together, and compare all that is left of each."""
     ways = []
-    for way, run in (("alone", alone), ("together", train_together)):
+    for way, run in (("alone", alone), ("together", together)):
         moved = copy.deepcopy(list(configs))
         for each in moved:
             each["fit"]["run"]["root"] = str(folder / way)

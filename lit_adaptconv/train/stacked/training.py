@@ -103,17 +103,19 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 
 def train_together(
-    configs: Sequence[Mapping[str, Any]], settled: Callable[[Sequence[int]], None] = lambda training: None
-) -> list[BaseException | None]:
+    configs: Sequence[Mapping[str, Any]],
+    settled: Callable[[Mapping[int, BaseException | None]], None] = lambda ended: None,
+) -> dict[int, BaseException | None]:
     """Train and test runs together.
 
     Args:
         configs: The configuration of each, as `{"subcommand": "fit", "fit": {…}}`; they differ in their seeds, their
             folders, and what the optimizer is given.
-        settled: Is called whenever all that still train wait for each other, with their numbers.
+        settled: Is called whenever all that still train wait for each other, or have ended, with what those that have
+            ended raised.
 
     Returns:
-        What each raised; None of one that ended well.
+        What each raised, by its number; None of one that ended well.
 
     Raises:
         NotTogetherError: They can't be trained together after all.
@@ -131,22 +133,23 @@ def train_together(
     try:
         for member in members:
             member.go()
-        while waiting := [member for member in members if not member.over]:
-            refusals = [member.error for member in members if isinstance(member.error, NotTogetherError)]
-            if refusals:
-                raise refusals[0]
-            settled([number for number, member in enumerate(members) if not member.over])
-            kind, answers = _served(waiting)
-            for member, answer in zip(kind, answers, strict=True):
+        while True:
+            ended = {number: member.error for number, member in enumerate(members) if member.over}
+            for error in ended.values():
+                if isinstance(error, NotTogetherError):
+                    raise error
+            settled(ended)
+            if len(ended) == len(members):
+                return ended
+            asking, answers = _served([member for member in members if not member.over])
+            for member, answer in zip(asking, answers, strict=True):
                 member.go(answer)
-        settled([])
     except (KeyboardInterrupt, NotTogetherError):
         for member in members:
             if member.request is not None and not member.over:
                 with contextlib.suppress(KeyboardInterrupt):
                     member.go(error=SIGTERMException())  # what Lightning does with Ctrl-C needs the main thread
         raise
-    return [member.error for member in members]
 
 
 class _MemberTraining(Training):
