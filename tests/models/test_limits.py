@@ -60,12 +60,13 @@ def sizes(network: str, conv: Conv, widths: tuple[int, ...]) -> dict[str, int]:
     """What is counted, of a network that is not the search's own."""
     with torch.device("meta"):
         made = built(network, conv, widths)
-    held = {name: value for name, value in made.state_dict().items() if value.is_floating_point()}
-    whole = sum(value.numel() * value.element_size() for name, value in made.state_dict().items() if name not in held)
+    stored = {id(value): value for value in made.state_dict(keep_vars=True).values()}.values()  # shared ones once
+    held = [value for value in stored if value.is_floating_point()]
+    whole = sum(value.numel() * value.element_size() for value in stored if not value.is_floating_point())
     return {
         "parameters": count_parameters(made),
         "flops": count_flops(made, SHAPE).forward,
-        "bytes": 4 * sum(value.numel() for value in held.values()) + whole,
+        "bytes": 4 * sum(value.numel() for value in held) + whole,
     }
 
 
