@@ -48,9 +48,12 @@ class _Trained:
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         correct = (logits.argmax(1) == (labels.argmax(1) if labels.ndim == 2 else labels)).sum()
+        self.count(correct, len(labels), 1)
+
+    def count(self, correct: Tensor, samples: int, batches: int) -> None:
         self.correct = correct if self.correct is None else self.correct + correct
-        self.samples += len(labels)
-        self.batches += 1
+        self.samples += samples
+        self.batches += batches
 
 
 class ImageClassifier(pl.LightningModule):
@@ -269,9 +272,7 @@ class ImageClassifier(pl.LightningModule):
             batches: Number of steps.
         """
         self._last_loss = last_loss
-        trained = self._trained
-        before = torch.zeros_like(correct) if trained.correct is None else trained.correct
-        self._trained = _Trained(before + correct, trained.samples + images, trained.batches + batches)
+        self._trained.count(correct, images, batches)
 
     def _check_finite(self, name: str, loss: Tensor) -> float:
         """Raise in every process if the loss of any is not finite: one that goes on alone would wait for the others.

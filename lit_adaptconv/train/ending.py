@@ -25,10 +25,8 @@ class EvaluatingTrainer(pl.Trainer):
     def _run_stage(self) -> Any:
         results = super()._run_stage()
         callbacks: list[pl.Callback] = self.callbacks  # type: ignore[attr-defined]
-        for each in callbacks:
-            if self.training and isinstance(
-                each, WeightAveraging
-            ):  # Lightning's loop does so only where it has trained
+        for each in callbacks if self.training else ():
+            if isinstance(each, WeightAveraging):  # Lightning's loop does so only where it has trained
                 each.on_train_end(self, self.lightning_module)
         if self.training and self.enable_validation:
             progress: Any = self.fit_loop.epoch_progress.current

@@ -24,7 +24,7 @@ from lit_adaptconv.train.convert_callback import ConvertConvolutions
 from lit_adaptconv.train.model_and_data import CLASSES, add_model_and_data, build_data, named_model
 from lit_adaptconv.train.parser import OneLineParser
 from lit_adaptconv.train.result import RunResult
-from lit_adaptconv.train.runs import CHECKPOINTS, CONFIG, newest_run, with_config_of_run
+from lit_adaptconv.train.runs import CHECKPOINTS, CONFIG, best_weights, newest_run, with_config_of_run
 
 MOST_THREADS = 1024
 """PyTorch's threads take memory at once; millions of them end the process."""
@@ -120,10 +120,8 @@ def load_run(path: str | os.PathLike[str], checkpoint: Literal["best", "last"] =
     if not (folder / CONFIG).is_file():
         wanted = ("best", "last") if checkpoint == "best" else ("last",)
         folder = newest_run(str(folder.parent), folder.name, None, *wanted)
-    weights = folder / CHECKPOINTS[checkpoint]
-    if not weights.is_file() and checkpoint == "best":
-        weights = folder / CHECKPOINTS["last"]
-    trained = load_checkpoint(folder, weights)
+    best = best_weights(folder) if checkpoint == "best" else None
+    trained = load_checkpoint(folder, best or folder / CHECKPOINTS["last"])
     return Run(trained.model, trained.data, RunResult.read(folder / "result.json"), folder)
 
 
@@ -135,8 +133,7 @@ def load_network(folder: Path) -> Trained:
     """
     if not (folder / CONFIG).is_file():
         raise UserError(f"{folder} is not the folder of a run: it has no {CONFIG}")
-    kept = (folder / CHECKPOINTS[name] for name in ("best", "last"))
-    return load_checkpoint(folder, next((weights for weights in kept if weights.is_file()), None))
+    return load_checkpoint(folder, best_weights(folder))
 
 
 def load_checkpoint(folder: Path, weights: Path | None) -> Trained:

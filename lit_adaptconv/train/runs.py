@@ -224,6 +224,12 @@ def newest_run(root: str, name: str | None = None, id: str | None = None, *check
     return max(having or configs, key=lambda config: (config.stat().st_mtime_ns, config.parent.name)).parent
 
 
+def best_weights(folder: Path) -> Path | None:
+    """The best checkpoint in a run's folder, or the last, where no other was kept; None where there is none."""
+    kept = (folder / CHECKPOINTS[name] for name in ("best", "last"))
+    return next((weights for weights in kept if weights.is_file()), None)
+
+
 def run_of_checkpoint(checkpoint: Path) -> Path | None:
     """The folder of the run that wrote a checkpoint, if it stands in one."""
     run = checkpoint.absolute().parent.parent

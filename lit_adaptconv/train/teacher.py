@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.train.runs import CHECKPOINTS, CONFIG, run_of_checkpoint
+from lit_adaptconv.train.runs import CHECKPOINTS, CONFIG, best_weights, run_of_checkpoint
 
 
 class Teacher:
@@ -71,8 +71,7 @@ def load_teacher(path: str, num_classes: int, image_shape: tuple[int, ...], temp
 
     given = Path(path)
     if (given / CONFIG).is_file():
-        files = [given / CHECKPOINTS[which] for which in ("best", "last")]
-        given = next((file for file in files if file.is_file()), files[-1])
+        given = best_weights(given) or given / CHECKPOINTS["last"]
     folder = run_of_checkpoint(given)
     if folder is None:
         raise UserError(f"teacher {path}: give the folder of a run of `adaptconv fit`, or a checkpoint in one")

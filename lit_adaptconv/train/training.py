@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from lit_adaptconv.errors import UserError, cause_of, told_in_one_line
 from lit_adaptconv.files import write_text
 from lit_adaptconv.measure.budget import Budget, limits_of, to_columns
-from lit_adaptconv.measure.count import count_bytes, count_parameters, flops_of
+from lit_adaptconv.measure.count import count_parameters, flops_of
 from lit_adaptconv.train.beginning import FirstSteps, check_trainer
 from lit_adaptconv.train.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from lit_adaptconv.train.class_defaults import parse_args
@@ -209,9 +209,8 @@ class Training(LightningCLI):
                 "update_starting_at_epoch averages after the evaluation of an epoch, which would be that of other "
                 "weights than the checkpoint's: give update_starting_at_step"
             )
-        callbacks.sort(
-            key=lambda callback: not isinstance(callback, ConvertConvolutions)
-        )  # what others copy is converted
+        # Conversions come first: what others copy is converted.
+        callbacks.sort(key=lambda callback: not isinstance(callback, ConvertConvolutions))
         callbacks += [KeepIgnoredSignals(), *self.shown_callbacks(trainer)]
         if self.subcommand == "fit":
             run: RunOptions = self._get(self.config_init, "run")
@@ -302,8 +301,6 @@ class Training(LightningCLI):
             widths=list(getattr(model, "widths", ())),
             **to_columns(budget),
             parameters=count_parameters(model),
-            weight_bytes=count_bytes(model),
-            file_bytes=None if budget is None else Budget.of(budget).file_bytes(model),
             flops=None if flops is None else flops.forward,
             training_flops_per_sample=None if flops is None else flops.training,
             seed=config.seed_everything,
