@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer
 from lit_adaptconv.layers.init import uniform_bound
-from lit_adaptconv.layers.per_sample import mix_kernels, per_sample_conv2d
+from lit_adaptconv.layers.per_sample import mix_kernels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
 
@@ -81,5 +81,4 @@ class CondConv2d(ConvLayer):
     def _convolve(self, batch: Tensor) -> Tensor:
         routing = torch.sigmoid(self.routing(batch.mean((2, 3))))
         kernels = mix_kernels(routing, self.weight)
-        batch, padding = self.padded(batch)
-        return per_sample_conv2d(batch, kernels, self.bias, self.stride, padding, self.dilation, self.groups)
+        return self._convolve_per_sample(batch, kernels, self.bias)

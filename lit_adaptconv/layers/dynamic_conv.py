@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer
 from lit_adaptconv.layers.init import uniform_bound
-from lit_adaptconv.layers.per_sample import mix_kernels, per_sample_conv2d
+from lit_adaptconv.layers.per_sample import mix_kernels
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
@@ -100,5 +100,4 @@ class DynamicConv2d(ConvLayer):
         attention = torch.softmax(self.attention(self.squeeze(batch)) / self.temperature, dim=1)
         kernels = mix_kernels(attention, self.weight)
         bias = None if self.bias is None else attention @ self.bias.to(attention.dtype)
-        batch, padding = self.padded(batch)
-        return per_sample_conv2d(batch, kernels, bias, self.stride, padding, self.dilation, self.groups)
+        return self._convolve_per_sample(batch, kernels, bias)

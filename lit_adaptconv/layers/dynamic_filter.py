@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from lit_adaptconv.layers.adaptive import STATIC_SHARE
 from lit_adaptconv.layers.base import ConvLayer
 from lit_adaptconv.layers.init import PartLinear, uniform_bound
-from lit_adaptconv.layers.per_sample import per_sample_conv2d
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
@@ -84,5 +83,4 @@ class DynamicFilter2d(ConvLayer):
 
     def _convolve(self, batch: Tensor) -> Tensor:
         kernels = torch.unflatten(self.filters(self.squeeze(batch)), 1, self.filter_shape)
-        batch, padding = self.padded(batch)
-        return per_sample_conv2d(batch, kernels, self.bias, self.stride, padding, self.dilation, self.groups)
+        return self._convolve_per_sample(batch, kernels, self.bias)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer
 from lit_adaptconv.layers.init import uniform_bound
-from lit_adaptconv.layers.per_sample import per_sample_conv2d
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
@@ -165,8 +164,7 @@ class KernelWarehouseConv2d(ConvLayer):
         if self.training:
             self.batches.add_(1)
         kernels = self._kernels(self.squeeze(batch))
-        batch, padding = self.padded(batch)
-        return per_sample_conv2d(batch, kernels, self.bias, self.stride, padding, self.dilation, self.groups)
+        return self._convolve_per_sample(batch, kernels, self.bias)
 
     def _kernels(self, hidden: Tensor) -> Tensor:
         """(N, hidden) to every sample's kernel, (N, C_out, C_in // groups, kh, kw)."""
