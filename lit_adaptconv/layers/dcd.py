@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer
-from lit_adaptconv.layers.init import PartLinear, uniform_bound
+from lit_adaptconv.layers.init import PartLinear, draw
 from lit_adaptconv.layers.squeeze import hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
@@ -92,11 +92,9 @@ class DCDConv2d(ConvLayer):
         """Draw the parameters anew, as the class describes."""
         for layer in (self.squeeze.linear, self.squeeze.gate, self.scale, self.fusion):
             nn.Linear.reset_parameters(layer)
-        bound = uniform_bound(1 / math.sqrt(math.prod(self.weight.shape[1:])))
-        nn.init.uniform_(self.weight, -bound, bound)
-        for latent, terms in ((self.out_weight, self.latent[0]), (self.in_weight, self.latent[1])):
-            bound = uniform_bound(1 / math.sqrt(terms))
-            nn.init.uniform_(latent, -bound, bound)
+        draw(self.weight, 1 / math.sqrt(math.prod(self.weight.shape[1:])))
+        draw(self.out_weight, 1 / math.sqrt(self.latent[0]))
+        draw(self.in_weight, 1 / math.sqrt(self.latent[1]))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
 from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
-from lit_adaptconv.layers.init import PartConv2d, uniform_bound
+from lit_adaptconv.layers.init import PartConv2d, draw
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
 
@@ -84,8 +84,7 @@ class DeformableConv2d(ConvLayer):
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as the class describes."""
         nn.init.zeros_(self.offsets.weight)
-        bound = uniform_bound((2 if self.modulated else 1) / math.sqrt(math.prod(self.weight.shape[1:])))
-        nn.init.uniform_(self.weight, -bound, bound)
+        draw(self.weight, (2 if self.modulated else 1) / math.sqrt(math.prod(self.weight.shape[1:])))
         for bias in (self.offsets.bias, self.bias):
             if bias is not None:
                 nn.init.zeros_(bias)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lit_adaptconv.layers.adaptive import STATIC_SHARE
 from lit_adaptconv.layers.base import ConvLayer
-from lit_adaptconv.layers.init import PartLinear, uniform_bound
+from lit_adaptconv.layers.init import PartLinear, draw
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
@@ -74,10 +74,8 @@ class DynamicFilter2d(ConvLayer):
         """Draw the parameters anew, as the class describes."""
         self.squeeze.linear.reset_parameters()
         terms = math.prod(self.filter_shape[1:])
-        static = uniform_bound(math.sqrt(1 / terms))
-        dynamic = uniform_bound(math.sqrt((1 - STATIC_SHARE) / (terms * self.filters.in_features)))
-        nn.init.uniform_(self.filters.bias, -static, static)
-        nn.init.uniform_(self.filters.weight, -dynamic, dynamic)
+        draw(self.filters.bias, math.sqrt(1 / terms))
+        draw(self.filters.weight, math.sqrt((1 - STATIC_SHARE) / (terms * self.filters.in_features)))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 

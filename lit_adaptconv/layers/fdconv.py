@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer
-from lit_adaptconv.layers.init import PartConv2d, PartLinear, uniform_bound
+from lit_adaptconv.layers.init import PartConv2d, PartLinear, draw
 from lit_adaptconv.layers.per_sample import gate_kernels
 from lit_adaptconv.layers.squeeze import hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
@@ -112,8 +112,7 @@ class FDConv2d(ConvLayer):
             nn.init.zeros_(self.bands.attention.weight)
             assert self.bands.attention.bias is not None
             nn.init.zeros_(self.bands.attention.bias)
-        bound = uniform_bound(1 / math.sqrt(math.prod(self.weight.shape[1:])))
-        nn.init.uniform_(self.weight, -bound, bound)
+        draw(self.weight, 1 / math.sqrt(math.prod(self.weight.shape[1:])))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
         if not self.group_of.is_meta:
@@ -159,8 +158,7 @@ class _Squeeze(nn.Module):
         """Draw the parameters anew."""
         nn.Linear.reset_parameters(self.linear)
         self.norm.reset_parameters()
-        bound = uniform_bound(0.1 / math.sqrt(self.local_weight.shape[2]))
-        nn.init.uniform_(self.local_weight, -bound, bound)
+        draw(self.local_weight, 0.1 / math.sqrt(self.local_weight.shape[2]))
 
     def forward(self, input: Tensor) -> tuple[Tensor, Tensor]:
         means = input.mean((2, 3))

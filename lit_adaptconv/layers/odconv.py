@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer
-from lit_adaptconv.layers.init import PartLinear, uniform_bound
+from lit_adaptconv.layers.init import PartLinear, draw
 from lit_adaptconv.layers.per_sample import gate_kernels, mix_kernels
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
@@ -104,8 +104,7 @@ class ODConv2d(ConvLayer):
             nn.init.constant_(gate.bias, GATE_START)
         open_share = 1 / (1 + math.exp(-GATE_START))
         terms = math.prod(self.weight.shape[1:])
-        bound = uniform_bound(math.sqrt(self.num_kernels / terms) / open_share**3)
-        nn.init.uniform_(self.weight, -bound, bound)
+        draw(self.weight, math.sqrt(self.num_kernels / terms) / open_share**3)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
