@@ -14,6 +14,7 @@ from lit_adaptconv.layers.base import ConvLayer
 from lit_adaptconv.layers.init import PartConv2d, draw
 from lit_adaptconv.layers.per_pixel import channel_groups
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
+from lit_adaptconv.ops.precision import wide_type
 
 
 class DCNv4Conv2d(ConvLayer):
@@ -104,7 +105,7 @@ class DCNv4Conv2d(ConvLayer):
         short = self.kernel_groups * self.group_channels - self.out_channels
         left, right, top, bottom = around.kernel_pad
         values = F.pad(self.value(batch), (left, right, top, bottom, 0, short))
-        wide = torch.float64 if batch.dtype == torch.float64 else torch.float32
+        wide = wide_type(batch.dtype)
         out = deform_conv2d(
             values.to(wide),
             offsets[:, :shifts].to(wide),

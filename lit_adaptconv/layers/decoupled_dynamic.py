@@ -13,6 +13,7 @@ from lit_adaptconv.layers.init import draw
 from lit_adaptconv.layers.per_pixel import mixing_conv2d, per_pixel_conv2d
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
+from lit_adaptconv.ops.precision import wide_type
 
 EPSILON = 1e-5
 
@@ -122,7 +123,7 @@ class DecoupledDynamicFilter2d(ConvLayer):
 
 def _normalise(filters: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Normalise `(N, G, taps, H, W)` over the taps, then scale and shift by `(G,)`; in float32 at least."""
-    wide = filters if filters.dtype == torch.float64 else filters.float()
+    wide = filters.to(wide_type(filters.dtype))
     if filters.shape[2] > 1:
         wide = wide - wide.mean(2, keepdim=True)
         wide = wide * torch.rsqrt((wide * wide).mean(2, keepdim=True) + EPSILON)

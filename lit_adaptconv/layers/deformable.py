@@ -12,6 +12,7 @@ from torchvision.ops import deform_conv2d
 from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
 from lit_adaptconv.layers.init import PartConv2d, draw
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
+from lit_adaptconv.ops.precision import wide_type
 
 
 class DeformableConv2d(ConvLayer):
@@ -94,7 +95,7 @@ class DeformableConv2d(ConvLayer):
         batch = F.pad(batch, self.windows(batch, padding).kernel_pad)
         offsets = self.offsets(batch)
         shifts = 2 * self.offset_groups * math.prod(self.kernel_size)
-        wide = torch.float64 if batch.dtype == torch.float64 else torch.float32
+        wide = wide_type(batch.dtype)
         out: Tensor = deform_conv2d(
             batch.to(wide),
             offsets[:, :shifts].to(wide),

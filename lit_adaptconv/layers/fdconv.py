@@ -15,6 +15,7 @@ from lit_adaptconv.layers.init import PartConv2d, PartLinear, draw
 from lit_adaptconv.layers.per_sample import gate_kernels
 from lit_adaptconv.layers.squeeze import hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
+from lit_adaptconv.ops.precision import wide_type
 
 BANDS = (2, 4, 8)
 """Each band lies above a share 1 / b of the highest frequency, and below the band before."""
@@ -176,7 +177,7 @@ class _Bands(nn.Module):
         self.attention = PartConv2d(channels, len(BANDS), 3, padding=1, **where)
 
     def forward(self, batch: Tensor) -> Tensor:
-        wide = torch.float64 if batch.dtype == torch.float64 else torch.float32
+        wide = wide_type(batch.dtype)
         above = image = batch.to(wide)
         out: Tensor | None = None
         weights = 2 * torch.sigmoid(self.attention(batch).to(wide))
@@ -217,7 +218,7 @@ def hartley(matrices: Tensor) -> Tensor:
     if torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting():
         left, right = (_hartley_matrix(size, matrices) for size in matrices.shape[-2:])
         return left @ matrices @ right
-    wide = matrices.to(torch.float64 if matrices.dtype == torch.float64 else torch.float32)
+    wide = matrices.to(wide_type(matrices.dtype))
     for dim in (-1, -2):
         spectrum = torch.fft.fft(wide, dim=dim, norm="ortho")
         wide = spectrum.real - spectrum.imag

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lit_adaptconv.layers.init import PartConv2d
 from lit_adaptconv.ops.geometry import Windows
+from lit_adaptconv.ops.precision import wide_type
 
 
 def mixing_conv2d(in_channels: int, out_channels: int, groups: int, always: bool, **where: Any) -> PartConv2d | None:
@@ -60,7 +61,7 @@ def per_pixel_conv2d(
     Returns:
         `(N, C, H_out, W_out)`, of the type of `kernels`.
     """
-    wide = torch.float64 if input.dtype == torch.float64 else torch.float32
+    wide = wide_type(input.dtype)
     channels = input.shape[1]
     short = kernels.shape[1] * group_channels - channels
     padded = F.pad(input, (*windows.kernel_pad, 0, short) if short else windows.kernel_pad).to(wide)
