@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lit_adaptconv.errors import UserError, cause_of
+from lit_adaptconv.errors import UserError, told_in_one_line
 
 
 class Transforms:
@@ -56,7 +56,7 @@ class Transforms:
         """Apply the other groups to normalised images, shape (B, C, H, W), and their labels, int64, shape (B,)."""
         images = _image_by_image(self.normalised, images)
         for transform in self.mixing:
-            with _telling(transform):
+            with told_in_one_line(f"transforms: {_name(transform)}"):
                 images, labels = transform(images, labels)
         if self.mixing and labels.ndim == 1:  # one in a container may be left out at random
             labels = nn.functional.one_hot(labels, self.num_classes).to(images.dtype)
@@ -108,7 +108,7 @@ def _image_by_image(transforms: Sequence[nn.Module], images: Tensor) -> Tensor:
         UserError: one fails, or what it makes has another shape or type.
     """
     for transform in transforms:
-        with _telling(transform):
+        with told_in_one_line(f"transforms: {_name(transform)}"):
             if _draws_operations(transform):
                 images = _alike_together(transform, images)
                 continue
@@ -188,15 +188,6 @@ def drawing_from(seed: int, device: torch.device) -> Iterator[None]:
             generator.set_state(state)
         np.random.set_state(of_numpy)  # noqa: NPY002
         random.setstate(of_python)
-
-
-@contextmanager
-def _telling(transform: nn.Module) -> Iterator[None]:
-    """Turn what a transform raises into one line."""
-    try:
-        yield
-    except Exception as error:
-        raise UserError(f"transforms: {_name(transform)}: {cause_of(error)}") from error
 
 
 def _name(transform: nn.Module) -> str:

@@ -58,6 +58,35 @@ class Pixels:
         return self.channels * self.height * self.width
 
 
+def checked_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """Height and width of images, given as both or as one number; None where they are not given.
+
+    Raises:
+        UserError: one is below 1.
+    """
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if size is not None and min(size) < 1:
+        raise UserError(f"image_size must be at least 1 pixel, got {image_size}")
+    return size
+
+
+def checked_channels(in_channels: int | None) -> int | None:
+    """The channels of images; None where they are not given.
+
+    Raises:
+        UserError: they are neither grey nor colour.
+    """
+    if in_channels not in (None, 1, 3):
+        raise UserError(f"in_channels must be 1 (grey) or 3 (colour), got {in_channels}")
+    return in_channels
+
+
+def pixels_like(first: Image.Image, size: tuple[int, int] | None, channels: int | None, bit_depth: int) -> Pixels:
+    """What to turn images into: this height and width, and these channels; where they are None, those of the first."""
+    height, width = size or (first.height, first.width)
+    return Pixels(channels or (1 if first.mode in GREY else 3), height, width, size is not None, bit_depth)
+
+
 class UnreadableImageError(UserError):
     """An image file that cannot be read, whatever it is to be turned into."""
 

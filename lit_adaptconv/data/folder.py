@@ -14,7 +14,16 @@ from torch import Tensor, nn
 
 from lit_adaptconv.data.base import ImageData
 from lit_adaptconv.data.cache import cached_images
-from lit_adaptconv.data.decode import GREY, Pixels, decode, find_bit_depth, naming_all_broken, open_image
+from lit_adaptconv.data.decode import (
+    Pixels,
+    checked_channels,
+    checked_size,
+    decode,
+    find_bit_depth,
+    naming_all_broken,
+    open_image,
+    pixels_like,
+)
 from lit_adaptconv.data.listing import Listing, list_folder
 from lit_adaptconv.data.source import ImageSource, ResidentImages, Split
 from lit_adaptconv.data.split import stratified_split
@@ -110,10 +119,8 @@ class ImageFolder(ImageData):
             split_seed=split_seed,
             transforms=transforms,
         )
-        if image_size is not None and min((image_size, image_size) if isinstance(image_size, int) else image_size) < 1:
-            raise UserError(f"image_size must be at least 1 pixel, got {image_size}")
-        if in_channels not in (None, 1, 3):
-            raise UserError(f"in_channels must be 1 (grey) or 3 (colour), got {in_channels}")
+        self._image_size = checked_size(image_size)
+        self._in_channels = checked_channels(in_channels)
         if test_size <= 0 or (test_size > 1 and test_size != int(test_size)):
             raise UserError(f"test_size must be a fraction between 0 and 1 or a count of images, got {test_size}")
         if len(set(class_names or [])) < len(class_names or []):
@@ -131,8 +138,6 @@ class ImageFolder(ImageData):
         self.in_memory = False if random_crops else in_memory
         self.random_crops = random_crops
         self.num_workers = num_workers
-        self._image_size = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self._in_channels = in_channels
         self._class_names = class_names and list(map(characters, class_names))
         self._mean = mean
         self._std = std
@@ -248,9 +253,7 @@ class ImageFolder(ImageData):
         with naming_all_broken(paths):
             first = open_image(paths[0])
             bits = self._bit_depth or find_bit_depth(paths[:: math.ceil(len(paths) / DEPTH_SAMPLE)])
-        height, width = self._image_size or (first.height, first.width)
-        channels = self._in_channels or (1 if first.mode in GREY else 3)
-        return Pixels(channels, height, width, self._image_size is not None, bits)
+        return pixels_like(first, self._image_size, self._in_channels, bits)
 
     @property
     def _fits(self) -> bool:
@@ -280,8 +283,7 @@ class ImageFolder(ImageData):
     def _statistics(self) -> tuple[list[float], list[float]]:
         pool = self._parts[0] if self._listing.train else self._parts[1]
         if isinstance(self._source, ResidentImages):
-            images = self._source.images
-            return channel_statistics((images[chunk].numpy() for chunk in torch.split(pool, 1024)), self.in_channels)
+            return self._source.statistics(pool)
         chosen = np.unique(np.linspace(0, len(pool) - 1, STATISTICS_SAMPLE).astype(int))
         paths = [file.path for file in self._listing.files]
         with naming_all_broken(paths):

@@ -65,18 +65,15 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order, (epoch, first) = self.sampler, self._begin()
-        training = order.shuffle
         batches = self.source.fetch(
             self._subset[order.indices()],
             order.edges()[first:],
-            (order.seed, epoch) if training else None,
+            (order.seed, epoch) if order.shuffle else None,
             self._device,
         )
         for number, (images, labels) in enumerate(batches, start=first):
             self._position = (epoch, number + 1)
-            # 1 + number: a key that ends in zeros is the key without them, which draws the permutation
-            numbers = generator(order.seed, epoch, 1 + number, order.rank) if training else None
-            draws = self._preprocess.draw(len(images), (images.shape[-2], images.shape[-1]), numbers)
+            draws = self._draw(epoch, number, len(images), images.shape)
             yield self._preprocess(images, labels, [draws] if draws else [])
         order.set_epoch(epoch + 1)
 
@@ -86,15 +83,12 @@ class BatchLoader:
         Raises:
             UserError: the images are not in memory.
         """
-        images = self._resident().images
-        size = (images.shape[-2], images.shape[-1])
+        shape = self._resident().images.shape
         order, (epoch, first) = self.sampler, self._begin()
         indices, edges = self._subset[order.indices()], order.edges()
         for number, (begin, end) in enumerate(pairwise(edges[first:]), start=first):
             self._position = (epoch, number + 1)
-            drawn = order.shuffle and self._preprocess.is_random  # making a generator takes time
-            numbers = generator(order.seed, epoch, 1 + number, order.rank) if drawn else None
-            yield PlannedBatch(indices[begin:end], self._preprocess.draw(end - begin, size, numbers))
+            yield PlannedBatch(indices[begin:end], self._draw(epoch, number, end - begin, shape))
         order.set_epoch(epoch + 1)
 
     def make(self, planned: Sequence[PlannedBatch]) -> tuple[Tensor, Tensor]:
@@ -111,6 +105,15 @@ class BatchLoader:
         if not isinstance(self.source, ResidentImages):
             raise UserError("the images are read as they are needed, not kept in memory")
         return self.source
+
+    def _draw(self, epoch: int, number: int, images: int, shape: Sequence[int]) -> Draws | None:
+        """Draw how a batch of so many images, of the shape `(..., H, W)`, is augmented; None where it is not."""
+        order = self.sampler
+        if not order.shuffle or not self._preprocess.is_random:  # making a generator takes time
+            return None
+        # 1 + number: a key that ends in zeros is the key without them, which draws the permutation
+        numbers = generator(order.seed, epoch, 1 + number, order.rank)
+        return self._preprocess.draw(images, (shape[-2], shape[-1]), numbers)
 
     def _begin(self) -> tuple[int, int]:
         """The epoch that an iteration is of, and the number of its first batch."""

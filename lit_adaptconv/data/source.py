@@ -10,6 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from lit_adaptconv.data.statistics import channel_statistics
+
 
 class ImageSource(Protocol):
     """Labelled images that can be had by their indices."""
@@ -56,6 +58,11 @@ class ResidentImages:
         for begin, end in pairwise(edges):
             batch = indices[begin:end]
             yield images.index_select(0, batch), labels.index_select(0, batch)
+
+    def statistics(self, indices: Tensor) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each channel over some of the images; see `channel_statistics`."""
+        chunks = (self.images[chunk].numpy() for chunk in torch.split(indices, 1024))
+        return channel_statistics(chunks, self.images.shape[1])
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from lit_adaptconv.data.base import ImageData
-from lit_adaptconv.data.decode import GREY, Pixels, on_all_cores, to_array
+from lit_adaptconv.data.decode import Pixels, checked_channels, checked_size, on_all_cores, pixels_like, to_array
 from lit_adaptconv.data.source import ResidentImages, Split
 from lit_adaptconv.data.split import stratified_split
-from lit_adaptconv.data.statistics import channel_statistics
 from lit_adaptconv.errors import UserError, cause_of
 
 
@@ -147,16 +146,12 @@ class Torchvision(ImageData):
         )
         if name not in SETS:
             raise UserError(f"torchvision has no classification set {name!r}; known: {', '.join(SETS)}")
-        if image_size is not None and min((image_size, image_size) if isinstance(image_size, int) else image_size) < 1:
-            raise UserError(f"image_size must be at least 1 pixel, got {image_size}")
-        if in_channels not in (None, 1, 3):
-            raise UserError(f"in_channels must be 1 (grey) or 3 (colour), got {in_channels}")
+        self._image_size = checked_size(image_size)
+        self._in_channels = checked_channels(in_channels)
         self.dataset = name
         self.root = root
         self.options = options or {}
         self.download = download
-        self._image_size = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self._in_channels = in_channels
 
     @property
     def in_channels(self) -> int:
@@ -207,9 +202,7 @@ class Torchvision(ImageData):
         with self._telling():
             first = self._training_sets[0][0][0]
             first.load()  # which closes its file
-        height, width = self._image_size or (first.height, first.width)
-        channels = self._in_channels or (1 if first.mode in (*GREY, "1") else 3)
-        return Pixels(channels, height, width, self._image_size is not None, bit_depth=0)
+        return pixels_like(first, self._image_size, self._in_channels, bit_depth=0)
 
     @cached_property
     def _known_names(self) -> list[str] | None:
@@ -255,9 +248,7 @@ class Torchvision(ImageData):
 
     @cached_property
     def _statistics(self) -> tuple[list[float], list[float]]:
-        images = self._pool_images.images
-        chunks = (images[chunk].numpy() for chunk in torch.split(self._parted[0], 1024))
-        return channel_statistics(chunks, self.in_channels)
+        return self._pool_images.statistics(self._parted[0])
 
     def _read(self, sets: Sequence[Any]) -> tuple[Tensor, list[int]]:
         """The images of torchvision's data sets, and their labels."""

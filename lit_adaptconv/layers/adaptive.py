@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lit_adaptconv.functional import adaptive_conv2d
 from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
-from lit_adaptconv.layers.init import Init, draw_as_conv2d, tanh_input_std, uniform_bound
+from lit_adaptconv.layers.init import Init, draw, draw_as_conv2d, tanh_input_std
 from lit_adaptconv.ops.activation import Activation, activate
 from lit_adaptconv.ops.choice import implementation
 from lit_adaptconv.ops.geometry import Padding, PaddingMode, check_one_of
@@ -96,10 +96,8 @@ class AdaptiveConv2d(ConvLayer):
             return
         variance = 1 / math.prod(self.generator_bias.shape[1:])
         std = tanh_input_std(variance) if self.kernel_activation == "tanh" else math.sqrt(variance)
-        static = uniform_bound(std * math.sqrt(STATIC_SHARE))
-        adaptive = uniform_bound(std * math.sqrt((1 - STATIC_SHARE) / math.prod(self.generator_size)))
-        nn.init.uniform_(self.generator_bias, -static, static)
-        nn.init.uniform_(self.generator_weight, -adaptive, adaptive)
+        draw(self.generator_bias, std * math.sqrt(STATIC_SHARE))
+        draw(self.generator_weight, std * math.sqrt((1 - STATIC_SHARE) / math.prod(self.generator_size)))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 

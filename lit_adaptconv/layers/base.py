@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lit_adaptconv.layers.per_sample import per_sample_conv2d
 from lit_adaptconv.ops.geometry import (
     Padding,
     PaddingMode,
@@ -81,6 +82,11 @@ class ConvLayer(nn.Module):
     def _convolve(self, batch: Tensor) -> Tensor:
         """Convolve `(N, C_in, H, W)`."""
         raise NotImplementedError
+
+    def _convolve_per_sample(self, batch: Tensor, kernels: Tensor, bias: Tensor | None) -> Tensor:
+        """Convolve each sample of `(N, C_in, H, W)` with its own kernel of `(N, C_out, C_in // groups, kh, kw)`."""
+        batch, padding = self.padded(batch)
+        return per_sample_conv2d(batch, kernels, bias, self.stride, padding, self.dilation, self.groups)
 
     def _with_bias(self, out: Tensor) -> Tensor:
         return out if self.bias is None else out + self.bias[:, None, None].to(out.dtype)

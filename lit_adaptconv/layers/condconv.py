@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer
-from lit_adaptconv.layers.init import uniform_bound
-from lit_adaptconv.layers.per_sample import mix_kernels, per_sample_conv2d
+from lit_adaptconv.layers.init import draw
+from lit_adaptconv.layers.per_sample import mix_kernels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
 
@@ -73,13 +73,11 @@ class CondConv2d(ConvLayer):
         """Draw the parameters anew, as the class describes."""
         self.routing.reset_parameters()
         terms = math.prod(self.weight.shape[1:])
-        bound = uniform_bound(2 / math.sqrt(self.num_experts * terms))
-        nn.init.uniform_(self.weight, -bound, bound)
+        draw(self.weight, 2 / math.sqrt(self.num_experts * terms))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
     def _convolve(self, batch: Tensor) -> Tensor:
         routing = torch.sigmoid(self.routing(batch.mean((2, 3))))
         kernels = mix_kernels(routing, self.weight)
-        batch, padding = self.padded(batch)
-        return per_sample_conv2d(batch, kernels, self.bias, self.stride, padding, self.dilation, self.groups)
+        return self._convolve_per_sample(batch, kernels, self.bias)

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer
-from lit_adaptconv.layers.init import PartLinear, uniform_bound
-from lit_adaptconv.layers.per_sample import per_sample_conv2d
+from lit_adaptconv.layers.init import PartLinear, draw
 from lit_adaptconv.layers.squeeze import hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
@@ -93,18 +92,15 @@ class DCDConv2d(ConvLayer):
         """Draw the parameters anew, as the class describes."""
         for layer in (self.squeeze.linear, self.squeeze.gate, self.scale, self.fusion):
             nn.Linear.reset_parameters(layer)
-        bound = uniform_bound(1 / math.sqrt(math.prod(self.weight.shape[1:])))
-        nn.init.uniform_(self.weight, -bound, bound)
-        for latent, terms in ((self.out_weight, self.latent[0]), (self.in_weight, self.latent[1])):
-            bound = uniform_bound(1 / math.sqrt(terms))
-            nn.init.uniform_(latent, -bound, bound)
+        draw(self.weight, 1 / math.sqrt(math.prod(self.weight.shape[1:])))
+        draw(self.out_weight, 1 / math.sqrt(self.latent[0]))
+        draw(self.in_weight, 1 / math.sqrt(self.latent[1]))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
     def _convolve(self, batch: Tensor) -> Tensor:
         kernels = self._kernels(self.squeeze(batch))
-        batch, padding = self.padded(batch)
-        return per_sample_conv2d(batch, kernels, self.bias, self.stride, padding, self.dilation, self.groups)
+        return self._convolve_per_sample(batch, kernels, self.bias)
 
     def _kernels(self, hidden: Tensor) -> Tensor:
         """(N, hidden) to every sample's kernel, (N, C_out, C_in // groups, kh, kw)."""

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
 from lit_adaptconv.layers.base import ConvLayer
-from lit_adaptconv.layers.init import PartConv2d, uniform_bound
+from lit_adaptconv.layers.init import PartConv2d, draw
+from lit_adaptconv.layers.per_pixel import channel_groups
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
+from lit_adaptconv.ops.precision import wide_type
 
 
 class DCNv4Conv2d(ConvLayer):
@@ -71,11 +73,8 @@ class DCNv4Conv2d(ConvLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode, 1)
-        if group_channels < 1:
-            raise ValueError(f"group_channels must be at least 1, got {group_channels}")
         where: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.group_channels = min(group_channels, out_channels)
-        self.kernel_groups = math.ceil(out_channels / self.group_channels)
+        self.group_channels, self.kernel_groups = channel_groups(out_channels, group_channels)
         maps = 3 * self.kernel_groups * math.prod(self.kernel_size)
         self.value = PartConv2d(in_channels, out_channels, 1, groups=groups, **where)
         self.offsets = PartConv2d(in_channels, maps, 1, self.stride, **where)
@@ -86,8 +85,7 @@ class DCNv4Conv2d(ConvLayer):
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as the class describes."""
         for layer in (self.value, self.output):
-            bound = uniform_bound(1 / math.sqrt(layer.weight.shape[1]))
-            nn.init.uniform_(layer.weight, -bound, bound)
+            draw(layer.weight, 1 / math.sqrt(layer.weight.shape[1]))
         nn.init.zeros_(self.offsets.weight)
         for bias in (self.value.bias, self.offsets.bias, self.bias):
             if bias is not None:
@@ -107,7 +105,7 @@ class DCNv4Conv2d(ConvLayer):
         short = self.kernel_groups * self.group_channels - self.out_channels
         left, right, top, bottom = around.kernel_pad
         values = F.pad(self.value(batch), (left, right, top, bottom, 0, short))
-        wide = torch.float64 if batch.dtype == torch.float64 else torch.float32
+        wide = wide_type(batch.dtype)
         out = deform_conv2d(
             values.to(wide),
             offsets[:, :shifts].to(wide),

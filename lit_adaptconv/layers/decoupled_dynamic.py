@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
-from lit_adaptconv.layers.init import PartConv2d, uniform_bound
-from lit_adaptconv.layers.per_pixel import per_pixel_conv2d
+from lit_adaptconv.layers.init import draw
+from lit_adaptconv.layers.per_pixel import mixing_conv2d, per_pixel_conv2d
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
+from lit_adaptconv.ops.precision import wide_type
 
 EPSILON = 1e-5
 
@@ -78,11 +79,7 @@ class DecoupledDynamicFilter2d(ConvLayer):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode, 1)
         hidden = hidden_channels(out_channels, reduction)
         taps = math.prod(self.kernel_size)
-        self.pointwise = (
-            PartConv2d(in_channels, out_channels, 1, groups=groups, bias=False, device=device, dtype=dtype)
-            if pointwise or in_channels != out_channels
-            else None
-        )
+        self.pointwise = mixing_conv2d(in_channels, out_channels, groups, pointwise, device=device, dtype=dtype)
         self.spatial = nn.Conv2d(out_channels, taps, 1, self.stride, device=device, dtype=dtype)
         self.spatial_scale = nn.Parameter(torch.empty(1, device=device, dtype=dtype))
         self.spatial_shift = nn.Parameter(torch.empty(1, device=device, dtype=dtype))
@@ -96,8 +93,7 @@ class DecoupledDynamicFilter2d(ConvLayer):
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as the class describes."""
         if self.pointwise is not None:
-            mix = uniform_bound(1 / math.sqrt(self.in_channels // self.groups))
-            nn.init.uniform_(self.pointwise.weight, -mix, mix)
+            draw(self.pointwise.weight, 1 / math.sqrt(self.in_channels // self.groups))
         self.spatial.reset_parameters()
         self.squeeze.linear.reset_parameters()
         self.channel.reset_parameters()
@@ -115,7 +111,7 @@ class DecoupledDynamicFilter2d(ConvLayer):
         spatial = _normalise(spatial.unsqueeze(1), self.spatial_scale, self.spatial_shift)
         channel = torch.unflatten(self.channel(self.squeeze(batch)), 1, (self.out_channels, -1))[..., None, None]
         channel = _normalise(channel, self.channel_scale, self.channel_shift)
-        out = per_pixel_conv2d(padded, spatial * channel, around, self.kernel_size, self.stride, self.dilation)
+        out = per_pixel_conv2d(padded, spatial * channel, 1, around, self.kernel_size, self.stride, self.dilation)
         return self._with_bias(out)
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
@@ -127,7 +123,7 @@ class DecoupledDynamicFilter2d(ConvLayer):
 
 def _normalise(filters: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Normalise `(N, G, taps, H, W)` over the taps, then scale and shift by `(G,)`; in float32 at least."""
-    wide = filters if filters.dtype == torch.float64 else filters.float()
+    wide = filters.to(wide_type(filters.dtype))
     if filters.shape[2] > 1:
         wide = wide - wide.mean(2, keepdim=True)
         wide = wide * torch.rsqrt((wide * wide).mean(2, keepdim=True) + EPSILON)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
 from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
-from lit_adaptconv.layers.init import PartConv2d, uniform_bound
+from lit_adaptconv.layers.init import PartConv2d, draw
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
+from lit_adaptconv.ops.precision import wide_type
 
 
 class DeformableConv2d(ConvLayer):
@@ -84,8 +85,7 @@ class DeformableConv2d(ConvLayer):
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as the class describes."""
         nn.init.zeros_(self.offsets.weight)
-        bound = uniform_bound((2 if self.modulated else 1) / math.sqrt(math.prod(self.weight.shape[1:])))
-        nn.init.uniform_(self.weight, -bound, bound)
+        draw(self.weight, (2 if self.modulated else 1) / math.sqrt(math.prod(self.weight.shape[1:])))
         for bias in (self.offsets.bias, self.bias):
             if bias is not None:
                 nn.init.zeros_(bias)
@@ -95,7 +95,7 @@ class DeformableConv2d(ConvLayer):
         batch = F.pad(batch, self.windows(batch, padding).kernel_pad)
         offsets = self.offsets(batch)
         shifts = 2 * self.offset_groups * math.prod(self.kernel_size)
-        wide = torch.float64 if batch.dtype == torch.float64 else torch.float32
+        wide = wide_type(batch.dtype)
         out: Tensor = deform_conv2d(
             batch.to(wide),
             offsets[:, :shifts].to(wide),

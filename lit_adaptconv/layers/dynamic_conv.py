@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer
-from lit_adaptconv.layers.init import uniform_bound
-from lit_adaptconv.layers.per_sample import mix_kernels, per_sample_conv2d
+from lit_adaptconv.layers.init import draw
+from lit_adaptconv.layers.per_sample import mix_kernels
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
@@ -91,8 +91,7 @@ class DynamicConv2d(ConvLayer):
         nn.init.constant_(self.temperature, self.start_temperature)
         self.squeeze.linear.reset_parameters()
         self.attention.reset_parameters()
-        bound = uniform_bound(math.sqrt(self.num_kernels / math.prod(self.weight.shape[1:])))
-        nn.init.uniform_(self.weight, -bound, bound)
+        draw(self.weight, math.sqrt(self.num_kernels / math.prod(self.weight.shape[1:])))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
@@ -100,5 +99,4 @@ class DynamicConv2d(ConvLayer):
         attention = torch.softmax(self.attention(self.squeeze(batch)) / self.temperature, dim=1)
         kernels = mix_kernels(attention, self.weight)
         bias = None if self.bias is None else attention @ self.bias.to(attention.dtype)
-        batch, padding = self.padded(batch)
-        return per_sample_conv2d(batch, kernels, bias, self.stride, padding, self.dilation, self.groups)
+        return self._convolve_per_sample(batch, kernels, bias)

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from lit_adaptconv.layers.adaptive import STATIC_SHARE
 from lit_adaptconv.layers.base import ConvLayer
-from lit_adaptconv.layers.init import PartLinear, uniform_bound
-from lit_adaptconv.layers.per_sample import per_sample_conv2d
+from lit_adaptconv.layers.init import PartLinear, draw
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
@@ -75,14 +74,11 @@ class DynamicFilter2d(ConvLayer):
         """Draw the parameters anew, as the class describes."""
         self.squeeze.linear.reset_parameters()
         terms = math.prod(self.filter_shape[1:])
-        static = uniform_bound(math.sqrt(1 / terms))
-        dynamic = uniform_bound(math.sqrt((1 - STATIC_SHARE) / (terms * self.filters.in_features)))
-        nn.init.uniform_(self.filters.bias, -static, static)
-        nn.init.uniform_(self.filters.weight, -dynamic, dynamic)
+        draw(self.filters.bias, math.sqrt(1 / terms))
+        draw(self.filters.weight, math.sqrt((1 - STATIC_SHARE) / (terms * self.filters.in_features)))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
     def _convolve(self, batch: Tensor) -> Tensor:
         kernels = torch.unflatten(self.filters(self.squeeze(batch)), 1, self.filter_shape)
-        batch, padding = self.padded(batch)
-        return per_sample_conv2d(batch, kernels, self.bias, self.stride, padding, self.dilation, self.groups)
+        return self._convolve_per_sample(batch, kernels, self.bias)

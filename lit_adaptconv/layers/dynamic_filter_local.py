@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lit_adaptconv.layers.adaptive import STATIC_SHARE
 from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
-from lit_adaptconv.layers.init import PartConv2d, uniform_bound
+from lit_adaptconv.layers.init import PartConv2d, draw
 from lit_adaptconv.layers.squeeze import hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
@@ -86,14 +86,11 @@ class LocalDynamicFilter2d(ConvLayer):
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as the class describes."""
-        seen = uniform_bound(1 / math.sqrt(math.prod(self.features.weight.shape[1:])))
-        nn.init.uniform_(self.features.weight, -seen, seen)
+        draw(self.features.weight, 1 / math.sqrt(math.prod(self.features.weight.shape[1:])))
         terms = math.prod(self.weight.shape[1:])
-        static = uniform_bound(math.sqrt(STATIC_SHARE / terms))
         relu_power = 0.5  # E[relu(z)²] for z standard normal
-        dynamic = uniform_bound(math.sqrt((1 - STATIC_SHARE) / (terms * self.hidden * relu_power)))
-        nn.init.uniform_(self.weight[: self.out_channels], -static, static)
-        nn.init.uniform_(self.weight[self.out_channels :], -dynamic, dynamic)
+        draw(self.weight[: self.out_channels], math.sqrt(STATIC_SHARE / terms))
+        draw(self.weight[self.out_channels :], math.sqrt((1 - STATIC_SHARE) / (terms * self.hidden * relu_power)))
         for bias in (self.features.bias, self.bias):
             if bias is not None:
                 nn.init.zeros_(bias)

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer
-from lit_adaptconv.layers.init import PartConv2d, PartLinear, uniform_bound
-from lit_adaptconv.layers.per_sample import per_sample_conv2d
+from lit_adaptconv.layers.init import PartConv2d, PartLinear, draw
+from lit_adaptconv.layers.per_sample import gate_kernels
 from lit_adaptconv.layers.squeeze import hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
+from lit_adaptconv.ops.precision import wide_type
 
 BANDS = (2, 4, 8)
 """Each band lies above a share 1 / b of the highest frequency, and below the band before."""
@@ -112,8 +113,7 @@ class FDConv2d(ConvLayer):
             nn.init.zeros_(self.bands.attention.weight)
             assert self.bands.attention.bias is not None
             nn.init.zeros_(self.bands.attention.bias)
-        bound = uniform_bound(1 / math.sqrt(math.prod(self.weight.shape[1:])))
-        nn.init.uniform_(self.weight, -bound, bound)
+        draw(self.weight, 1 / math.sqrt(math.prod(self.weight.shape[1:])))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
         if not self.group_of.is_meta:
@@ -122,8 +122,7 @@ class FDConv2d(ConvLayer):
     def _convolve(self, batch: Tensor) -> Tensor:
         kernels = self._kernels(*self.squeeze(batch))
         batch = batch if self.bands is None else self.bands(batch)
-        batch, padding = self.padded(batch)
-        return per_sample_conv2d(batch, kernels, self.bias, self.stride, padding, self.dilation, self.groups)
+        return self._convolve_per_sample(batch, kernels, self.bias)
 
     def _kernels(self, hidden: Tensor, local: Tensor) -> Tensor:
         """(N, hidden) and (N, C_out * kh * kw, C_in // groups) to (N, C_out, C_in // groups, kh, kw)."""
@@ -136,10 +135,7 @@ class FDConv2d(ConvLayer):
         kernels = hartley(frequencies[:, self.group_of] * coefficients)
         kernels = kernels.view(-1, self.out_channels, height, group_in, width).transpose(2, 3)
         kernels = kernels * torch.unflatten(local, 1, (-1, height, width)).permute(0, 1, 4, 2, 3)
-        by_group = torch.unflatten(kernels, 1, (self.groups, -1))
-        by_group = by_group * filters.view(-1, self.groups, self.out_channels // self.groups, 1, 1, 1)
-        by_group = by_group * channels.view(-1, self.groups, 1, group_in, 1, 1)
-        return (by_group * taps.view(-1, 1, 1, 1, height, width)).flatten(1, 2)
+        return gate_kernels(kernels, filters, channels, taps, self.groups)
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
         """The gates, five products for each weight, and two fast transforms of 5/2 n log2 n and a difference."""
@@ -163,8 +159,7 @@ class _Squeeze(nn.Module):
         """Draw the parameters anew."""
         nn.Linear.reset_parameters(self.linear)
         self.norm.reset_parameters()
-        bound = uniform_bound(0.1 / math.sqrt(self.local_weight.shape[2]))
-        nn.init.uniform_(self.local_weight, -bound, bound)
+        draw(self.local_weight, 0.1 / math.sqrt(self.local_weight.shape[2]))
 
     def forward(self, input: Tensor) -> tuple[Tensor, Tensor]:
         means = input.mean((2, 3))
@@ -182,13 +177,13 @@ class _Bands(nn.Module):
         self.attention = PartConv2d(channels, len(BANDS), 3, padding=1, **where)
 
     def forward(self, batch: Tensor) -> Tensor:
-        wide = torch.float64 if batch.dtype == torch.float64 else torch.float32
-        above = batch.to(wide)
+        wide = wide_type(batch.dtype)
+        above = image = batch.to(wide)
         out: Tensor | None = None
         weights = 2 * torch.sigmoid(self.attention(batch).to(wide))
         for parts, weight in zip(BANDS, weights.unbind(1), strict=True):
             rows, columns = (low_pass(size, parts, above) for size in batch.shape[2:])
-            below = rows @ (batch.to(wide) @ columns)
+            below = rows @ (image @ columns)
             band = (above - below) * weight.unsqueeze(1)
             out = band if out is None else out + band
             above = below
@@ -223,7 +218,7 @@ def hartley(matrices: Tensor) -> Tensor:
     if torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting():
         left, right = (_hartley_matrix(size, matrices) for size in matrices.shape[-2:])
         return left @ matrices @ right
-    wide = matrices.to(torch.float64 if matrices.dtype == torch.float64 else torch.float32)
+    wide = matrices.to(wide_type(matrices.dtype))
     for dim in (-1, -2):
         spectrum = torch.fft.fft(wide, dim=dim, norm="ortho")
         wide = spectrum.real - spectrum.imag

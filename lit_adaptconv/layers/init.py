@@ -45,6 +45,12 @@ def uniform_bound(std: float) -> float:
     return math.sqrt(3.0) * std
 
 
+def draw(parameter: Tensor, std: float) -> None:
+    """Draw numbers uniformly, with mean 0 and this standard deviation."""
+    bound = uniform_bound(std)
+    nn.init.uniform_(parameter, -bound, bound)
+
+
 def draw_as_conv2d(fan_in: int, *parameters: Tensor | None) -> None:
     """Draw weights and biases of filters of `fan_in` taps as `nn.Conv2d` does: U(-b, b) with b = 1 / √fan_in."""
     for parameter in parameters:

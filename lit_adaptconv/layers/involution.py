@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from lit_adaptconv.layers.adaptive import STATIC_SHARE
 from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
-from lit_adaptconv.layers.init import PartConv2d, uniform_bound
-from lit_adaptconv.layers.per_pixel import per_pixel_conv2d
+from lit_adaptconv.layers.init import PartConv2d, draw
+from lit_adaptconv.layers.per_pixel import channel_groups, mixing_conv2d, per_pixel_conv2d
 from lit_adaptconv.layers.squeeze import hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
@@ -76,16 +76,9 @@ class Involution2d(ConvLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode, 1)
-        if group_channels < 1:
-            raise ValueError(f"group_channels must be at least 1, got {group_channels}")
-        self.group_channels = min(group_channels, out_channels)
-        self.kernel_groups = math.ceil(out_channels / self.group_channels)
+        self.group_channels, self.kernel_groups = channel_groups(out_channels, group_channels)
         hidden = hidden_channels(out_channels, reduction)
-        self.pointwise = (
-            PartConv2d(in_channels, out_channels, 1, groups=groups, bias=False, device=device, dtype=dtype)
-            if pointwise or in_channels != out_channels
-            else None
-        )
+        self.pointwise = mixing_conv2d(in_channels, out_channels, groups, pointwise, device=device, dtype=dtype)
         self.reduce = nn.Conv2d(out_channels, hidden, 1, bias=False, device=device, dtype=dtype)
         self.norm = nn.BatchNorm2d(hidden, device=device, dtype=dtype)
         taps = math.prod(self.kernel_size)
@@ -96,17 +89,14 @@ class Involution2d(ConvLayer):
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as the class describes."""
         if self.pointwise is not None:
-            mix = uniform_bound(1 / math.sqrt(self.in_channels // self.groups))
-            nn.init.uniform_(self.pointwise.weight, -mix, mix)
+            draw(self.pointwise.weight, 1 / math.sqrt(self.in_channels // self.groups))
         self.reduce.reset_parameters()
         self.norm.reset_parameters()
         taps = math.prod(self.kernel_size)
         relu_power = 0.5  # E[relu(z)²] for z standard normal, as batch normalisation makes it
-        static = uniform_bound(math.sqrt(STATIC_SHARE / taps))
-        dynamic = uniform_bound(math.sqrt((1 - STATIC_SHARE) / (taps * self.span.in_channels * relu_power)))
         assert self.span.bias is not None
-        nn.init.uniform_(self.span.bias, -static, static)
-        nn.init.uniform_(self.span.weight, -dynamic, dynamic)
+        draw(self.span.bias, math.sqrt(STATIC_SHARE / taps))
+        draw(self.span.weight, math.sqrt((1 - STATIC_SHARE) / (taps * self.span.in_channels * relu_power)))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
@@ -118,10 +108,9 @@ class Involution2d(ConvLayer):
         seen = F.pad(batch, (left, right + self.stride[1] - 1, top, bottom + self.stride[0] - 1))
         kernels = self.span(F.relu(self.norm(self.reduce(_block_means(seen, self.stride)))))
         kernels = torch.unflatten(kernels, 1, (self.kernel_groups, -1))
-        short = self.kernel_groups * self.group_channels - self.out_channels
-        whole = F.pad(batch, (0, 0, 0, 0, 0, short)) if short else batch
-        out = per_pixel_conv2d(whole, kernels, around, self.kernel_size, self.stride, self.dilation)
-        out = out[:, : self.out_channels] if short else out
+        out = per_pixel_conv2d(
+            batch, kernels, self.group_channels, around, self.kernel_size, self.stride, self.dilation
+        )
         return self._with_bias(out)
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:

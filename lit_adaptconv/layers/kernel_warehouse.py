@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer
-from lit_adaptconv.layers.init import uniform_bound
-from lit_adaptconv.layers.per_sample import per_sample_conv2d
+from lit_adaptconv.layers.init import draw
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
@@ -155,8 +154,9 @@ class KernelWarehouseConv2d(ConvLayer):
         self.attention.reset_parameters()
         nn.init.zeros_(self.batches)
         taken = _taken(len(self.start), self.parts)
-        places = [self.first_cell + self.whole_ratio * sum(taken[:i]) for i in range(len(taken))]
-        own = [place if has else self.warehouse.cells for place, has in zip(places, taken, strict=True)]
+        before = accumulate(taken, initial=0)
+        cells = self.warehouse.cells
+        own = [self.first_cell + self.whole_ratio * n if has else cells for n, has in zip(before, taken, strict=False)]
         self.start.copy_(torch.tensor(own))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
@@ -165,8 +165,7 @@ class KernelWarehouseConv2d(ConvLayer):
         if self.training:
             self.batches.add_(1)
         kernels = self._kernels(self.squeeze(batch))
-        batch, padding = self.padded(batch)
-        return per_sample_conv2d(batch, kernels, self.bias, self.stride, padding, self.dilation, self.groups)
+        return self._convolve_per_sample(batch, kernels, self.bias)
 
     def _kernels(self, hidden: Tensor) -> Tensor:
         """(N, hidden) to every sample's kernel, (N, C_out, C_in // groups, kh, kw)."""
@@ -207,13 +206,13 @@ class Warehouse(nn.Module):
         channels = (max(1, int(side * first.cell_ratio)) for side in sides)
         self.cell = (*channels, *((1, 1) if first.by_tap else first.kernel_size))
         self.layers = len(layers)
-        self.sections, self.bounds = [], []
+        self.sections, self.stds = [], []
         for layer in layers:
             mixtures = math.prod(_blocks(layer, self.cell))
             taken = sum(_taken(mixtures, layer.parts))
             self.sections.append(layer.whole_ratio * taken)
             terms = layer.in_channels // layer.groups * math.prod(layer.kernel_size)
-            self.bounds.append(uniform_bound(math.sqrt(mixtures / taken / terms)))
+            self.stds.append(math.sqrt(mixtures / taken / terms))
         self.cells = sum(self.sections)
         self.weight = nn.Parameter(torch.empty(self.cells * self.cell[0], *self.cell[1:], **where))
         self.reset_parameters()
@@ -221,9 +220,9 @@ class Warehouse(nn.Module):
     def reset_parameters(self) -> None:
         """Draw the cells anew, each section as the layer that begins with it needs them."""
         start = 0
-        for cells, bound in zip(self.sections, self.bounds, strict=True):
+        for cells, std in zip(self.sections, self.stds, strict=True):
             end = start + cells * self.cell[0]
-            nn.init.uniform_(self.weight[start:end], -bound, bound)
+            draw(self.weight[start:end], std)
             start = end
 
     def extra_repr(self) -> str:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
-from lit_adaptconv.layers.init import Init, draw_as_conv2d, second_moment, uniform_bound
+from lit_adaptconv.layers.init import Init, draw, draw_as_conv2d, second_moment
 from lit_adaptconv.ops.activation import GateActivation, activate
 from lit_adaptconv.ops.gated_sum import gated_sum
 from lit_adaptconv.ops.geometry import Padding, PaddingMode, Sides, check_one_of
@@ -108,12 +108,10 @@ class LowRankAdaptiveConv2d(ConvLayer):
             draw_as_conv2d(math.prod(self.weight.shape[1:]), self.weight, self.bias)
             return
         std = GATE_STD[self.gate_activation]
-        gate = uniform_bound(std / math.sqrt(math.prod(self.gate_weight.shape[1:])))
         power = second_moment(self.gate_activation, self.gate_mean, std)
-        kernel = uniform_bound(1 / math.sqrt(self.rank * math.prod(self.weight.shape[1:]) * power))
-        nn.init.uniform_(self.gate_weight, -gate, gate)
+        draw(self.gate_weight, std / math.sqrt(math.prod(self.gate_weight.shape[1:])))
         nn.init.constant_(self.gate_bias, self.gate_mean)
-        nn.init.uniform_(self.weight, -kernel, kernel)
+        draw(self.weight, 1 / math.sqrt(self.rank * math.prod(self.weight.shape[1:]) * power))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 

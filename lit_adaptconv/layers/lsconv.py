@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from lit_adaptconv.layers.adaptive import STATIC_SHARE
 from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
-from lit_adaptconv.layers.init import PartConv2d, uniform_bound
-from lit_adaptconv.layers.per_pixel import per_pixel_conv2d
+from lit_adaptconv.layers.init import draw
+from lit_adaptconv.layers.per_pixel import channel_groups, mixing_conv2d, per_pixel_conv2d
 from lit_adaptconv.layers.squeeze import hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode, Sides
 
@@ -82,16 +82,9 @@ class LSConv2d(ConvLayer):
     ) -> None:
         geometry = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
         super().__init__(*geometry, padding_mode, generator_size)
-        if group_channels < 1:
-            raise ValueError(f"group_channels must be at least 1, got {group_channels}")
         where: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.group_channels = min(group_channels, out_channels)
-        self.kernel_groups = math.ceil(out_channels / self.group_channels)
-        self.pointwise = (
-            PartConv2d(in_channels, out_channels, 1, groups=groups, bias=False, **where)
-            if pointwise or in_channels != out_channels
-            else None
-        )
+        self.group_channels, self.kernel_groups = channel_groups(out_channels, group_channels)
+        self.pointwise = mixing_conv2d(in_channels, out_channels, groups, pointwise, **where)
         hidden = hidden_channels(out_channels, 2)
         self.context = _Context(out_channels, hidden, self.generator_size, self.stride, self.dilation, **where)
         kernels = self.kernel_groups * math.prod(self.kernel_size)
@@ -104,14 +97,12 @@ class LSConv2d(ConvLayer):
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as the class describes."""
         if self.pointwise is not None:
-            mix = uniform_bound(1 / math.sqrt(self.in_channels // self.groups))
-            nn.init.uniform_(self.pointwise.weight, -mix, mix)
+            draw(self.pointwise.weight, 1 / math.sqrt(self.in_channels // self.groups))
         for part in self.context.children():
             part.reset_parameters()  # type: ignore[operator]
         self.span.reset_parameters()
         taps = math.prod(self.kernel_size)
-        static = uniform_bound(math.sqrt(STATIC_SHARE / taps))
-        nn.init.uniform_(self.kernel_shift, -static, static)
+        draw(self.kernel_shift, math.sqrt(STATIC_SHARE / taps))
         nn.init.constant_(self.kernel_scale, math.sqrt((1 - STATIC_SHARE) / taps))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
@@ -124,10 +115,10 @@ class LSConv2d(ConvLayer):
         scale, shift = (value.to(kernels.dtype) for value in (self.kernel_scale, self.kernel_shift))
         kernels = torch.group_norm(kernels, self.kernel_groups, scale, shift, EPSILON)
         kernels = torch.unflatten(kernels, 1, (self.kernel_groups, -1))
-        short = self.kernel_groups * self.group_channels - self.out_channels
-        whole = F.pad(batch, (0, 0, 0, 0, 0, short)) if short else batch
-        out = per_pixel_conv2d(whole, kernels, around, self.kernel_size, self.stride, self.dilation)
-        return self._with_bias(out[:, : self.out_channels] if short else out)
+        out = per_pixel_conv2d(
+            batch, kernels, self.group_channels, around, self.kernel_size, self.stride, self.dilation
+        )
+        return self._with_bias(out)
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
         """Multiply-adds of the kernels with the pixels under them, and the kernels' normalisation."""

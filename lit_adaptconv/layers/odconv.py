@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer
-from lit_adaptconv.layers.init import PartLinear, uniform_bound
-from lit_adaptconv.layers.per_sample import mix_kernels, per_sample_conv2d
+from lit_adaptconv.layers.init import PartLinear, draw
+from lit_adaptconv.layers.per_sample import gate_kernels, mix_kernels
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
@@ -104,15 +104,13 @@ class ODConv2d(ConvLayer):
             nn.init.constant_(gate.bias, GATE_START)
         open_share = 1 / (1 + math.exp(-GATE_START))
         terms = math.prod(self.weight.shape[1:])
-        bound = uniform_bound(math.sqrt(self.num_kernels / terms) / open_share**3)
-        nn.init.uniform_(self.weight, -bound, bound)
+        draw(self.weight, math.sqrt(self.num_kernels / terms) / open_share**3)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
     def _convolve(self, batch: Tensor) -> Tensor:
         kernels = self._kernels(self.squeeze(batch))
-        batch, padding = self.padded(batch)
-        return per_sample_conv2d(batch, kernels, self.bias, self.stride, padding, self.dilation, self.groups)
+        return self._convolve_per_sample(batch, kernels, self.bias)
 
     def _kernels(self, hidden: Tensor) -> Tensor:
         """(N, hidden) to every sample's kernel, (N, C_out, C_in // groups, kh, kw)."""
@@ -124,10 +122,7 @@ class ODConv2d(ConvLayer):
             kernels = kernels[None]
         else:
             kernels = mix_kernels(torch.softmax(self.attention(hidden) / self.temperature, dim=1), kernels)
-        by_group = torch.unflatten(kernels, 1, (self.groups, -1))
-        by_group = by_group * filters.view(-1, self.groups, self.out_channels // self.groups, 1, 1, 1)
-        by_group = by_group * channels.view(-1, self.groups, 1, self.in_channels // self.groups, 1, 1)
-        return (by_group * taps.view(-1, 1, 1, 1, *self.kernel_size)).flatten(1, 2)
+        return gate_kernels(kernels, filters, channels, taps, self.groups)
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:
         """The gates' activations, and their multiplications into one sample's kernel; with several kernels, α_w."""

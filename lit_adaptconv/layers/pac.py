@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer
-from lit_adaptconv.layers.init import uniform_bound
+from lit_adaptconv.layers.init import draw
 from lit_adaptconv.layers.per_pixel import under_each_tap
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
@@ -73,8 +73,7 @@ class PixelAdaptiveConv2d(ConvLayer):
         pairs = zip(self.kernel_size, self.dilation, strict=True)
         sees_centre = all(step * (size - 1) // 2 % step == 0 for size, step in pairs)  # by a tap whose K is 1
         terms = math.prod(self.kernel_size) * power + (1 - power if sees_centre else 0)
-        bound = uniform_bound(1 / math.sqrt(self.in_channels // self.groups * terms))
-        nn.init.uniform_(self.weight, -bound, bound)
+        draw(self.weight, 1 / math.sqrt(self.in_channels // self.groups * terms))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lit_adaptconv.layers.init import PartConv2d
 from lit_adaptconv.ops.geometry import Windows
+from lit_adaptconv.ops.precision import wide_type
+
+
+def mixing_conv2d(in_channels: int, out_channels: int, groups: int, always: bool, **where: Any) -> PartConv2d | None:
+    """The 1×1 convolution before a layer that mixes no channels; None where their number stays, unless `always`."""
+    if always or in_channels != out_channels:
+        return PartConv2d(in_channels, out_channels, 1, groups=groups, bias=False, **where)
+    return None
+
+
+def channel_groups(channels: int, group_channels: int) -> tuple[int, int]:
+    """How many channels share a kernel, at most all, and how many such groups there are; the last may have fewer.
+
+    Raises:
+        ValueError: `group_channels` is below 1.
+    """
+    if group_channels < 1:
+        raise ValueError(f"group_channels must be at least 1, got {group_channels}")
+    group_channels = min(group_channels, channels)
+    return group_channels, math.ceil(channels / group_channels)
 
 
 def per_pixel_conv2d(
     input: Tensor,
     kernels: Tensor,
+    group_channels: int,
     windows: Windows,
     kernel_size: tuple[int, int],
     stride: tuple[int, int],
@@ -26,8 +51,8 @@ def per_pixel_conv2d(
 
     Args:
         input: `(N, C, H, W)`.
-        kernels: `(N, G, kh * kw, H_out, W_out)`, taps in row-major order; G divides C, and C / G neighbouring channels
-            share a kernel.
+        kernels: `(N, G, kh * kw, H_out, W_out)`, taps in row-major order, with G = ceil(C / group_channels).
+        group_channels: Number of neighbouring channels that share a kernel; a last group may have fewer.
         windows: Where the kernel lies.
         kernel_size: `(kh, kw)`.
         stride: Step between output pixels.
@@ -36,15 +61,18 @@ def per_pixel_conv2d(
     Returns:
         `(N, C, H_out, W_out)`, of the type of `kernels`.
     """
-    wide = torch.float64 if input.dtype == torch.float64 else torch.float32
-    padded = F.pad(input, windows.kernel_pad).to(wide)
-    grouped = torch.unflatten(padded, 1, (kernels.shape[1], -1))
+    wide = wide_type(input.dtype)
+    channels = input.shape[1]
+    short = kernels.shape[1] * group_channels - channels
+    padded = F.pad(input, (*windows.kernel_pad, 0, short) if short else windows.kernel_pad).to(wide)
+    grouped = torch.unflatten(padded, 1, (-1, group_channels))
     out: Tensor | None = None
     weights = kernels.to(wide).unsqueeze(2).unbind(3)
     for pixels, weight in zip(under_each_tap(grouped, kernel_size, stride, dilation), weights, strict=True):
         out = pixels * weight if out is None else torch.addcmul(out, pixels, weight)
     assert out is not None
-    return out.flatten(1, 2).to(kernels.dtype)
+    out = out.flatten(1, 2).to(kernels.dtype)
+    return out[:, :channels] if short else out
 
 
 def under_each_tap(

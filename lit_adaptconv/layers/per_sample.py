@@ -16,6 +16,26 @@ def mix_kernels(weights: Tensor, stack: Tensor) -> Tensor:
     return torch.unflatten(weights @ kernels.flatten(1).to(weights.dtype), 1, kernels.shape[1:])
 
 
+def gate_kernels(kernels: Tensor, filters: Tensor, channels: Tensor, taps: Tensor, groups: int) -> Tensor:
+    """Scale each sample's kernel by a number for each of its filters, input channels and taps.
+
+    Args:
+        kernels: `(N, C_out, C_in // groups, kh, kw)`, or `(1, ...)` where all samples have the same.
+        filters: `(N, C_out)`.
+        channels: `(N, C_in)`.
+        taps: `(N, kh * kw)`, in row-major order.
+        groups: Channel groups within a sample.
+
+    Returns:
+        `(N, C_out, C_in // groups, kh, kw)`.
+    """
+    by_group = torch.unflatten(kernels, 1, (groups, -1))
+    _, _, group_out, group_in, height, width = by_group.shape
+    by_group = by_group * filters.view(-1, groups, group_out, 1, 1, 1)
+    by_group = by_group * channels.view(-1, groups, 1, group_in, 1, 1)
+    return (by_group * taps.view(-1, 1, 1, 1, height, width)).flatten(1, 2)
+
+
 def per_sample_conv2d(
     input: Tensor,
     weight: Tensor,
@@ -28,8 +48,8 @@ def per_sample_conv2d(
     """Convolve sample n of `input` with kernel n of `weight`.
 
     The samples become the groups of one grouped convolution: as fast as one kernel shared by the batch, where patches
-    and a batched matrix product take 1.5 to 7 times as long on a CPU. ONNX fixes a convolution's number of groups, so
-    only a graph that is exported to ONNX for any batch size multiplies patches.
+    and a batched matrix product take 1.5 to 7 times as long on a CPU. An exported program fixes a convolution's number
+    of groups, so there, where the batch may have any size, patches are multiplied.
 
     Args:
         input: `(N, C_in, H, W)`.

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lit_adaptconv.layers.init import PartConv2d, uniform_bound
+from lit_adaptconv.layers.init import PartConv2d, draw
 from lit_adaptconv.layers.low_rank import LowRankAdaptiveConv2d
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
@@ -85,8 +85,7 @@ class ResidualAdaptiveConv2d(nn.Module):
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as the class describes."""
         self.adaptive.reset_parameters()
-        bound = uniform_bound(1 / math.sqrt(math.prod(self.static.weight.shape[1:])))
-        nn.init.uniform_(self.static.weight, -bound, bound)
+        draw(self.static.weight, 1 / math.sqrt(math.prod(self.static.weight.shape[1:])))
         if self.static.bias is not None:
             nn.init.zeros_(self.static.bias)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lit_adaptconv.layers.init import PartConv2d, uniform_bound
+from lit_adaptconv.layers.init import PartConv2d, draw
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
 
@@ -62,8 +62,7 @@ class SeparableConv2d(nn.Module):
         if getattr(self.depthwise, "init", "balanced") == "default":
             nn.Conv2d.reset_parameters(self.pointwise)
             return
-        bound = uniform_bound(1 / math.sqrt(self.pointwise.weight.shape[1]))
-        nn.init.uniform_(self.pointwise.weight, -bound, bound)
+        draw(self.pointwise.weight, 1 / math.sqrt(self.pointwise.weight.shape[1]))
         if self.pointwise.bias is not None:
             nn.init.zeros_(self.pointwise.bias)
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_adaptconv.layers.base import ConvLayer
-from lit_adaptconv.layers.init import uniform_bound
+from lit_adaptconv.layers.init import draw
 from lit_adaptconv.layers.squeeze import Squeeze, hidden_channels
 from lit_adaptconv.ops.geometry import Padding, PaddingMode
 
@@ -74,8 +74,7 @@ class SqueezeExcitationConv2d(ConvLayer):
         """Draw the parameters anew, as the class describes."""
         self.squeeze.linear.reset_parameters()
         self.excitation.reset_parameters()
-        bound = uniform_bound(2 / math.sqrt(math.prod(self.weight.shape[1:])))
-        nn.init.uniform_(self.weight, -bound, bound)
+        draw(self.weight, 2 / math.sqrt(math.prod(self.weight.shape[1:])))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 

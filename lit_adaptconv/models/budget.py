@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from lit_adaptconv.errors import UserError
@@ -15,7 +14,7 @@ from lit_adaptconv.layers.sharing import shares
 from lit_adaptconv.measure.budget import UNITS, Budget
 from lit_adaptconv.measure.count import count_parameters
 from lit_adaptconv.models.backbones.base import Backbone, Width
-from lit_adaptconv.models.parameter_formula import find_formula, on_meta
+from lit_adaptconv.models.parameter_formula import find_formula, measured, on_meta
 
 CLOSE_ENOUGH = 0.98
 """A network with this share of its budget is as good as one that meets it exactly."""
@@ -86,13 +85,11 @@ class Family:
         return self._measured[key]
 
     def _counted(self, conv: Conv, widths: tuple[int, ...], budget: Budget) -> dict[str, int]:
-        try:
-            return budget.sizes(self._built(conv, widths), self._image_shape)
-        except UserError:
-            raise
-        except Exception:  # of a forward pass that needs numbers, which there are none of on the meta device
-            with torch.random.fork_rng(devices=[]):
-                return budget.sizes(self._build(conv, widths), self._image_shape)
+        return measured(
+            lambda network: budget.sizes(network, self._image_shape),
+            lambda: self._built(conv, widths),
+            lambda: self._build(conv, widths),
+        )
 
     def _built(self, conv: Conv, widths: tuple[int, ...]) -> Backbone:
         return on_meta(lambda: self._build(conv, widths))

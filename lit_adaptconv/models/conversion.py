@@ -18,7 +18,7 @@ from lit_adaptconv.layers.kinds import BUILT_IN, Conv, conv_kind
 from lit_adaptconv.layers.sharing import join, shares
 from lit_adaptconv.measure.budget import Budget
 from lit_adaptconv.measure.count import count_bytes, count_parameters, forward_flops
-from lit_adaptconv.models.parameter_formula import on_meta
+from lit_adaptconv.models.parameter_formula import measured, on_meta
 from lit_adaptconv.models.selection import Skipped, Swappable, Where, find_swappable
 from lit_adaptconv.models.swap import conv_like, in_places
 
@@ -133,21 +133,17 @@ def convert(
     total = count_parameters(model)
     sample = None if example_input is None else tuple(example_input.shape[1:])
     if budget is not None:
-        limits = Budget.of(budget)
+        limits, every = Budget.of(budget), found
         sizes = _sizes(model, limits, sample)
-        every = found
-        alone = (
-            [_added(model, limits, sample, [one], kind, conv)[0] for one in every]
-            if shares(conv)
-            else (_added(model, limits, sample, every, kind, conv))
-        )
+        calls = _calls_of(model, sample, every) if "flops" in limits.limits and sample is not None else {}
+
+        def added(some: Sequence[int]) -> list[dict[str, int]]:
+            return _added([every[i] for i in some], limits, calls, kind, conv)
+
+        alone = [added([i])[0] for i in range(len(every))]
 
         def together(some: Sequence[int]) -> dict[str, int]:
-            joint = (
-                _added(model, limits, sample, [every[i] for i in some], kind, conv)
-                if shares(conv)
-                else ([alone[i] for i in some])
-            )
+            joint = added(some) if shares(conv) else [alone[i] for i in some]
             return {name: size + sum(one[name] for one in joint) for name, size in sizes.items()}
 
         chosen = _within(limits, alone, together, found, kind)
@@ -227,21 +223,19 @@ def _sizes(model: nn.Module, budget: Budget, sample: tuple[int, ...] | None) -> 
 
 
 def _added(
-    model: nn.Module,
-    budget: Budget,
-    sample: tuple[int, ...] | None,
     found: Sequence[Swappable],
+    budget: Budget,
+    calls: Mapping[nn.Module, Sequence[tuple[int, ...]]],
     kind: str,
     conv: Conv,
 ) -> list[dict[str, int]]:
-    """What swapping each convolution adds, of each thing that the budget limits."""
-    calls = _calls_of(model, sample, found) if "flops" in budget.limits and sample is not None else {}
+    """What swapping each convolution adds, of each thing that the budget limits; for FLOPs, at these calls."""
     added = []
     layers = [_try(one, kind, conv, device="meta") for one in found]
     join(layers)
     for one, new, (parameters, shared) in zip(found, layers, _own(layers), strict=True):
         old = _try(one, kind, partial(nn.Conv2d), device="meta")
-        twice = sum(parameter.numel() * _itemsize(parameter, budget.torch_dtype) for parameter in shared)
+        twice = sum(parameter.numel() for parameter in shared) * budget.torch_dtype.itemsize
         differences = {
             "parameters": parameters - count_parameters(one.convolution),
             "bytes": count_bytes(new, budget.torch_dtype) - twice - count_bytes(one.convolution, budget.torch_dtype),
@@ -249,7 +243,7 @@ def _added(
         }
         with told_in_one_line(f"conv kind {kind!r} does not run at {one.name!r}"):
             for shape, times in Counter(calls.get(one.convolution, ())).items():
-                flops = forward_flops(new, shape) if shares(conv) else _layer_flops(one, kind, conv, shape)
+                flops = _layer_flops(new, one, kind, conv, shape)
                 differences["flops"] += times * (flops - forward_flops(old, shape))
         added.append(differences)
     return added
@@ -267,19 +261,11 @@ def _own(layers: Sequence[nn.Module]) -> list[tuple[int, set[nn.Parameter]]]:
     return found
 
 
-def _itemsize(parameter: nn.Parameter, dtype: torch.dtype | None) -> int:
-    return parameter.element_size() if dtype is None else dtype.itemsize
-
-
-def _layer_flops(one: Swappable, kind: str, conv: Conv, shape: tuple[int, ...]) -> int:
-    """FLOPs of the layer that a convolution becomes."""
-    try:
-        return forward_flops(_try(one, kind, conv, device="meta"), shape)
-    except UserError:
-        raise
-    except Exception:  # it needs numbers, which there are none of on the meta device
-        with torch.random.fork_rng(devices=[]):
-            return forward_flops(_try(one, kind, conv), shape)
+def _layer_flops(layer: nn.Module, one: Swappable, kind: str, conv: Conv, shape: tuple[int, ...]) -> int:
+    """FLOPs of the layer, on the meta device, that a convolution becomes."""
+    if shares(conv):  # one with numbers, made alone, would be another
+        return forward_flops(layer, shape)
+    return measured(lambda made: forward_flops(made, shape), lambda: layer, lambda: _try(one, kind, conv))
 
 
 def _calls_of(

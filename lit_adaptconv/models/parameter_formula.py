@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.kinds import Conv
 from lit_adaptconv.measure.count import count_parameters
 
 Module = TypeVar("Module", bound=nn.Module)
+Result = TypeVar("Result")
 Sides = npt.NDArray[np.int64]
 Build = Callable[[Conv, Sequence[int]], nn.Module]
 """Makes a network of a conv kind and the widths of its layers."""
@@ -48,6 +50,28 @@ def on_meta(build: Callable[[], Module]) -> Module:
     """Build a module of shapes without numbers."""
     with torch.device("meta"), _DrawNothing():
         return build()
+
+
+def measured(
+    measure: Callable[[Module], Result], on_meta_device: Callable[[], Module], build: Callable[[], Module]
+) -> Result:
+    """Measure a module on the meta device; where its forward pass needs numbers, which there are none of, built anew.
+
+    Args:
+        measure: What is measured.
+        on_meta_device: Gives the module on the meta device.
+        build: Makes it with numbers; the random generator stays as it was.
+
+    Raises:
+        UserError: The module, or what is measured, cannot be.
+    """
+    try:
+        return measure(on_meta_device())
+    except UserError:
+        raise
+    except Exception:
+        with torch.random.fork_rng(devices=[]):
+            return measure(build())
 
 
 @dataclass(frozen=True)

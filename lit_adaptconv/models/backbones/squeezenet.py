@@ -39,6 +39,7 @@ class SqueezeNet(Backbone):
         dropout: Share of the last layer's inputs that is dropped in training.
         batch_norm: Whether BatchNorm follows every convolution but the last. Most kinds start by keeping the variance
             of their input, which eight ReLUs would use up without it.
+        activation: In the place of every ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
 
     Raises:
         UserError: Images that are too small.

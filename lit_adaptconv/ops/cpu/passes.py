@@ -11,6 +11,7 @@ from lit_adaptconv.ops.cpu.compiled import compiled
 from lit_adaptconv.ops.cpu.layout import BLOCK, SAFE, TASKS, lay_out
 from lit_adaptconv.ops.cpu.threads import run_tasks
 from lit_adaptconv.ops.geometry import Call
+from lit_adaptconv.ops.precision import wide_type
 
 Array = NDArray[np.floating]
 
@@ -21,7 +22,7 @@ def forward(input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bia
     out = input.new_empty((layout.images, layout.out_channels, layout.out_height, layout.out_width))
     if out.numel() == 0:
         return out
-    dtype = _wide(input.dtype)
+    dtype = wide_type(input.dtype)
     loops = compiled()
     x, strides = _memory(input, dtype)
     wide = out.to(dtype)
@@ -59,7 +60,7 @@ def backward(
     The kernels are generated again from the input. What is not needed is empty.
     """
     layout, kernel_at, window_at = lay_out(input.shape, len(generator_bias), generator_weight.shape[2:], call)
-    dtype = _wide(input.dtype)
+    dtype = wide_type(input.dtype)
     loops = compiled()
     # A part of the batch sums its own weight gradients; the parts are then added in their order.
     blocks = -(-layout.images // layout.together)
@@ -93,10 +94,6 @@ def backward(
     shapes = (generator_weight.shape, generator_bias.shape) if needs_weights else ((0,), (0,))
     totals = (_total(part, shape, input.dtype) for part, shape in zip((dweight, dbias), shapes, strict=True))
     return (dx.to(input.dtype), *totals, torch.from_numpy(dout_bias.sum(0)).to(input.dtype))  # type: ignore[return-value]
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def _numpy(dtype: torch.dtype) -> type[np.floating]:

@@ -16,6 +16,7 @@ from lit_adaptconv.ops.gpu.gated_kernels import add_rows_kernel, gated_sum_backw
 from lit_adaptconv.ops.gpu.launch import Launch, device_of
 from lit_adaptconv.ops.gpu.sizes import FARTHEST
 from lit_adaptconv.ops.gpu.tanh import how
+from lit_adaptconv.ops.precision import wide_type
 from lit_adaptconv.ops.schema import memory_format
 
 TILE = 2048  # elements of a tile: 16 a thread, two reads of 16 bytes in half precision
@@ -262,7 +263,7 @@ def _plan_backward(
             "num_warps": WARPS,
         },
     )
-    exact = torch.float64 if dtype == torch.float64 else torch.float32
+    exact = wide_type(dtype)
 
     def run(grad: Tensor, filtered: Tensor, values: Tensor, gate_bias: Tensor) -> Gradients:
         d_filtered, d_values = torch.empty_like(filtered), torch.empty_like(values)
