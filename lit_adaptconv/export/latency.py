@@ -19,6 +19,7 @@ from lit_adaptconv.measure.budget import Limits, with_budget
 from lit_adaptconv.measure.environment import device_name, versions
 from lit_adaptconv.measure.latency import Latencies, NetworkLatency, RuntimeLatency
 from lit_adaptconv.measure.timing import Spread, Task, in_turns
+from lit_adaptconv.train.loading import check_threads
 
 ROUNDS = 60
 """Turns of one image of each network, by default; a batch, which takes longer, has a third as many."""
@@ -89,6 +90,7 @@ def measure_latency(
     for name, value in (("batch_size", batch_size), ("rounds", rounds), ("threads", threads)):
         if value < 1:
             raise UserError(f"{name} must be at least 1, got {value}")
+    check_threads(threads)
     if not torch_only:
         onnx.check_onnx()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None

@@ -54,7 +54,7 @@ def errors(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def test_a_compared_run_has_what_its_result_has() -> None:
-    budget = {"budget": 5000, "budget_flops": 10**6, "budget_bytes": 20_000, "budget_dtype": "float16"}
+    budget: dict[str, Any] = {"budget": 5000, "budget_flops": 10**6, "budget_bytes": 20_000, "budget_dtype": "float16"}
     recorded = result(**budget, file_bytes=19_000, widths=[3, 4], seed=7)
     (run,) = Compared.of([recorded]).runs
     had = {name: value for name, value in vars(run).items() if not name.endswith("_latency")}
