@@ -9,8 +9,9 @@ from rich.table import Table
 from lit_adaptconv.measure.benchmark import Benchmark, Limit, MeasuredLayer, StepParts
 from lit_adaptconv.measure.candidate import Shape
 from lit_adaptconv.measure.count import TRAINING_FACTOR
+from lit_adaptconv.measure.latency import milliseconds
 from lit_adaptconv.measure.limit import copy_bytes, matrix_size
-from lit_adaptconv.measure.timing import Spread, Times
+from lit_adaptconv.measure.timing import Spread
 
 
 def print_benchmark(console: Console, found: Benchmark) -> None:
@@ -108,9 +109,9 @@ def _times(found: Benchmark, index: int) -> Table:
         timed = layer.timed[index]
         table.add_row(
             layer.candidate.name,
-            _milliseconds(timed.forward),
+            milliseconds(timed.forward.spread.median),
             _ratio(timed.forward.over(base.forward)),
-            _milliseconds(timed.training),
+            milliseconds(timed.training.spread.median),
             _ratio(timed.training.over(base.training)),
             *((_speedup(layer, index),) if several else ()),
         )
@@ -135,7 +136,7 @@ def _speeds(found: Benchmark, index: int, limit: Limit) -> Table:
         for of, what, times, bytes, flops, share, seconds in passes:
             speed = f"{flops / times.spread.median / unit:.3g}" if flops else "–"
             mib = f"{bytes / 2**20:.2f}"
-            table.add_row(of, what, _milliseconds(times), mib, speed, f"{100 * share:.3g} %", seconds)
+            table.add_row(of, what, milliseconds(times.spread.median), mib, speed, f"{100 * share:.3g} %", seconds)
     return table
 
 
@@ -160,11 +161,6 @@ def _parts(split: StepParts, limit: Limit) -> Table:
 
 def _threads(number: int) -> str:
     return f"{number} thread{'s' if number > 1 else ''}"
-
-
-def _milliseconds(times: Times) -> str:
-    milliseconds = 1e3 * times.spread.median
-    return f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
 
 
 def _ratio(ratio: Spread) -> str:

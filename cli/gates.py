@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -144,7 +144,7 @@ class Compared:
     @classmethod
     def of(cls, results: Sequence[RunResult], latencies: Sequence[Latencies | None] = ()) -> Compared:
         """The runs with what each one's folder holds on latency, without gates."""
-        names = [field.name for field in fields(ComparedRun) if field.default is MISSING]
+        names = {field.name for field in fields(ComparedRun)} & {field.name for field in fields(RunResult)}
         places = latencies or [None] * len(results)
         runs = [ComparedRun(**{name: getattr(result, name) for name in names}) for result in results]
         return cls(

@@ -8,7 +8,6 @@ from rich.console import Console
 
 from lit_adaptconv.export.latency import BATCH_SIZE, ROUNDS
 from lit_adaptconv.sweep.latency import MeasuredFolder, measure_latencies
-from lit_adaptconv.train.loading import check_threads
 from lit_adaptconv.train.parser import OneLineParser
 from lit_adaptconv.verdict.latency_table import latency_note, latency_table
 
@@ -35,7 +34,6 @@ def latency(args: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="Turns of one image; a batch has a third as many.")
     parser.add_argument("--torch_only", action="store_true", help="Leave out onnxruntime.")
     given = parser.parse_args(args)
-    check_threads(given.threads)
     numbers = {name: given[name] for name in ("batch_size", "threads", "rounds", "torch_only")}
     console = Console()
     with console.status("") as status:

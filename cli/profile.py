@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lit_adaptconv.errors import told_in_one_line
+from lit_adaptconv.measure.latency import milliseconds
 from lit_adaptconv.measure.profile import Latency, LayerProfile, Profile
 from lit_adaptconv.measure.profile import profile as measure
 from lit_adaptconv.train.loading import check_seconds, check_writable, load_trained, network_parser, set_threads
@@ -78,13 +79,9 @@ def _cells(row: LayerProfile) -> tuple[str, ...]:
 
 def _sentence(latency: Latency) -> str:
     return (
-        f"Batch of {latency.batch_size}: {_milliseconds(latency.seconds)} ms (quartiles {_milliseconds(latency.lower)} "
-        f"and {_milliseconds(latency.upper)}, n = {latency.calls}), {latency.throughput:,.0f} images a second"
+        f"Batch of {latency.batch_size}: {milliseconds(latency.seconds)} ms (quartiles {milliseconds(latency.lower)} "
+        f"and {milliseconds(latency.upper)}, n = {latency.calls}), {latency.throughput:,.0f} images a second"
     )
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:.3g}"
 
 
 def _bytes(size: int) -> str:

@@ -51,17 +51,17 @@ def _peak(run: Callable[[], object]) -> int | None:
         return None
 
 
-def _onnx(file: bytes, shape: tuple[int, int, int], threads: int) -> object:
-    return onnx.runtime(file, threads)(torch.zeros(1, *shape))
+def _onnx(file: bytes, shape: tuple[int, int, int]) -> object:
+    return onnx.runtime(file)(torch.zeros(1, *shape))
 
 
 def _torch(network: bytes, shape: tuple[int, int, int]) -> object:
     return pickle.loads(network)(torch.zeros(1, *shape))
 
 
-def _measured(file: bytes | None, network: bytes | None, shape: tuple[int, int, int], threads: int) -> Peaks:
+def _measured(file: bytes | None, network: bytes | None, shape: tuple[int, int, int]) -> Peaks:
     return (
-        None if file is None else _peak(partial(_onnx, file, shape, threads)),
+        None if file is None else _peak(partial(_onnx, file, shape)),
         None if network is None else _peak(partial(_torch, network, shape)),
     )
 
@@ -69,4 +69,4 @@ def _measured(file: bytes | None, network: bytes | None, shape: tuple[int, int, 
 if __name__ == "__main__":
     given, threads = pickle.load(sys.stdin.buffer)
     torch.set_num_threads(threads)
-    print(json.dumps([_measured(file, network, shape, threads) for file, network, shape in given]))
+    print(json.dumps([_measured(file, network, shape) for file, network, shape in given]))

@@ -15,10 +15,11 @@ from lit_adaptconv.export import onnx
 from lit_adaptconv.export.check import Run
 from lit_adaptconv.export.exporters import reason
 from lit_adaptconv.export.inference_memory import peaks_of_inference
-from lit_adaptconv.measure.budget import Limits, limits_text
+from lit_adaptconv.measure.budget import Limits, with_budget
 from lit_adaptconv.measure.environment import device_name, versions
 from lit_adaptconv.measure.latency import Latencies, NetworkLatency, RuntimeLatency
 from lit_adaptconv.measure.timing import Spread, Task, in_turns
+from lit_adaptconv.train.loading import check_threads
 
 ROUNDS = 60
 """Turns of one image of each network, by default; a batch, which takes longer, has a third as many."""
@@ -52,7 +53,7 @@ class Timed:
     @property
     def title(self) -> str:
         """It as people name it."""
-        return self.arm if self.budget is None else f"{self.arm} {limits_text(self.budget)}"
+        return with_budget(self.arm, self.budget)
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def measure_latency(
     for name, value in (("batch_size", batch_size), ("rounds", rounds), ("threads", threads)):
         if value < 1:
             raise UserError(f"{name} must be at least 1, got {value}")
+    check_threads(threads)
     if not torch_only:
         onnx.check_onnx()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
@@ -97,7 +99,7 @@ def measure_latency(
     try:
         exported = [_Exported()] * len(networks)
         if not torch_only:
-            exported = [_export(each, threads, say) for each in networks]
+            exported = [_export(each, say) for each in networks]
         say(f"timing {len(networks)} {'network' if len(networks) == 1 else 'networks'} by turns")
         found = _timed(networks, exported, batch_size, threads, rounds)
         files = [(each.network, one.file, each.image_shape) for each, one in zip(networks, exported, strict=True)]
@@ -123,12 +125,12 @@ def measure_latency(
     return Latencies(device, threads, batch_size, rounds, load, versions(*further), tuple(measured))
 
 
-def _export(each: Timed, threads: int, say: Callable[[str], None]) -> _Exported:
+def _export(each: Timed, say: Callable[[str], None]) -> _Exported:
     """The network for onnxruntime, or why there is none."""
     say(f"exporting {each.title}")
     try:
         file = onnx.to_onnx(each.network, each.image_shape).SerializeToString()
-        run = onnx.runtime(file, threads)
+        run = onnx.runtime(file)
         run(torch.zeros(1, *each.image_shape))
     except UserError as error:
         return _Exported(reason=str(error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from functools import reduce
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -55,7 +55,7 @@ def _compute_constants(module: fx.GraphModule) -> None:
     known: dict[fx.Node, Any] = {}
     for node in module.graph.nodes:
         if node.op == "get_attr":
-            known[node] = reduce(getattr, str(node.target).split("."), module)
+            known[node] = attrgetter(str(node.target))(module)
         elif node.op == "call_function" and not node.is_impure() and all(n in known for n in node.all_input_nodes):
             args, options = fx.map_arg((node.args, node.kwargs), known.__getitem__)
             known[node] = node.target(*args, **options)

@@ -69,12 +69,11 @@ def add_metadata(model: ModelProto, metadata: Mapping[str, Any]) -> None:
     onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in metadata.items()})
 
 
-def runtime(model: ModelProto | bytes, threads: int | None = None) -> Run:
-    """Make onnxruntime run a model on the CPU.
+def runtime(model: ModelProto | bytes) -> Run:
+    """Make onnxruntime run a model on the CPU, on as many threads as PyTorch uses.
 
     Args:
         model: The model, or the content of its file.
-        threads: CPU threads; by default as many as PyTorch uses.
 
     Raises:
         UserError: onnxruntime cannot run it.
@@ -82,7 +81,7 @@ def runtime(model: ModelProto | bytes, threads: int | None = None) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.intra_op_num_threads = torch.get_num_threads()
     options.add_session_config_entry("session.force_spinning_stop", "1")  # or its threads take the next one's time
     options.log_severity_level = 3  # errors
     content = model if isinstance(model, bytes) else model.SerializeToString()

@@ -144,9 +144,14 @@ def plain_limits(budget: Limits | None) -> int | dict[str, Any] | None:
     return budget.plain if isinstance(budget, Budget) else budget
 
 
-def limits_text(budget: Limits | None, none: str = "–") -> str:
+def limits_text(budget: Limits | None) -> str:
     """A budget in a table: a number of parameters alone, or all limits with their units."""
-    return none if budget is None else f"{budget:,}" if isinstance(budget, int) else str(budget)
+    return "–" if budget is None else f"{budget:,}" if isinstance(budget, int) else str(budget)
+
+
+def with_budget(arm: str, budget: Limits | None) -> str:
+    """An arm as people name it, with its budget if it has one."""
+    return arm if budget is None else f"{arm} {limits_text(budget)}"
 
 
 def in_order(budgets: Iterable[Limits | None]) -> tuple[Limits | None, ...]:

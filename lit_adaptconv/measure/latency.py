@@ -139,7 +139,7 @@ def shown(seconds: float, digits: int = 3) -> str:
 def milliseconds(seconds: float, digits: int = 3) -> str:
     """The same without the unit."""
     value = 1000 * seconds
-    return f"{value:,.0f}" if value >= 10**digits else f"{value:.{digits}g}"
+    return f"{value:,.0f}" if value >= 10 ** (digits - 1) else f"{value:.{digits}g}"
 
 
 def apart(places: Sequence[Latencies | None]) -> str | None:

@@ -7,16 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import nn
-
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.export.latency import BATCH_SIZE, ROUNDS, Timed, measure_latency
-from lit_adaptconv.measure.budget import Limits
+from lit_adaptconv.measure.budget import Limits, with_budget
 from lit_adaptconv.measure.latency import Latencies, read_latencies
 from lit_adaptconv.sweep.folder import SWEEP, SweepFolder
 from lit_adaptconv.sweep.plan import ArmBudget
 from lit_adaptconv.sweep.store import Store
-from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.train.loading import Trained, load_network
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.runs import CONFIG, newest_run
@@ -60,59 +57,49 @@ def measure_latencies(
         UserError: A folder is neither, holds no network, or a sweep is running in it; or see `measure_latency`.
     """
     with contextlib.ExitStack() as held:
-        stores: list[Store | None] = []
-        places, found, notes = [], [], []
-        for path in folders:
+        asked: list[tuple[Path, Store | None, list[Timed], list[str]]] = []
+        for path in dict.fromkeys(folders):
             if (path / SWEEP).is_file():
                 place = SweepFolder(path)
                 store = Store(place, place.read())
                 held.enter_context(place.locked())
-                timed, lacking = _of_sweep(store)
+                asked.append((path, store, *_of_sweep(store)))
             else:
                 path = path if (path / CONFIG).is_file() else newest_run(str(path.parent), path.name)
-                store, timed, lacking = None, [_of_run(path)], []
-            places.append(path)
-            stores.append(store)
-            found.append(timed)
-            notes.append(lacking)
-        together = [each for timed in found for each in timed]
+                asked.append((path, None, [_of_run(path)], []))
+        together = [each for _, _, timed, _ in asked for each in timed]
         latencies = measure_latency(
             together, batch_size=batch_size, threads=threads, rounds=rounds, torch_only=torch_only, say=say
         )
         measured, networks = [], iter(latencies.networks)
-        for path, store, timed, said in zip(places, stores, found, notes, strict=True):
+        for path, recorder, timed, notes in asked:
             own = replace(latencies, networks=tuple(next(networks) for _ in timed))
             before = read_latencies(path)
             if before is not None and before.where != own.where:
-                said.append(f"They replace those that were measured on {before.where}.")
+                notes.append(f"They replace those that were measured on {before.where}.")
             own.write(path)
-            if store is not None:
-                store.write()
-            measured.append(MeasuredFolder(path, own, tuple(said)))
+            if recorder is not None:
+                recorder.write()
+            measured.append(MeasuredFolder(path, own, tuple(notes)))
     return measured
 
 
 def _of_sweep(store: Store) -> tuple[list[Timed], list[str]]:
     """Each network of a sweep, from a trial of it that is done or else has begun; and those that have no such trial."""
-    trials: dict[ArmBudget, list[Trial]] = {}
-    for trial, result in store.begun():
-        if (store.folder.trial(trial) / CONFIG).is_file():
-            found = trials.setdefault(ArmBudget(trial.arm, trial.budget), [])
-            found.insert(0 if result.status == "done" else len(found), trial)
+    kept: dict[ArmBudget, tuple[Path, RunResult]] = {}
+    for trial, result in sorted(store.begun(), key=lambda each: each[1].status != "done"):
+        folder = store.folder.trial(trial)
+        if (folder / CONFIG).is_file():
+            kept.setdefault(ArmBudget(trial.arm, trial.budget), (folder, result))
+    every = dict.fromkeys(ArmBudget(trial.arm, trial.budget) for trial in store.sweep.trials)
     lacking = [
-        f"{Timed(nn.Identity(), (1, 1, 1), *at).title} was not measured: no trial of it has a network here."
-        for at in dict.fromkeys(ArmBudget(trial.arm, trial.budget) for trial in store.sweep.trials)
-        if at not in trials
+        f"{with_budget(*at)} was not measured: no trial of it has a network here." for at in every if at not in kept
     ]
-    if not trials:
+    if not kept:
         raise UserError(
             f"{store.folder.path} has no network to measure: the folders of its trials are not there, or hold none"
         )
-    timed = []
-    for at, mine in trials.items():
-        recorded = store.result(mine[0])
-        assert recorded is not None
-        timed.append(_timed(load_network(store.folder.trial(mine[0])), recorded, *at))
+    timed = [_timed(load_network(kept[at][0]), kept[at][1], *at) for at in every if at in kept]
     return timed, lacking
 
 

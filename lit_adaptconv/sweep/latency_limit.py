@@ -38,12 +38,15 @@ class LimitedSize:
         budget: Its budget, or None.
         size: The widest network within budget and limit.
         latency: Seconds of one image; None where there is no network.
+        widest: The widest network within the budget alone, by which an arm that has changed since is known; None in
+            files of earlier versions.
     """
 
     arm: str
     budget: Limits | None
     size: NetworkSize
     latency: Spread | None
+    widest: NetworkSize | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def within_limit(
     sizes: Mapping[ArmBudget, NetworkSize],
     before: LimitedSizes | None = None,
 ) -> LimitedSizes:
-    """Choose the networks, but for those that were chosen before under the same limit.
+    """Choose the networks, but for those that were chosen before under the same limit for the same arm.
 
     Args:
         limit: The limit.
@@ -105,11 +108,11 @@ def within_limit(
     device, found = "" if known is None else known.device, []
     for at, size in sizes.items():
         chosen = None if known is None else known.at(at)
-        if chosen is None:
+        if chosen is None or chosen.widest not in (None, size):
             if limit.runtime == "onnx":
                 check_onnx()
             time = _Timer(limit, at.arm, networks[at.arm])
-            chosen = _chosen(limit, at, size, networks[at.arm], time)
+            chosen = replace(_chosen(limit, at, size, networks[at.arm], time), widest=size)
             device = device or time.device
         found.append(chosen)
     if all(one.size.impossible for one in found) and not all(size.impossible for size in sizes.values()):
@@ -172,4 +175,4 @@ def _chosen(limit: LatencyLimit, at: ArmBudget, widest: NetworkSize, network: Ne
         f"no network of {at.arm} takes at most {shown(limit.seconds)} an image in {RUNTIMES[limit.runtime]}: the "
         f"fastest that was tried, of {smallest.parameters:,} parameters, takes {shown(latency.median)}"
     )
-    return LimitedSize(*at, replace(NetworkSize(), impossible=said), None)
+    return LimitedSize(*at, NetworkSize(impossible=said), None)

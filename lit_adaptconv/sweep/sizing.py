@@ -168,12 +168,11 @@ class Network:
 
     def _sizes(self, settings: Mapping[str, Any], budget: Budget) -> dict[str, int]:
         """What a network has of each thing that a budget limits."""
-        module, found = self.build(settings, meta=True), {}
-        for name in budget.limits:
-            size = count_parameters(module) if name == "parameters" else budget.file_bytes(module)
-            if name == "flops" and not (size := _flops(module)):
-                raise UserError(f"FLOPs of {self._name} are not known, so no budget can limit them")
-            found[name] = size or 0
+        module = self.build(settings, meta=True)
+        counts = {"parameters": count_parameters, "flops": _flops, "bytes": budget.file_bytes}
+        found = {name: counts[name](module) or 0 for name in budget.limits}
+        if found.get("flops") == 0:
+            raise UserError(f"FLOPs of {self._name} are not known, so no budget can limit them")
         return found
 
     def _measured(self, settings: dict[str, Any], budget: Budget | None = None) -> NetworkSize:

@@ -16,6 +16,7 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically
 from lit_adaptconv.measure.budget import Limits, to_columns
 from lit_adaptconv.measure.latency import RUNTIMES, Latencies, read_latencies
+from lit_adaptconv.measure.timing import Spread
 from lit_adaptconv.sweep.engines import Outcome
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
 from lit_adaptconv.sweep.latency_limit import read_limited
@@ -126,12 +127,13 @@ class Store:
             if trial.id in self._results:
                 self._rows[trial.id] = row
             rows.append(row | dict.fromkeys(columns) if two and counted_before(result) else row)
-        costs, places = self._step_costs(), [(trial.arm, trial.budget) for trial, _ in begun]
-        rows = [_timed(row, costs.get(at), self.sweep.targets) for row, at in zip(rows, places, strict=True)]
+        costs, limited = self._step_costs(), limit_columns(self.folder.path)
         latencies = latency_columns(read_latencies(self.folder.path))
-        limited = limit_columns(self.folder.path)
+        places = [(trial.arm, trial.budget) for trial, _ in begun]
         rows = [
-            row | latencies.get((*at, row["kind"], row["parameters"]), {}) | limited.get(at, {})
+            _timed(row, costs.get(at), self.sweep.targets)
+            | latencies.get((*at, row["kind"], row["parameters"]), {})
+            | limited.get(at, {})
             for row, at in zip(rows, places, strict=True)
         ]
         return pa.Table.from_pylist(rows, results_schema(self.sweep.targets))
@@ -211,12 +213,8 @@ def latency_columns(latencies: Latencies | None) -> dict[Network, dict[str, Any]
         for runtime in RUNTIMES:
             if (measured := network.of(runtime)) is not None:
                 columns[f"{runtime}_memory"] = measured.memory
-                for name, spread in (("", measured.image), ("_batch", measured.batch)):
-                    columns |= {
-                        f"{runtime}{name}_latency": spread.median,
-                        f"{runtime}{name}_latency_lower": spread.lower,
-                        f"{runtime}{name}_latency_upper": spread.upper,
-                    }
+                columns |= _quartiles(f"{runtime}_latency", measured.image)
+                columns |= _quartiles(f"{runtime}_batch_latency", measured.batch)
         found[network.arm, network.budget, network.kind, network.parameters] = columns
     return found
 
@@ -227,19 +225,15 @@ def limit_columns(folder: Path) -> dict[tuple[str, Limits | None], dict[str, Any
         if (limited := read_limited(folder)) is not None:
             same = {"latency_limit": limited.limit.seconds, "latency_limit_runtime": limited.limit.runtime}
             return {
-                (one.arm, one.budget): same
-                | (
-                    {}
-                    if one.latency is None
-                    else {
-                        "sized_latency": one.latency.median,
-                        "sized_latency_lower": one.latency.lower,
-                        "sized_latency_upper": one.latency.upper,
-                    }
-                )
+                (one.arm, one.budget): same | ({} if one.latency is None else _quartiles("sized_latency", one.latency))
                 for one in limited.sizes
             }
     return {}
+
+
+def _quartiles(column: str, spread: Spread) -> dict[str, float]:
+    """A median and its quartiles as columns."""
+    return {column: spread.median, f"{column}_lower": spread.lower, f"{column}_upper": spread.upper}
 
 
 _MEASURED = {name: name for name in ("step", "epoch", "flops", "seconds")}

@@ -12,7 +12,7 @@ from typing import Any
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.built_in import resolve
-from lit_adaptconv.measure.budget import Limits, limits_text, plain_limits
+from lit_adaptconv.measure.budget import Limits, plain_limits, with_budget
 from lit_adaptconv.sweep.plan import ArmBudget, Plan, class_name
 from lit_adaptconv.sweep.settings import arm_settings, set_argument
 from lit_adaptconv.sweep.sizing import NetworkSize
@@ -86,9 +86,8 @@ class Trial:
     @property
     def title(self) -> str:
         """The trial as people name it."""
-        budget = "" if self.budget is None else f" {limits_text(self.budget)}"
         values = "" if self.tuning is None else f"tuning {self.tuning} "
-        return f"{self.arm}{budget} {values}#{self.pair}"
+        return f"{with_budget(self.arm, self.budget)} {values}#{self.pair}"
 
 
 @dataclass(frozen=True)

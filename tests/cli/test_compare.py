@@ -53,6 +53,15 @@ def errors(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [line.removeprefix("adaptconv: error: ") for line in lines]
 
 
+def test_a_compared_run_has_what_its_result_has() -> None:
+    budget: dict[str, Any] = {"budget": 5000, "budget_flops": 10**6, "budget_bytes": 20_000, "budget_dtype": "float16"}
+    recorded = result(**budget, file_bytes=19_000, widths=[3, 4], seed=7)
+    (run,) = Compared.of([recorded]).runs
+    had = {name: value for name, value in vars(run).items() if not name.endswith("_latency")}
+    assert had == {name: getattr(recorded, name) for name in had}
+    assert {**budget, "file_bytes": 19_000}.items() <= had.items()
+
+
 def test_every_gate_that_is_not_met_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     runs = written(result("a"), result("b", 0.999, parameters=2000, weight_bytes=8000), regression("c"))
     limits = ["--min_test_accuracy", "0.97", "--max_test_accuracy", "0.99", "--max_parameters", "1999"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lit_adaptconv.errors import UserError
@@ -64,8 +64,10 @@ def test_what_is_no_time_is_told_with_the_units(text: object) -> None:
 
 
 @given(st.floats(1e-7, 1e3))
+@example(0.9996)
 def test_a_latency_is_shown_so_that_it_can_be_read_back(seconds: float) -> None:
     text = shown(seconds).replace(",", "")
+    assert "e" not in text
     assert math.isclose(seconds_of("latency", text), seconds, rel_tol=6e-3)
 
 

@@ -118,7 +118,7 @@ def test_a_trial_that_is_done_is_preferred_and_a_network_without_one_is_told(tmp
 def test_sweeps_and_runs_are_timed_together_and_each_keeps_its_own(tmp_path: Path) -> None:
     store = untrained(tmp_path / "a", plan(budgets=[300], seeds=1))
     trial = store.folder.trial(store.sweep.trials[0])
-    found = measure_latencies([tmp_path / "a", trial, trial.parent], **QUICK)
+    found = measure_latencies([tmp_path / "a", trial, trial.parent, tmp_path / "a"], **QUICK)
     assert [len(one.latencies.networks) for one in found] == [2, 1, 1]
     assert found[1].folder == trial
     assert [one.latencies.networks[0].arm for one in found] == ["standard", "trials", "trials"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from adaptconv_cli.main import main
 from sweep_cases import plan, untrained
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.measure.count import count_parameters
 from lit_adaptconv.measure.timing import Spread
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.latency_limit import WIDTHS, _Timer, read_limited
@@ -91,6 +93,41 @@ def test_a_sweep_that_continues_never_measures_anew(clock: Clock, tmp_path: Path
     assert not {t.id for t in other.maker.all()} & {t.id for t in first.maker.all()}
 
 
+def test_an_arm_that_has_changed_has_its_own_width(clock: Clock, tmp_path: Path) -> None:
+    first = prepare(limited("250us"), tmp_path)
+    assert first.limited is not None
+    first.limited.write(tmp_path)
+    arms = {**plan().arms, "low_rank": Arm("adaptive_low_rank", {"rank": 2}, {"activation": "identity"})}
+    clock.calls = 0
+    again = prepare(limited("250us", arms=arms), tmp_path)
+    assert 0 < clock.calls <= 13 * 2
+    for at, size in sizes_of(again).items():
+        if at.arm == "standard":
+            assert size == sizes_of(first)[at]
+        else:
+            made = again.networks[at.arm].build(size.settings, meta=True)
+            assert count_parameters(made) == size.parameters
+
+
+def test_widths_of_an_earlier_version_are_kept(clock: Clock, tmp_path: Path) -> None:
+    first = prepare(limited("250us"), tmp_path)
+    assert first.limited is not None
+    first.limited.write(tmp_path)
+    content = json.loads((tmp_path / WIDTHS).read_text())
+    for one in content["sizes"]:
+        del one["widest"]
+    (tmp_path / WIDTHS).write_text(json.dumps(content))
+    clock.calls = 0
+    assert sizes_of(prepare(limited("250us"), tmp_path)) == sizes_of(first)
+    assert clock.calls == 0
+
+
+@pytest.mark.parametrize("threads", [1025, 10**7, 2**40])
+def test_more_threads_than_there_can_be_are_one_line(threads: int) -> None:
+    with pytest.raises(UserError, match=f"^latency: threads must be at least 1, and at most 1024, got {threads}$"):
+        prepare(read_plan(plan(latency=LatencyLimit("2ms", "torch", threads))))
+
+
 def test_a_limit_changes_no_trial_of_a_plan_without_one(clock: Clock) -> None:
     without = [trial.id for trial in prepare(read_plan(plan())).maker.all()]
     assert clock.calls == 0
@@ -139,7 +176,8 @@ def test_dry_run_and_results_have_what_was_measured_beside_the_limit(
         assert row["sized_latency_lower"] < row["sized_latency"] < row["sized_latency_upper"] <= 3e-4
     clock.calls = 0
     data = ["--data", "Digits", "--data.batch_size", "64", "--backbone", "ConvNet", "--backbone.kernel_size", "3"]
-    arms = '{"standard": {}, "low_rank": {"kind": "adaptive_low_rank"}}'
+    options = '"kind_options": {"rank": 1}, "backbone_options": {"activation": "identity"}'
+    arms = f'{{"standard": {{}}, "low_rank": {{"kind": "adaptive_low_rank", {options}}}}}'
     limit = '{"at_most": "250us", "runtime": "torch"}'
     given = ["--name", "small", "--arms", arms, "--budgets", "[300]", "--latency", limit]
     assert main(["sweep", *given, *data, "--dry-run"]) == 0
