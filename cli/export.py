@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from lit_adaptconv.data import ImageData
 from lit_adaptconv.errors import UserError
@@ -54,7 +55,9 @@ def export(args: list[str]) -> int:
     parser.usage = "adaptconv export CHECKPOINT --format FORMAT --output FILE [options]"
     parser.add_argument("--format", type=Format, default="onnx", help="What to write.")
     parser.add_argument("--output", type=str | None, help="File to write.")
-    parser.add_argument("--quantize", type=Literal["int8"] | None, help="Number type of convolutions (ONNX only).")
+    parser.add_argument(
+        "--quantize", type=Literal["int8"] | None, help="Number type of convolutions (ONNX, ExecuTorch)."
+    )
     parser.add_argument("--calibration_images", type=int, default=512, help="Training images that tell int8's ranges.")
     parser.add_argument("--test_images", type=int | None, help="Test images to compare on; by default all of them.")
     parser.add_argument("--threads", type=int | None, help="CPU threads; by default as many as PyTorch takes.")
@@ -73,64 +76,84 @@ def export(args: list[str]) -> int:
     model, data = trained.image_classifier("export")
     data.prepare_data()
     data.setup("test")
-    if options["format"] == "onnx":
-        exported = _onnx(model, data, options["test_images"], options["quantize"], options["calibration_images"])
-    elif options["quantize"] is not None:
-        raise UserError(f"--quantize is for --format onnx, not for {options['format']}")
-    else:
-        exported = [_other(options["format"], model, data, options["test_images"])]
+    calibration = None if options["quantize"] is None else options["calibration_images"]
+    exported = exported_as(options["format"], model, data, options["test_images"], calibration)
     write_atomically(output, lambda file: file.write(exported[-1].content))
     _print(Console(), model, exported, options["seconds"])
     Console().print(text(f"Wrote {output} ({len(exported[-1].content):,} bytes)"), soft_wrap=True)
     return 0
 
 
-def _onnx(
-    model: ImageClassifier, data: ImageData, images: int | None, quantize: str | None, calibration_images: int
+def exported_as(
+    format: Format, model: ImageClassifier, data: ImageData, images: int | None, calibration_images: int | None
 ) -> list[Exported]:
-    """Export to ONNX in float32 and, if that is asked for, in int8."""
-    proto = onnx.to_onnx(model.network, model.image_shape)
-    run = onnx.runtime(proto)
-    agreement = compare(run, model.network, data.test_dataloader(), images)
-    agreement.check("onnxruntime")
-    metadata = describe(model, data, agreement)
-    onnx.add_metadata(proto, metadata)
-    exported = [Exported("onnxruntime", proto.SerializeToString(), agreement, run)]
-    if quantize is not None:
+    """Export a network, and compare it with PyTorch on test images.
+
+    Args:
+        format: What it becomes.
+        model: The classifier.
+        data: Its data, set up for the test.
+        images: How many test images to compare on; None takes all.
+        calibration_images: How many training images tell the ranges of int8; None leaves int8 out.
+
+    Returns:
+        It in float32 and, if that is asked for, in int8.
+
+    Raises:
+        UserError: The format has no int8, the network can't be exported, or the file computes something else.
+    """
+    if calibration_images is not None and format not in ("onnx", "executorch"):
+        raise UserError(f"--quantize is for --format onnx and --format executorch, not for {format}")
+    way = _way(format)
+    lowered = way.lower(model.network, model.image_shape)
+
+    def written(name: str, more: Mapping[str, Any]) -> Exported:
+        agreement = compare(way.run(way.save(lowered, {})), model.network, data.test_dataloader(), images)
+        if not more:
+            agreement.check(name)
+        batch = "N" if format in ("onnx", "torch-export") else "1"
+        content = way.save(lowered, {**describe(model, data, agreement, batch), **more})
+        return Exported(name, content, agreement, way.run(content))
+
+    exported = [written(way.name, {})]
+    if calibration_images is not None:
         data.setup("fit")
-        proto = quantize_int8(proto, data.calibration_dataloader(calibration_images))
-        run = onnx.runtime(proto)
-        agreement = compare(run, model.network, data.test_dataloader(), images)
+        calibration = data.calibration_dataloader(calibration_images)
+        if format == "onnx":
+            lowered = quantize_int8(lowered, calibration)
+        else:
+            lowered = executorch.to_executorch(model.network, model.image_shape, calibration)
         how = f"int8, static, ranges from {calibration_images} images of the training split"
-        float32 = {"float32_test_accuracy": metadata["test_accuracy"], "quantization": how}
-        onnx.add_metadata(proto, {**describe(model, data, agreement), **float32})
-        exported.append(Exported("onnxruntime, int8", proto.SerializeToString(), agreement, run))
+        float32 = {"float32_test_accuracy": exported[0].agreement.accuracy, "quantization": how}
+        exported.append(written(f"{way.name}, int8", float32))
     return exported
 
 
-def _other(format: Format, model: ImageClassifier, data: ImageData, images: int | None) -> Exported:
-    """Export to any other format."""
-    save: Callable[[dict[str, Any]], bytes]
+@dataclass(frozen=True)
+class _Way:
+    """How a network gets into a file: lowered, saved with metadata, and run by what has the name."""
+
+    name: str
+    lower: Callable[[nn.Module, tuple[int, int, int]], Any]
+    save: Callable[[Any, Mapping[str, Any]], bytes]
+    run: Callable[[bytes], Run]
+
+
+def _way(format: Format) -> _Way:
+    if format == "onnx":
+        return _Way("onnxruntime", onnx.to_onnx, onnx.save, onnx.runtime)
     if format == "executorch":
-        name, runtime = "ExecuTorch", executorch.runtime
-        save = partial(executorch.save, executorch.to_executorch(model.network, model.image_shape))
-    elif format == "litert":
-        name, runtime = "LiteRT", litert.runtime
-        save = partial(litert.save, litert.to_litert(model.network, model.image_shape))
-    else:
-        name, runtime = "exported program", program.load
-        save = partial(program.save, program.to_program(model.network, model.image_shape))
-    agreement = compare(runtime(save({})), model.network, data.test_dataloader(), images)
-    agreement.check(name)
-    content = save(describe(model, data, agreement, "N" if format == "torch-export" else "1"))
-    return Exported(name, content, agreement, runtime(content))
+        return _Way("ExecuTorch", executorch.to_executorch, executorch.save, executorch.runtime)
+    if format == "litert":
+        return _Way("LiteRT", litert.to_litert, litert.save, litert.runtime)
+    return _Way("exported program", program.to_program, program.save, program.load)
 
 
 def _print(console: Console, model: ImageClassifier, exported: list[Exported], seconds: float) -> None:
     image = torch.zeros(1, *model.image_shape)
     with torch.inference_mode():
         calls = [partial(model.network, image), *(partial(e.run, image) for e in exported)]
-        times = in_turns([Task(call) for call in calls], seconds=seconds)
+        times = in_turns([Task(call) for call in calls], seconds=seconds, core=True)
     first = exported[0].agreement
     table = Table("", "PyTorch", *(e.name for e in exported), title=f"{type(model.network).__name__}, {model.kind}")
     for column in table.columns[1:]:

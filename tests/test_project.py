@@ -46,6 +46,7 @@ BROUGHT_BY = {
     "lightning_utilities": "lightning",
     "llvmlite": "numba",
     "shtab": "jsonargparse",
+    "torchao": "executorch",
     "triton": "torch",
 }
 NAMES = {

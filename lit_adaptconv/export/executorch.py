@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.export.check import Run
+from lit_adaptconv.export.check import Batch, Run
 from lit_adaptconv.export.exporters import check_installed, quiet, reason
 from lit_adaptconv.export.lowering import to_static_program
 
@@ -24,7 +25,9 @@ XNNPACK_DIMENSIONS = 6
 """The most that a tensor may have."""
 
 
-def to_executorch(network: nn.Module, image_shape: tuple[int, int, int]) -> EdgeProgramManager:
+def to_executorch(
+    network: nn.Module, image_shape: tuple[int, int, int], calibration: Iterable[Batch] | None = None
+) -> EdgeProgramManager:
     """Lower a network for ExecuTorch, from one image `(1, C, H, W)` to logits `(1, num_classes)`.
 
     XNNPACK computes what it can, portable kernels the rest: all, where a tensor has more dimensions than XNNPACK knows.
@@ -32,12 +35,17 @@ def to_executorch(network: nn.Module, image_shape: tuple[int, int, int]) -> Edge
     Args:
         network: In evaluation mode, on the CPU.
         image_shape: Shape `(C, H, W)` of an image.
+        calibration: Images of the training split, without augmentation: the network is quantised to int8, with ranges
+            that are measured on them. None leaves it as it is.
 
     Raises:
-        UserError: The extra `executorch` is not installed, or the network cannot be lowered; the message says why.
+        UserError: The extra `executorch` is not installed, or the network cannot be quantised or lowered; the message
+            says why.
     """
     check_installed("ExecuTorch", ["executorch"], "executorch")
     program = to_static_program(network, image_shape)
+    if calibration is not None:
+        program = _quantized(program, image_shape, calibration)
     values = [node.meta.get("val") for node in program.graph.nodes]
     fits = all(value.dim() <= XNNPACK_DIMENSIONS for value in values if isinstance(value, Tensor))
     with quiet():
@@ -48,6 +56,28 @@ def to_executorch(network: nn.Module, image_shape: tuple[int, int, int]) -> Edge
             return to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()] if fits else [])
         except Exception as error:  # exporters wrap whatever went wrong
             raise UserError(f"{type(network).__name__} cannot be lowered to ExecuTorch: {reason(error)}") from error
+
+
+def _quantized(
+    program: ExportedProgram, image_shape: tuple[int, int, int], calibration: Iterable[Batch]
+) -> ExportedProgram:
+    """Quantise what XNNPACK computes in 8 bits; weights have a scale for each channel."""
+    with quiet():
+        from executorch.backends.xnnpack.quantizer import xnnpack_quantizer
+        from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+        config = xnnpack_quantizer.get_symmetric_quantization_config(is_per_channel=True)
+        try:
+            observed = prepare_pt2e(
+                program.module(check_guards=False), xnnpack_quantizer.XNNPACKQuantizer().set_global(config)
+            )
+            with torch.no_grad():
+                for images, _ in calibration:
+                    for image in images:
+                        observed(image[None])
+            return torch.export.export(convert_pt2e(observed), (torch.zeros(1, *image_shape),))
+        except Exception as error:  # of a tensor that has no scale, or an operator that the quantiser takes for another
+            raise UserError(f"the network cannot be quantised for ExecuTorch: {reason(error)}") from error
 
 
 def save(lowered: EdgeProgramManager, metadata: Mapping[str, Any]) -> bytes:

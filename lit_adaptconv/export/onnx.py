@@ -62,11 +62,13 @@ def to_onnx(network: nn.Module, image_shape: tuple[int, int, int]) -> ModelProto
     return model
 
 
-def add_metadata(model: ModelProto, metadata: Mapping[str, Any]) -> None:
-    """Write metadata into a model as JSON, where `InferenceSession.get_modelmeta().custom_metadata_map` finds them."""
+def save(model: ModelProto, metadata: Mapping[str, Any]) -> bytes:
+    """The content of an `.onnx` file, with the metadata as JSON in `InferenceSession.get_modelmeta()`."""
     import onnx
 
     onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in metadata.items()})
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def runtime(model: ModelProto | bytes) -> Run:

@@ -217,6 +217,7 @@ def test_bad_input_is_one_line_and_writes_nothing(checkpoint: Path, capsys: pyte
         ([given, "--format", "tflite", "--output", "x.tflite"], 2, ["format", "onnx", "torch-export"]),
         ([given, "--quantize", "int4", "--output", "x.onnx"], 2, ["quantize", "int8"]),
         ([given, "--format", "torch-export", "--quantize", "int8", "--output", "x.pt2"], 1, ["--format onnx"]),
+        ([given, "--format", "litert", "--quantize", "int8", "--output", "x.tflite"], 1, ["--format executorch"]),
         ([given, "--test_images", "0", "--output", "x.onnx"], 1, ["test_images", "at least 1"]),
         ([given, "--threads", "0", "--output", "x.onnx"], 1, ["threads", "at least 1"]),
     ):
