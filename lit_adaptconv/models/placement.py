@@ -1,4 +1,4 @@
-"""Where in a backbone the layers of its conv kind stand, if not everywhere."""
+"""Where in a backbone the layers of its conv kind stand, if not everywhere, and which parts are not trained."""
 
 from __future__ import annotations
 
@@ -52,6 +52,27 @@ def placed(backbone: BackboneCallable, adaptive_in: AdaptiveIn) -> BackboneCalla
         return network
 
     return build
+
+
+def freeze(network: nn.Module, parts: list[str] | str) -> None:
+    """Keep parts of a network as they are: their parameters need no gradient, and are no trainable parameters.
+
+    Args:
+        network: The network; its batch normalisation still follows the images.
+        parts: Patterns on names of its parts, such as "features.0" or "layer1" (see `Selection`).
+
+    Raises:
+        UserError: A pattern fits no part with parameters; the message lists some that it could.
+    """
+    patterns = [parts] if isinstance(parts, str) else parts
+    known = [name for name, module in network.named_modules() if name and any(True for _ in module.parameters())]
+    wrong = [pattern for pattern in patterns if not any(Selection([pattern]).fits_name(name) for name in known)]
+    if wrong or not patterns:
+        unknown = f"{type(network).__name__} has no {' or '.join(map(repr, wrong))}" if wrong else "it is empty"
+        raise UserError(f"freeze: {unknown}; give names of these: {', '.join(known)}")
+    for name in known:
+        if Selection(list(patterns)).fits_name(name):
+            network.get_submodule(name).requires_grad_(False)
 
 
 def _chosen(marked: Backbone, adaptive_in: AdaptiveIn) -> list[str]:

@@ -28,6 +28,7 @@ from lit_adaptconv.measure.count import Flops, count_flops, count_parameters
 from lit_adaptconv.models.backbones import LeNet5
 from lit_adaptconv.models.network import ConvertOptions, build_network
 from lit_adaptconv.models.placement import AdaptiveIn, BackboneCallable
+from lit_adaptconv.models.placement import freeze as freeze_parts
 from lit_adaptconv.train.compatibility import check_compatible, stack_kernels
 from lit_adaptconv.train.schedules import OneCycle
 from lit_adaptconv.train.teacher import Teacher, load_teacher
@@ -84,6 +85,8 @@ class ImageClassifier(pl.LightningModule):
         adaptive_in: Where a backbone's layers of the kind stand: in "all" places that it has for them, in the "first"
             or the "last" of these, or in those with some names, as `named_modules` tells them ("layer1" and "*.conv2"
             mean all that fit). Elsewhere there are standard convolutions.
+        freeze: Parts of the network that keep the weights they start with: a pattern on their names, or several. A
+            budget counts their parameters, the number of trainable parameters does not.
         channels_last: Whether images and weights are laid out with their channels last, which tensor cores are faster
             with; checkpoints are the same with and without.
         teacher: A trained network to learn from: the folder of a run of `adaptconv fit`, or a checkpoint in it. Its
@@ -97,9 +100,9 @@ class ImageClassifier(pl.LightningModule):
         image_size: Height and width of the images.
 
     Raises:
-        UserError: Unknown kind or option, a budget that no width meets, images that are too small, or both a width and
-            a budget, a label smoothing or a weight of the teacher that is no share, a temperature that is not above
-            0, or a weight decay on something else.
+        UserError: Unknown kind, option or part, a budget that no width meets, images that are too small, or both a
+            width and a budget, a label smoothing or a weight of the teacher that is no share, a temperature that is
+            not above 0, or a weight decay on something else.
     """
 
     def __init__(
@@ -116,6 +119,7 @@ class ImageClassifier(pl.LightningModule):
         weight_decay_on: DecayOn = "weights",
         compile: bool = False,
         adaptive_in: AdaptiveIn = "all",
+        freeze: list[str] | str | None = None,
         channels_last: bool = False,
         teacher: str | None = None,
         teacher_weight: float = 0.5,
@@ -144,6 +148,8 @@ class ImageClassifier(pl.LightningModule):
         self.network = build_network(
             backbone, kind, kind_options, width, budget, convert, self.image_shape, num_classes, adaptive_in
         )
+        if freeze is not None:
+            freeze_parts(self.network, freeze)
         self.kind = convert.kind if convert else kind
         self.kind_options = dict((convert.kind_options if convert else kind_options) or {})
         given = convert.budget if convert and budget is None else budget
