@@ -59,20 +59,23 @@ def freeze(network: nn.Module, parts: list[str] | str) -> None:
 
     Args:
         network: The network; its batch normalisation still follows the images.
-        parts: Patterns on names of its parts, such as "features.0" or "layer1" (see `Selection`).
+        parts: Patterns on names of parameters or of parts that they lie in, such as "features.0" (see `Selection`).
 
     Raises:
-        UserError: A pattern fits no part with parameters; the message lists some that it could.
+        UserError: A pattern fits no parameter (the message lists the parts that there are), or all of them.
     """
-    patterns = [parts] if isinstance(parts, str) else parts
-    known = [name for name, module in network.named_modules() if name and any(True for _ in module.parameters())]
-    wrong = [pattern for pattern in patterns if not any(Selection([pattern]).fits_name(name) for name in known)]
+    name, patterns = type(network).__name__, [parts] if isinstance(parts, str) else parts
+    parameters = dict(network.named_parameters(remove_duplicate=False))
+    wrong = [pattern for pattern in patterns if not any(map(Selection([pattern]).fits_name, parameters))]
     if wrong or not patterns:
-        unknown = f"{type(network).__name__} has no {' or '.join(map(repr, wrong))}" if wrong else "it is empty"
+        known = [part for part, module in network.named_modules() if part and any(True for _ in module.parameters())]
+        unknown = f"{name} has no {' or '.join(map(repr, wrong))}" if wrong else "it is empty"
         raise UserError(f"freeze: {unknown}; give names of these: {', '.join(known)}")
-    for name in known:
-        if Selection(list(patterns)).fits_name(name):
-            network.get_submodule(name).requires_grad_(False)
+    for part, parameter in parameters.items():
+        if Selection(list(patterns)).fits_name(part):
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise UserError(f"freeze: nothing of {name} is left to train")
 
 
 def _chosen(marked: Backbone, adaptive_in: AdaptiveIn) -> list[str]:

@@ -28,6 +28,7 @@ QUICK = {("ResNet8", kind) for kind in kinds()} | {(network.__name__, "adaptive_
 ONE_EACH = (
     "LeNet5",
     "CaffeLeNet",
+    "DropoutLeNet",
     "ConvNet",
     "ResNet20",
     "ResNet18",
