@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 
 import numpy as np
+from adaptconv_cli.verdict import print_verdict
+from rich.console import Console
 
 from benchmarks.quotations import Numbers
 from lit_adaptconv.text import markdown, markdown_table
@@ -126,6 +129,14 @@ class Facts(Numbers):
                 rows.append((row["arm"], *backbone, kind, f"{row['budget']:,}", row["widths"], *size, chosen))
         heads = ("Arm", *(("backbone",) if several else ()), "kind", "budget", "widths", "parameters", "FLOPs", "tuned")
         return _markdown(SummaryTable("", heads, tuple(rows)))
+
+    def screen(self, first: str, last: str) -> str:
+        """Lines of what `adaptconv sweep` prints at its end, on a terminal of 100 columns."""
+        content, printed = self._content, io.StringIO()
+        console = Console(file=printed, width=100, color_system=None)
+        print_verdict(console, content.results, content.curves, content.sweep)
+        lines = [line.rstrip() for line in printed.getvalue().splitlines()[int(first) - 1 : int(last)]]
+        return "\n".join(["", "```text", *lines, "```", ""])
 
     def conditions(self) -> str:
         """Versions, device and code of the trials, on one line each."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from benchmarks.lookup import Lookup
@@ -37,6 +39,15 @@ class Numbers(Lookup):
     def flops(self, arm: str, budget: str) -> str:
         """FLOPs of a forward pass of one image."""
         return f"{self._accuracy(arm, budget).at.flops:,}"
+
+    def median(self, arm: str, budget: str, target: str, measure: Measure = "steps") -> str:
+        """What half of the seeds took to reach a validation accuracy."""
+        found = self._convergence(arm, budget, target, measure).median
+        return NONE if found is None else f"{found:,.0f}"
+
+    def number(self, fact: str, *words: str) -> str:
+        """The number of another fact, such as `accuracy`, without what supports it."""
+        return re.split(r" [±(]", str(getattr(self, fact)(*words)))[0]
 
     def share(self, arm: str, budget: str, target: str) -> str:
         """How many of the seeds reach a target in the test; one that diverged does not."""

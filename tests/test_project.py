@@ -128,11 +128,28 @@ def test_the_readmes_make_targets_exist() -> None:
     assert {"demo", "test"} <= named <= targets
 
 
-def test_the_readmes_python_runs() -> None:
+@pytest.mark.filterwarnings("ignore")
+def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / "examples")
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     assert blocks
     for block in blocks:
         exec(block, {})
+
+
+def test_the_readmes_addresses_are_files_of_this_repository() -> None:
+    """It is read where relative links lead nowhere, too."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    raw = PROJECT["urls"]["Repository"].replace("github.com", "raw.githubusercontent.com")
+    starts = (f"{PROJECT['urls']['Repository']}/blob/main/", f"{raw}/main/")
+    addresses = re.findall(r"https://[^\s)\"]+", text)
+    own = [address[len(start) :] for address in addresses for start in starts if address.startswith(start)]
+    assert {"docs/images/operator.svg", "docs/images/operator-dark.svg"} < set(own)
+    assert [path for path in own if not (ROOT / path).is_file()] == []
+    assert re.findall(r"\]\((?!https://)", text) == []
+    defined, used = set(re.findall(r"^\[([^\]]+)\]:", text, flags=re.M)), set(re.findall(r"\]\[([^\]]+)\]", text))
+    assert used <= defined
 
 
 def test_the_guide_to_conversion_prints_the_table_that_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
