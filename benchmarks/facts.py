@@ -40,7 +40,8 @@ class Facts(Numbers):
         """Arms as rows, and for each budget parameters, test accuracy and share of seeds at the target."""
         columns = ["Arm"]
         for budget in self._budgets:
-            columns += [f"≤ {int(budget):,}: parameters", "test accuracy", f"≥ {self._goal(target)}"]
+            within = "" if budget == "None" else f"≤ {int(budget):,}: "
+            columns += [f"{within}parameters", "test accuracy", f"≥ {self._goal(target)}"]
         rows = []
         for arm in self._arms:
             row = [arm]
@@ -64,7 +65,8 @@ class Facts(Numbers):
 
     def speeds(self, target: str, measure: Measure = "steps") -> str:
         """Arms as rows, budgets as columns: what it takes to reach a target, as a ratio to the primary arm's."""
-        columns = ("Arm", *(f"≤ {int(budget):,}" for budget in self._budgets))
+        budgets = ("usual size" if budget == "None" else f"≤ {int(budget):,}" for budget in self._budgets)
+        columns = ("Arm", *budgets)
         rows = [
             (arm, *(self.speed(arm, budget, target, measure) for budget in self._budgets)) for arm in self._arms[1:]
         ]
@@ -126,7 +128,8 @@ class Facts(Numbers):
                 size = (f"{row['parameters']:,}", f"{row['flops']:,}") if row["parameters"] else (NONE,) * 2
                 kind = row["kind"] + (f" ({options})" if options else "")
                 backbone = (row["backbone"],) if several else ()
-                rows.append((row["arm"], *backbone, kind, f"{row['budget']:,}", row["widths"], *size, chosen))
+                budget = NONE if row["budget"] is None else f"{row['budget']:,}"
+                rows.append((row["arm"], *backbone, kind, budget, row["widths"], *size, chosen))
         heads = ("Arm", *(("backbone",) if several else ()), "kind", "budget", "widths", "parameters", "FLOPs", "tuned")
         return _markdown(SummaryTable("", heads, tuple(rows)))
 

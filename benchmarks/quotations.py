@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import pyarrow.compute as pc
 
 from benchmarks.lookup import Lookup
 from lit_adaptconv.verdict.evidence import permuted
@@ -49,6 +50,14 @@ class Numbers(Lookup):
         """The number of another fact, such as `accuracy`, without what supports it."""
         return re.split(r" [±(]", str(getattr(self, fact)(*words)))[0]
 
+    def choosing(self, arm: str, budget: str) -> str:
+        """What the best of all evaluations has more than the last, in validation: the worth of choosing it there."""
+        trials = self._content.results.filter(pc.field("status") == "done").to_pandas()
+        mine = trials[(trials["arm"] == arm) & (trials["budget"].map(_written) == budget)]["trial"]
+        curves = self._content.curves.to_pandas().sort_values("step").groupby("trial")["val_metric"]
+        gains = (curves.max() - curves.last()).loc[mine]
+        return f"{self._metric.difference(gains.mean())}{self._metric.unit} ± {self._metric.gap(gains.std())}"
+
     def share(self, arm: str, budget: str, target: str) -> str:
         """How many of the seeds reach a target in the test; one that diverged does not."""
         reached = [self._metric.reaches(value, float(target)) for value in self._tested(arm, budget)]
@@ -72,6 +81,11 @@ class Numbers(Lookup):
         n = " and ".join(dict.fromkeys(str(len(x)) for x in samples))
         mean = self._metric.difference(float(evidence.estimate[0]))
         return f"{mean}{self._metric.unit} ({interval}n = {n}, p = {p_value(p)})"
+
+
+def _written(budget: float | None) -> str:
+    """A budget as documents write it; None is a network's usual size."""
+    return "None" if budget is None or np.isnan(budget) else str(int(budget))
 
 
 def _evidence(c: Comparison) -> str:
