@@ -31,7 +31,7 @@ def test_the_text_agrees_with_the_tables(page: Path) -> None:
 @pytest.mark.parametrize("page", sorted(results.FOLDER.glob("*.md")), ids=lambda page: page.stem)
 def test_every_percentage_on_a_page_of_results_is_a_quotation(page: Path) -> None:
     own = results.QUOTE.sub("", page.read_text())
-    assert set(re.findall(r"\d+\.\d+ %", own)) <= {"0.2 %", "99.03 %"}  # others' claims
+    assert set(re.findall(r"\d+\.\d+ %", own)) <= {"0.2 %", "93.57 %", "95.3 %", "99.03 %", "99.13 %"}  # others' claims
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
