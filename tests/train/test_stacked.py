@@ -226,6 +226,16 @@ def test_transforms_are_drawn_by_each_as_alone(tmp_path: Path) -> None:
     assert both(tmp_path, configs) == ([None] * 2, [None] * 2)
 
 
+def test_frozen_parts_stay_as_alone(tmp_path: Path) -> None:
+    given = {
+        "model__kind": "adaptive_low_rank",
+        "model__adaptive_in": "first",
+        "model__freeze": ["features.0", "*.bias"],
+    }
+    configs = [config(tmp_path, seed, **given) for seed in (3, 4)]
+    assert both(tmp_path, configs) == ([None] * 2, [None] * 2)
+
+
 def test_one_that_diverges_ends_alone_and_the_others_go_on(tmp_path: Path) -> None:
     configs = [
         config(tmp_path, seed, model__optimizer=optimizer("torch.optim.SGD", lr=rate), trainer__log_every_n_steps=5)
