@@ -18,8 +18,8 @@ from lit_adaptconv.models.swap import swap_convolutions
 class MobileNetV2(Backbone):
     """MobileNetV2: inverted residual blocks, whose 3×3 convolutions are depthwise; 3,504,872 parameters.
 
-    The conv kind takes the place of the stem's convolution and of every depthwise one (with `groups` their channels);
-    1×1 convolutions stay ordinary. With kind `standard`, width 1 and the "imagenet" stem, parameters, initialisation,
+    The kind replaces the stem's convolution and every depthwise one (with as many `groups` as channels); 1×1
+    convolutions stay ordinary. With kind `standard`, width 1 and the "imagenet" stem, parameters, initialisation,
     names in the `state_dict` and outputs are torchvision's. Unlike torchvision's `width_mult`, a width is not rounded
     to multiples of 8 and also narrows the last convolution, so that small budgets can be met.
 
