@@ -66,10 +66,10 @@ def sweep(
             folder of a sweep, which is continued.
         output: Folder of the sweep; by default the given one, or `runs/<name>`.
         engine: "local" runs trials on this machine, "ray" and "slurm" on a cluster.
-        workers: Number of trials at the same time; by default one for each GPU, or else for each core.
+        workers: Number of trials at the same time; by default one per GPU, or else one per core.
 
     Raises:
-        UserError: The plan is not valid, or its data are not there. A trial that fails is told in `results`.
+        UserError: The plan is not valid, or its data are not there. A failing trial is a row of `results`.
     """
     folder = _folder(source)
     plan = read_plan(folder / "plan.yaml") if folder is not None else _plan(source)

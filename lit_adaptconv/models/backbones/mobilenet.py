@@ -37,7 +37,7 @@ class MobileNetV2(Backbone):
             for images below 64 pixels.
         standard_first: Whether the stem keeps an ordinary convolution.
         dropout: Share of the last layer's inputs that is dropped in training.
-        activation: In the place of every ReLU6: "relu6", "relu", "leaky_relu", "prelu", "gelu" or "identity".
+        activation: Replaces every ReLU6: "relu6", "relu", "leaky_relu", "prelu", "gelu" or "identity".
     """
 
     BASE: ClassVar[tuple[int, ...]] = (32, 16, 24, 32, 64, 96, 160, 320, 1280)
