@@ -66,34 +66,34 @@ class ImageClassifier(pl.LightningModule):
     Args:
         backbone: The network; one of `lit_adaptconv.models`, a `Backbone` of your own, or any module that maps
             images to logits, such as one of torchvision or timm.
-        kind: The convolution that a backbone is built with: a name that `adaptconv kinds` lists, or the dotted path of
-            a class or function with `nn.Conv2d`'s arguments.
+        kind: The convolution that the backbone is built with: a name that `adaptconv kinds` lists, or the dotted path
+            of a class or function with `nn.Conv2d`'s arguments.
         kind_options: Further arguments of that convolution, such as `rank`.
         width: A factor on the backbone's usual widths, or the width of every layer.
-        budget: Largest number of trainable parameters, or a `Budget` that limits FLOPs or bytes too; the widest network
-            within it is built, and `width` stays 1.
-        convert: Convolutions of the network to swap for another kind; for modules that are no `Backbone`.
+        budget: Largest number of trainable parameters, or a `Budget` that also limits FLOPs or bytes. The widest
+            network within it is built, and `width` stays 1.
+        convert: Convolutions of the network to swap for another kind; for modules that are not a `Backbone`.
         optimizer: Makes the optimizer from the parameters.
-        scheduler: Makes the learning-rate scheduler from the optimizer; None keeps the rate. One that has an argument
-            `total_steps` gets the length of the training and steps with every batch; others step with every epoch.
+        scheduler: Makes the learning-rate scheduler from the optimizer; None keeps the rate. A scheduler with an
+            argument `total_steps` gets the length of the training and steps every batch; others step every epoch.
         label_smoothing: Share of the target probability that is spread over all classes.
-        weight_decay_on: What the optimizer's weight decay acts on: "weights" of products, so neither biases, those of
-            gates and generators included, nor scales of normalisation; the "static" ones among them, so no generator
-            of a kernel nor gate either; or "all" parameters. A training that is continued goes on as it began, and an
-            optimizer that takes no groups of parameters decays all.
+        weight_decay_on: What the optimizer's weight decay acts on. "weights" are those that multiply an input, without
+            biases (also of gates and generators) and scales of normalisation. "static" are the same without those of
+            generators and gates. "all" are all parameters. A run that is continued keeps its setting, and an optimizer
+            that takes no groups of parameters decays all.
         compile: Whether `torch.compile` compiles the network; checkpoints are the same with and without.
-        adaptive_in: Where a backbone's layers of the kind stand: in "all" places that it has for them, in the "first"
-            or the "last" of these, or in those with some names, as `named_modules` tells them ("layer1" and "*.conv2"
-            mean all that fit). Elsewhere there are standard convolutions.
+        adaptive_in: Which places of a backbone use the kind: "all" of them, the "first", the "last", or those with some
+            names, as in `named_modules` ("layer1" and "*.conv2" mean all that match). Elsewhere there are standard
+            convolutions.
         freeze: Parts of the network that keep the weights they start with: a pattern on their names, or several. A
             budget counts their parameters, the number of trainable parameters does not.
-        channels_last: Whether images and weights are laid out with their channels last, which tensor cores are faster
-            with; checkpoints are the same with and without.
-        teacher: A trained network to learn from: the folder of a run of `adaptconv fit`, or a checkpoint in it. Its
-            normalisation of images is not undone: it must have been trained on the same data. It is read as training
-            starts; parameters, FLOPs and checkpoints are those of the student alone.
-        teacher_weight: Share of the loss that compares with the teacher's probabilities, the rest with the labels.
-        teacher_temperature: What the logits of both are divided by there (Hinton et al., 2015,
+        channels_last: Whether images and weights are laid out with their channels last, which is faster on tensor
+            cores; checkpoints are the same with and without.
+        teacher: A trained network to learn from: the folder of a run of `adaptconv fit`, or a checkpoint in it. It must
+            have been trained on the same data, because its normalisation of images is not undone. It is read when
+            training starts; parameters, FLOPs and checkpoints are those of the student alone.
+        teacher_weight: Share of the loss that compares with the teacher's probabilities; the rest compares with labels.
+        teacher_temperature: What both logits are divided by for that (Hinton et al., 2015,
             https://arxiv.org/abs/1503.02531).
         in_channels: Channels of the images; the command takes this and the next two from the data.
         num_classes: Number of classes.
