@@ -1,4 +1,4 @@
-"""What the site needs beside the pages: formulas, the pages from outside docs/, and links to the files of the repository."""
+"""What the site adds to the pages: formulas, the pages from outside docs/, and links to files of the repository."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import unicodedata
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,12 +38,14 @@ def prose(page: Path) -> str:
     return re.sub(r"`[^`\n]*`", "`code`", FENCED.sub("", page.read_text(encoding="utf-8")))
 
 
+@cache
 def links(page: Path) -> list[str]:
     text = prose(page)
     targets = [in_markdown or in_html for in_markdown, in_html in LINK.findall(text)]
     return [*dict.fromkeys([*targets, *IMAGE.findall(text)])]
 
 
+@cache
 def anchors(page: Path) -> set[str]:
     """What GitHub calls the headings of a page."""
     found: dict[str, int] = {}
