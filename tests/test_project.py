@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,39 @@ def test_jobs_end_and_may_do_little() -> None:
         content = yaml.safe_load(workflow.read_text(encoding="utf-8"))
         assert content["permissions"] in ({}, {"contents": "read"})
         assert all(job["timeout-minutes"] <= 60 for job in content["jobs"].values())
+
+
+def version_of(folder: Path) -> str:
+    """What a build in a folder would call the package."""
+    command = [sys.executable, "-W", "ignore", "-m", "setuptools_scm"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_version_is_that_of_the_tag_in_a_clone_and_in_an_archive(tmp_path: Path) -> None:
+    clone, archive, plain = (tmp_path / name for name in ("clone", "archive", "plain"))
+    for folder in (clone, archive, plain):
+        folder.mkdir()
+    for name in ("pyproject.toml", ".gitattributes", ".git_archival.txt"):
+        shutil.copy(ROOT / name, clone)
+    shutil.copy(ROOT / "pyproject.toml", plain)
+
+    def git(*arguments: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", *who, *arguments], cwd=clone, capture_output=True, check=True)
+
+    git("init", "--initial-branch", "main")
+    git("add", ".")
+    git("commit", "--message", "First")
+    assert re.fullmatch(r"0\.1\.[\w.]*dev1\+g\w+", version_of(clone))  # without tags
+    git("tag", "--annotate", "v7.8.9", "--message", "Release")
+    assert version_of(clone) == "7.8.9"
+    git("archive", "--output", str(tmp_path / "archive.tar"), "HEAD")
+    shutil.unpack_archive(tmp_path / "archive.tar", archive)
+    assert version_of(archive) == "7.8.9"
+    git("commit", "--allow-empty", "--message", "Second")
+    assert version_of(clone).startswith("7.8.10.dev1+g")
+    assert version_of(plain) == "0.1.0.dev0"
 
 
 def requirements(lines: list[str]) -> set[str]:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -59,6 +60,12 @@ def test_the_public_face_is_what_is_promised() -> None:
         ImageClassifier data models kinds register_kind count_parameters fit_budget load_run sweep compare choose"""
     assert set(promised.split()) <= set(la.__all__)
     assert la.__version__ == importlib.metadata.version("lit-adaptconv")
+
+
+def test_a_tree_that_is_not_installed_says_that_its_version_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = Mock(side_effect=importlib.metadata.PackageNotFoundError)
+    monkeypatch.setattr("importlib.metadata.version", missing)
+    assert la.__version__ == "0+unknown"
 
 
 def test_names_are_the_things_themselves_and_no_modules_of_the_same_name() -> None:
