@@ -90,7 +90,7 @@ def _written(budget: float | None) -> str:
 
 def _evidence(c: Comparison) -> str:
     if c.p is None:
-        return NONE if not c.n_cut else "none arrived"
+        return NONE if not c.n_cut else "not reached"
     unit = c.measure.unit if isinstance(c.measure, Metric) else ""
     known = f"{c.interval_text}, " if c.interval_text != NONE else ""
     cut = f", {c.n_cut} cut off" if c.n_cut else ""

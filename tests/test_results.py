@@ -134,7 +134,7 @@ def test_choosing_the_best_evaluation_is_worth_what_it_has_more_than_the_last(fo
 
 def test_a_target_that_no_trial_of_a_pair_reached_has_no_ratio(tmp_path: Path) -> None:
     made_up_sweep(tmp_path, seeds=6, targets=(0.9999,), failures=False)
-    assert "none arrived" in Facts(tmp_path).ask("speeds 0.9999")
+    assert "not reached" in Facts(tmp_path).ask("speeds 0.9999")
 
 
 def test_the_ratios_of_a_budget_are_those_of_its_measures(folder: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_ratio_names_the_trials_that_are_cut_off(tmp_path: Path) -> None:
             if (c.arm, c.budget, c.measure, c.target) == ("low_rank", budget, "steps", 0.95) and c.over == 1
         ]
         answer = facts.ask(f"speed low_rank {budget} 0.95 steps")
-        assert answer == "none arrived" or f"n = 8{f', {c.n_cut} cut off' if c.n_cut else ''}, p" in answer
+        assert answer == "not reached" or f"n = 8{f', {c.n_cut} cut off' if c.n_cut else ''}, p" in answer
         assert "cut off" not in facts.ask(f"speed low_rank {budget} 0.8 steps")
         seen.add(c.n_cut)
     assert len(seen) > 1

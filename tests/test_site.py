@@ -29,7 +29,11 @@ PAGES = [
 HOW_TOS = sorted((ROOT / "docs" / "howto").glob("*.md"))
 
 FENCED = re.compile(r"^( *)```.*?^\1```$", flags=re.DOTALL | re.MULTILINE)
-LINK = re.compile(r"\[(?:[^\[\]]|\[[^\[\]]*\](?:\([^()]*\))?)*\]\(([^()\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"")
+LINK = re.compile(
+    r"\[(?:[^\[\]]|\[[^\[\]]*\](?:\([^()]*\))?)*\]\(([^()\s]+)\)"  # its text may hold a picture
+    r"|(?:src|srcset|href)=\"([^\"]+)\"|^\[[^\]]+\]: (\S+)",
+    flags=re.MULTILINE,
+)
 IMAGE = re.compile(r"!\[[^\]]*\]\(([^()\s]+)\)")
 
 
@@ -41,7 +45,7 @@ def prose(page: Path) -> str:
 @cache
 def links(page: Path) -> list[str]:
     text = prose(page)
-    targets = [in_markdown or in_html for in_markdown, in_html in LINK.findall(text)]
+    targets = [next(filter(None, found)) for found in LINK.findall(text)]
     return [*dict.fromkeys([*targets, *IMAGE.findall(text)])]
 
 
