@@ -15,7 +15,7 @@ import torch
 
 import lit_adaptconv
 from lit_adaptconv.data import ImageFolder
-from lit_adaptconv.data.listing import list_folder
+from lit_adaptconv.data.shards import list_images
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.kinds import conv_kind
 from lit_adaptconv.ops.choice import implementation
@@ -97,6 +97,6 @@ def data_fingerprint(data: pl.LightningDataModule) -> str | None:
     if not isinstance(data, ImageFolder):
         return None
     digest = hashlib.sha256()
-    for file in list_folder(data.root).files:
+    for file in list_images(data.root).files:
         digest.update(f"{file.name}\0{file.size}\0".encode())
     return digest.hexdigest()[:16]
