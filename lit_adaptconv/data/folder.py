@@ -29,8 +29,12 @@ class ImageFolder(ImageData):
     `valid`, `validation`, `test_set` and the like); or the class folders themselves. What is missing is held out of the
     training images: first a test set, stratified and the same whatever the seed, then the validation set, stratified
     and drawn from the seed. For `predict` (alone), `root` may also hold images without class folders; their labels are
-    -1. `root` may also be shards in webdataset's form, see `shards.list_images`. Hidden files, links to what is there anyway and files that are no images are left out, and a warning counts
+    -1. Hidden files, links to what is there anyway and files that are no images are left out, and a warning counts
     them. Transparency is dropped, unless a drawing is in it alone.
+
+    `root` may also be shards in webdataset's form: uncompressed tar files that hold `0001.jpg` and its class in
+    `0001.cls`, a number from 0 on. They are one file, all of a pattern such as `shards-{000..009}.tar`, or those in a
+    folder, where a word of each name says the part: `imagenet-train-000.tar`, `validation/00.tar`.
 
     Images that fit into memory are decoded once, in the user's cache folder (`$XDG_CACHE_HOME/lit_adaptconv`, else
     `~/.cache/lit_adaptconv`). Others are decoded in every epoch by worker processes.

@@ -48,14 +48,12 @@ class ShardImage(ImageFile):
 
 
 def list_images(root: str, class_names: Sequence[str] | None = None) -> Listing:
-    """The images of shards, where `root` is some, and otherwise those of a folder; see `list_folder`.
+    """The images of shards, where `root` is some (see `ImageFolder`), and otherwise those of a folder.
 
-    Shards are a file, all of a pattern such as `train-{000..009}.tar`, or those in a folder, at most one folder down,
-    that holds no images beside them. There a word of the name says the part: `imagenet-train-000.tar`,
-    `validation/00.tar`; without one all are trained with.
+    A folder is one of shards if it holds some, at most one folder down, and no images beside them.
 
     Raises:
-        UserError: shards are missing or damaged, or an image has no label.
+        UserError: `list_folder` has an error, shards are missing or damaged, or an image has no label.
     """
     if root.endswith(".tar") or RANGE.search(root):
         paths = _expanded(root)
