@@ -87,6 +87,8 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise UserError("the channels are laid out last")
     if config["model"].get("teacher"):
         raise UserError("the network learns from a teacher")
+    if config["model"].get("loss", "cross_entropy") != "cross_entropy":
+        raise UserError(f"the loss is {config['model']['loss']}")
     usual = inspect.signature(pl.Trainer).parameters
     for name, value in trainer.items():
         if name not in TRAINER and value is not None and name in usual and value != usual[name].default:
