@@ -40,9 +40,9 @@ def adaptive_conv2d(
     which `padding="same"` centres it). What it sees beyond the input is zero.
     For other padding than zeros, pad the input and give `padding=0`, as `AdaptiveConv2d` does for its `padding_mode`.
 
-    CPU tensors (by Numba) and CUDA tensors (by Triton) of float32, float64, float16 and bfloat16 are computed by one
-    fused operator, everything else by plain PyTorch operators: with a warning, other devices and types and machines
-    without the compiler; without one, exports to ONNX, and all if `LIT_ADAPTCONV_IMPLEMENTATION=reference` is set. The
+    One fused operator computes float32, float64, float16 and bfloat16 on the CPU (Numba) and on CUDA (Triton). On
+    other devices, with other types and without the compiler, plain PyTorch operators take its place, with a warning.
+    They also do, without a warning, in exports to ONNX and if `LIT_ADAPTCONV_IMPLEMENTATION=reference` is set. The
     results are the same up to rounding.
 
     Args:

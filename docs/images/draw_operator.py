@@ -25,19 +25,23 @@ CELL = 26
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of the parts that are not data."""
+    """Colours of a page, and of a kernel's elements that are -1, 0 and 1."""
 
     page: str
     heading: str
     label: str
     caption: str
     grid: str
-    zero: tuple[int, int, int]  # an element of a kernel
+    negative: tuple[int, int, int]
+    zero: tuple[int, int, int]
+    positive: tuple[int, int, int]
 
 
 THEMES = {
-    "operator.svg": Theme("#ffffff", "#222", "#444", "#666", "#ddd", (255, 255, 255)),
-    "operator-dark.svg": Theme("#0d1117", "#e6edf3", "#c9d1d9", "#9198a1", "#30363d", (33, 38, 45)),
+    "operator.svg": Theme("#ffffff", "#222", "#444", "#666", "#ddd", (0, 97, 152), (255,) * 3, (209, 73, 91)),
+    "operator-dark.svg": Theme(
+        "#0d1117", "#e6edf3", "#c9d1d9", "#9198a1", "#30363d", (58, 160, 230), (33, 38, 45), (244, 106, 122)
+    ),
 }
 
 
@@ -65,7 +69,7 @@ def grey(value: float) -> str:
 
 def signed(value: float, theme: Theme) -> str:
     strength = min(1.0, abs(value))
-    base = (209, 73, 91) if value > 0 else (0, 97, 152)
+    base = theme.positive if value > 0 else theme.negative
     return "rgb({},{},{})".format(*(int(z + (c - z) * strength) for c, z in zip(base, theme.zero, strict=True)))
 
 

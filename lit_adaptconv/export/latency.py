@@ -24,9 +24,6 @@ from lit_adaptconv.train.loading import check_threads
 ROUNDS = 60
 """Turns of one image of each network, by default; a batch, which takes longer, has a third as many."""
 TURN_SECONDS = 0.001
-AGAIN = 4
-"""A turn of one image is so short that most are over before a busy system gives the core to another process; else it
-is repeated. A batch would take too long for that."""
 BATCH_SIZE = 32
 
 
@@ -157,8 +154,8 @@ def _timed(
                     single.append(Task(partial(run, images[:1]), threads))
                     batches.append(Task(partial(run, images), threads))
         times = (
-            in_turns(single, rounds, turn=TURN_SECONDS, again=AGAIN),
-            in_turns(batches, -(-rounds // 3), turn=TURN_SECONDS),
+            in_turns(single, rounds, turn=TURN_SECONDS, core=True),
+            in_turns(batches, -(-rounds // 3), turn=TURN_SECONDS, core=True),
         )
     pairs = ((image.spread, batch.spread) for image, batch in zip(*times, strict=True))
     return [(None if one.run is None else next(pairs), next(pairs)) for one in exported]

@@ -47,7 +47,7 @@ class DecoupledDynamicFilter2d(ConvLayer):
     Args:
         groups: Channel groups of the 1×1 convolution; the filters themselves never mix channels.
         reduction: How many times narrower than the output the channel branch's hidden layer is; 5 in the paper.
-        pointwise: Whether the 1×1 convolution also stands where `in_channels` is `out_channels`.
+        pointwise: Whether the 1×1 convolution is also there where `in_channels` equals `out_channels`.
 
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.

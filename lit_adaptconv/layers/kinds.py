@@ -51,16 +51,16 @@ def register_kind(
     source: str = "",
     caution: str = "",
 ) -> None:
-    """Make a convolution known by a name, in this process.
+    """Give a convolution a name as a kind, in this process.
 
-    The trials of a sweep run in processes of their own: there a dotted path, which needs no name, or an entry point of
-    the group `lit_adaptconv.kinds` serves.
+    The trials of a sweep run in processes of their own. For them use a dotted path, which needs no name, or an entry
+    point of the group `lit_adaptconv.kinds`.
 
     Args:
-        name: Letters, digits, `_` and `-`. A registered name may be given anew.
+        name: Letters, digits, `_` and `-`. You may register a name again.
         conv: A class or function with `nn.Conv2d`'s arguments, or where it is, as "package.module:Class".
         equation: The output y of an input x.
-        kernel: What the kernel depends on beside the weights.
+        kernel: What the kernel depends on, apart from the weights.
         source: Paper.
         caution: What to know before building a network of this kind alone.
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
 TURN_SECONDS = 0.005
 """How long a turn lasts, by default."""
+_COUNTERS = Path("/proc/thread-self/schedstat")
+"""Of the thread that opens it, on Linux: its nanoseconds on a core, and waiting for one; how often it was given one."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def in_turns(
     advance: Callable[[], None] = lambda: None,
     seconds: float = 0.0,
     turn: float = TURN_SECONDS,
-    again: int = 0,
+    core: bool = False,
 ) -> list[Times]:
     """Time tasks alternately with PyTorch's timer, which warms up in every turn and waits for the device.
 
@@ -74,31 +79,48 @@ def in_turns(
         advance: Called after every turn.
         seconds: How long rounds go on; 0: until there are enough.
         turn: A turn repeats what takes less than this until it lasts about so long.
-        again: How often a turn is taken again in which the system gave a core to another process. Short turns are over
-            before that, most of them.
+        core: Whether the time is left out in which a task waits for a core that the system has given to another
+            process: for tasks on the CPU; it is not left out of those of several threads, see `core_clock`.
     """
     from torch.utils.benchmark import Timer  # it looks for a compiler when it is imported
 
-    timers = [Timer("call()", globals={"call": task.call}, num_threads=task.threads) for task in tasks]
-    numbers = [max(1, round(turn / timer.timeit(1).median)) for timer in timers]
     taken: list[list[float]] = [[] for _ in tasks]
-    end = time.perf_counter() + seconds
-    while len(taken[0]) < rounds or time.perf_counter() < end:
-        for timer, number, values in zip(timers, numbers, taken, strict=True):
-            for _ in range(1 + again):
-                before = _interruptions()
-                taken_now = timer.timeit(number).median
-                if _interruptions() == before:
-                    break
-            values.append(taken_now)
-            advance()
+    with core_clock() as clock:
+        timers = []
+        for task in tasks:
+            by = {"timer": clock} if core and task.threads == 1 else {}
+            timers.append(Timer("call()", globals={"call": task.call}, num_threads=task.threads, **by))
+        numbers = [max(1, round(turn / timer.timeit(1).median)) for timer in timers]
+        end = time.perf_counter() + seconds
+        while len(taken[0]) < rounds or time.perf_counter() < end:
+            for timer, number, values in zip(timers, numbers, taken, strict=True):
+                values.append(timer.timeit(number).median)
+                advance()
     return [Times(tuple(values)) for values in taken]
 
 
-def _interruptions() -> int:
-    """How often the system has taken a core from this process; 0 where it does not tell."""
+@contextlib.contextmanager
+def core_clock() -> Iterator[Callable[[], float]]:
+    """Give a clock of seconds that stands still while the calling thread waits for a core; it does so on Linux alone.
+
+    A thread of others that computes while this one waits would be timed too short.
+    """
     try:
-        import resource
-    except ImportError:  # not on Windows
-        return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        counters = _COUNTERS.open("rb", buffering=0)
+    except OSError:
+        yield time.perf_counter
+        return
+    with counters:
+
+        def waited() -> int:
+            """Nanoseconds."""
+            return int(os.pread(counters.fileno(), 100, 0).split()[1])
+
+        def clock() -> float:
+            while True:
+                before = waited()
+                now = time.perf_counter()
+                if waited() == before:  # else it has waited just now, before or after
+                    return now - 1e-9 * before
+
+        yield clock

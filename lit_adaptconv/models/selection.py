@@ -25,12 +25,12 @@ class Selection:
     """Convolutions that meet all of these conditions.
 
     Args:
-        names: Patterns, at least one of which fits the convolution's name in the model, or that of a part of the model
-            that it lies in: `*` stands for anything, also for dots, as in "layer1", "layer[12].*" or "*.conv2".
+        names: Patterns. At least one must match the convolution's name in the model, or the name of a module that
+            contains it. `*` stands for anything, including dots, as in "layer1", "layer[12].*" or "*.conv2".
         kernel_size: Side of its (square) kernel; None means any kernel larger than 1×1, which sees no neighbourhood
             from which a kernel could be computed. 1 means the 1×1 convolutions.
         stride: Its stride in both directions; None means any.
-        depthwise: Whether it has a group for each channel; None means either.
+        depthwise: Whether it has one group per channel; None means either.
     """
 
     names: list[str] = field(default_factory=lambda: ["*"])

@@ -1,4 +1,4 @@
-"""The verdict in a line an arm: what is claimed over all budgets together, and at how many budgets."""
+"""The verdict in one line per arm: what is claimed over all budgets together, and at how many budgets."""
 
 from __future__ import annotations
 

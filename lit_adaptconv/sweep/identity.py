@@ -14,8 +14,8 @@ import lightning.pytorch as pl
 import torch
 
 import lit_adaptconv
-from lit_adaptconv.data import ImageFolder
-from lit_adaptconv.data.listing import list_folder
+from lit_adaptconv.data import HuggingFace, ImageFolder
+from lit_adaptconv.data.shards import list_images
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.kinds import conv_kind
 from lit_adaptconv.ops.choice import implementation
@@ -89,14 +89,17 @@ def _implementation(accelerator: Any, cpu: bool) -> str:
 
 
 def data_fingerprint(data: pl.LightningDataModule) -> str | None:
-    """Fingerprint of a user's own images: the names and sizes of the files, wherever the folder stands.
+    """Fingerprint of a user's own images: names and sizes of the files, wherever the folder stands, or else the labels.
 
     Returns:
         None for a data set that its class and arguments define.
     """
+    digest = hashlib.sha256()
+    if isinstance(data, HuggingFace):
+        digest.update(data.labels.numpy().tobytes())
+        return digest.hexdigest()[:16]
     if not isinstance(data, ImageFolder):
         return None
-    digest = hashlib.sha256()
-    for file in list_folder(data.root).files:
+    for file in list_images(data.root).files:
         digest.update(f"{file.name}\0{file.size}\0".encode())
     return digest.hexdigest()[:16]

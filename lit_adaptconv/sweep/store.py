@@ -285,7 +285,7 @@ def _write(path: Path, table: pa.Table) -> None:
 
 
 def read_results(folder: Path) -> pa.Table:
-    """Read a sweep's `results.parquet`, a row a trial.
+    """Read a sweep's `results.parquet`, which has one row per trial.
 
     Raises:
         UserError: There is none, or it has another schema.
@@ -301,7 +301,7 @@ def read_results(folder: Path) -> pa.Table:
 
 
 def read_curves(folder: Path) -> pa.Table:
-    """Read a sweep's `curves.parquet`, a row an evaluation.
+    """Read a sweep's `curves.parquet`, which has one row per evaluation.
 
     Raises:
         UserError: There is none, or it has another schema.

@@ -58,7 +58,7 @@ def _where(over: int, budget: Limits | None) -> str:
 
 
 def metric_table(finished: tuple[MetricSummary, ...], confidence: float, metric: Metric) -> SummaryTable:
-    """The metric in the test, an arm and budget a row."""
+    """The metric in the test, one row per arm and budget."""
     images = any(a.interval_images is not None for a in finished)
     columns = (*_CELL, "Mean %" if metric.percent else "Mean", "SD", *interval_headings(confidence, images))
     rows = []

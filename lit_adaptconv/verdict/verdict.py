@@ -107,15 +107,15 @@ def summarise(
     """Summarise the finished trials of a sweep; degenerate results are "undecided" and say why.
 
     Args:
-        results: A row a trial, with the columns of `results.parquet`.
+        results: One row per trial, with the columns of `results.parquet`.
         targets: Values of the metric in validation whose times to reach were recorded.
         primary_arm: The arm to compare the others with.
         metric: What the networks are judged by.
         confidence: Level of the intervals, between 0.5 and 1; a claim needs p ≤ 1 − confidence.
         main_target: The target that the sentences speak of. By default the hardest that at least half of all trials
             reached, arms and budgets together, so that the choice favours no arm; the easiest where there is none.
-        curves: A row an evaluation, the columns of `curves.parquet`; without them a target counts as reached when it is
-            reached first.
+        curves: One row per evaluation, with the columns of `curves.parquet`; without them a target counts as reached
+            when it is first reached.
         question: What the plan asks; by default the metric in the test.
 
     Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from adaptconv_cli.extras import EXTRAS, missing_extra
 
-HIDDEN = [package for package in EXTRAS if package != "scipy"]  # that comes with scikit-learn
+HIDDEN = [package for package in (*EXTRAS, "datasets") if package != "scipy"]  # that comes with scikit-learn
 FIT = [
     "fit",
     "--config",
@@ -49,6 +49,9 @@ def test_a_command_that_lacks_its_extra_says_which(tmp_path: Path) -> None:
         "pyarrow is needed: pip install 'lit-adaptconv[sweep]'": [
             ["sweep", "--config", "sweeps/digits"],
             ["status", "."],
+        ],
+        "datasets is needed: pip install 'lit-adaptconv[huggingface]'": [
+            ["fit", "--data", "HuggingFace", "--data.path", "x"]
         ],
         "plotly is needed: pip install 'lit-adaptconv[report]'": [["kernels"]],
         "pip install 'lit-adaptconv[": [["report", "."]],

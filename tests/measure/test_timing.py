@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lit_adaptconv.measure.timing import Spread, Task, Times, in_turns
+from lit_adaptconv.measure.timing import Spread, Task, Times, core_clock, in_turns
 
 SECONDS = st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=30)
 
@@ -87,25 +89,39 @@ def test_by_default_as_many_threads_as_pytorch_uses() -> None:
     assert Task(lambda: None).threads == torch.get_num_threads()
 
 
-@pytest.mark.parametrize(("disturbed", "tries"), [(0, 1), (2, 3), (9, 4)])
-def test_a_turn_in_which_the_system_took_the_core_is_taken_again(
-    disturbed: int, tries: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("core", [False, True])
+def test_what_a_task_of_one_thread_waits_for_a_core_can_be_left_out(
+    core: bool, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first `disturbed` tries are; the last one that is allowed counts, whatever became of it."""
-    looks, calls = 0, 0
-
-    def interruptions() -> int:
-        nonlocal looks
-        looks += 1
-        return min(looks // 2, disturbed)  # an odd look begins a try, an even one ends it
+    """A system that takes back 1,000 seconds of waiting in each call: more than any machine takes for this test."""
+    counters, waited = tmp_path / "schedstat", 100_000
 
     def call() -> None:
-        nonlocal calls
-        calls += 1
-        time.sleep(0.002)
+        nonlocal waited
+        waited -= 1000
+        counters.write_text(f"7 {waited}000000000 3\n")
 
-    monkeypatch.setattr("lit_adaptconv.measure.timing._interruptions", interruptions)
-    (times,) = in_turns([Task(call)], rounds=1, turn=0.001, again=3)
-    assert len(times.seconds) == 1
-    assert looks == 2 * tries
-    assert calls == 3 * (tries + 1)  # two that warm up, and one; and a first try that tells how many make a turn
+    counters.write_text(f"7 {waited}000000000 3\n")
+    monkeypatch.setattr("lit_adaptconv.measure.timing._COUNTERS", counters)
+    (times,) = in_turns([Task(call, threads)], rounds=3, turn=1e-9, core=core)
+    assert [round(seconds / 1000) for seconds in times.seconds] == [1 if core and threads == 1 else 0] * 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how long a thread has waited")
+def test_the_clock_of_a_core_goes_on_while_the_thread_computes_and_while_it_sleeps() -> None:
+    with core_clock() as clock:
+        computed, began = time.thread_time(), clock()
+        sum(range(3_000_000))
+        ended = clock()
+        assert ended - began == pytest.approx(time.thread_time() - computed, rel=0.1)
+        time.sleep(0.05)
+        assert clock() - ended >= 0.05
+
+
+def test_where_the_system_does_not_tell_the_clock_is_the_usual_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lit_adaptconv.measure.timing._COUNTERS", tmp_path / "none")
+    with core_clock() as clock:
+        assert clock is time.perf_counter

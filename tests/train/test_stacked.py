@@ -342,6 +342,7 @@ def test_a_stack_takes_and_gives_back_its_members() -> None:
         ({"model__compile": True}, "compiled"),
         ({"model__channels_last": True}, "channels are laid out last"),
         ({"model__teacher": "runs/a/1"}, "learns from a teacher"),
+        ({"model__loss": "binary_cross_entropy"}, "the loss is binary_cross_entropy"),
         ({"trainer__accumulate_grad_batches": 2}, "accumulate_grad_batches"),
         ({"trainer__precision": "16-mixed"}, "precision"),
         ({"trainer__devices": 2}, "several devices"),

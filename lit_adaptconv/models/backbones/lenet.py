@@ -35,7 +35,7 @@ class LeNet5(Backbone):
         image_size: Height and width of the images, at least 12 each.
         conv: The convolution to build with.
         width: A factor on the widths (6, 16, 120, 84), or four widths.
-        activation: In the place of every ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
+        activation: Replaces every ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
     """
 
     BASE: ClassVar[tuple[int, ...]] = (6, 16, 120, 84)
@@ -90,7 +90,7 @@ class CaffeLeNet(Backbone):
         image_size: Height and width of the images, at least 16 each.
         conv: The convolution to build with.
         width: A factor on the widths (20, 50, 500), or three widths.
-        activation: In the place of the ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
+        activation: Replaces the ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
     """
 
     BASE: ClassVar[tuple[int, ...]] = (20, 50, 500)
@@ -136,7 +136,7 @@ class DropoutLeNet(Backbone):
         image_size: Height and width of the images, at least 12 each.
         conv: The convolution to build with.
         width: A factor on the widths (6, 50, 100), or three widths.
-        activation: In the place of every ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
+        activation: Replaces every ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
         dropout: Probability with which a map of the second convolution, or a feature of the hidden layer, is dropped.
     """
 

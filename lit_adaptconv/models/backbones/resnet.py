@@ -34,7 +34,7 @@ class ResNet(Backbone):
         stem: "imagenet", a 7×7 convolution of stride 2 and 3×3 max pooling, or "cifar", a 3×3 convolution; None
             chooses "cifar" for images below 64 pixels.
         standard_first: Whether the stem keeps an ordinary convolution.
-        activation: In the place of every ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
+        activation: Replaces every ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
         stem_width: Channels of the stem, whatever the width; None means the first stage's width.
 
     Attributes:
