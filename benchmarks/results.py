@@ -1,7 +1,7 @@
 """Every measured number in README.md and docs/results/, from the tables of the sweeps beside those pages.
 
     python -m benchmarks.results                    write the numbers anew
-    python -m benchmarks.results keep runs/NAME     take a finished sweep's tables and pictures into docs/results/NAME
+    python -m benchmarks.results keep runs/<name>   take a finished sweep's tables and pictures into docs/results/NAME
 
 A page quotes a number between two comments, which a reader does not see:
 

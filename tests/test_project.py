@@ -198,6 +198,7 @@ def test_the_action_trains_what_the_smoke_workflow_asks_for_and_checks_the_floor
     assert "| Test accuracy | " in (tmp_path / "GITHUB_STEP_SUMMARY").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the action's steps are tried with bash on Linux and macOS")
 def test_the_action_fails_where_a_gate_is_not_met_or_the_training_fails(tmp_path: Path) -> None:
     short = "--trainer.max_epochs 1 --model.kind_options '{rank: 1}' --model.kind adaptive_low_rank"

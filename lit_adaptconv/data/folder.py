@@ -23,18 +23,18 @@ from lit_adaptconv.text import characters
 
 
 class ImageFolder(ImageData):
-    """Images of any format PIL reads, sorted into one folder for each class.
+    """Images of any format that PIL reads, sorted into one folder per class.
 
-    `root` holds either `train/<class>/…` and, if there are any, `val/<class>/…` and `test/<class>/…` (or `Training`,
-    `valid`, `validation`, `test_set` and the like); or the class folders themselves. What is missing is held out of the
-    training images: first a test set, stratified and the same whatever the seed, then the validation set, stratified
-    and drawn from the seed. For `predict` (alone), `root` may also hold images without class folders; their labels are
-    -1. Hidden files, links to what is there anyway and files that are no images are left out, and a warning counts
-    them. Transparency is dropped, unless a drawing is in it alone.
+    `root` holds either `train/<class>/…` and, optionally, `val/<class>/…` and `test/<class>/…` (or `Training`, `valid`,
+    `validation`, `test_set` and the like), or the class folders themselves. Parts that are missing are held out of the
+    training images: first a test set, stratified and the same for every seed, then a validation set, stratified and
+    drawn from the seed. For `predict`, and only there, `root` may also hold images without class folders; their labels
+    are -1. Hidden files, duplicate links and files that are not images are left out, and a warning counts them.
+    Transparency is dropped, unless the image is drawn in it alone.
 
     `root` may also be shards in webdataset's form: uncompressed tar files that hold `0001.jpg` and its class in
-    `0001.cls`, a number from 0 on. They are one file, all of a pattern such as `shards-{000..009}.tar`, or those in a
-    folder, where a word of each name says the part: `imagenet-train-000.tar`, `validation/00.tar`.
+    `0001.cls`, a number from 0 on. Name one file, a pattern such as `shards-{000..009}.tar`, or a folder in which a
+    word of each file's name says the part: `imagenet-train-000.tar`, `validation/00.tar`.
 
     Images that fit into memory are decoded once, in the user's cache folder (`$XDG_CACHE_HOME/lit_adaptconv`, else
     `~/.cache/lit_adaptconv`). Others are decoded in every epoch by worker processes.
@@ -50,12 +50,12 @@ class ImageFolder(ImageData):
             of them if they are not in memory).
         std: the standard deviation of each channel; None: likewise.
         batch_size: images per training batch and process.
-        val_size: images held out for validation: a fraction of the training images below 1, a count from 1 on. Unused
+        val_size: images held out for validation: below 1 a fraction of the training images, from 1 on a count. Unused
             where there is a folder `val`.
         test_size: images held out for the test, likewise. Unused where there is a folder `test`.
-        seed: what the validation split, the order of the batches and their augmentation are drawn from; None: the seed
-            of `lightning.seed_everything`, or 0 where none was set.
-        split_seed: what the validation split is drawn from instead; None: `seed`.
+        seed: seed of the validation split, the order of the batches and their augmentation; None: that of
+            `lightning.seed_everything`, or 0 if none was set.
+        split_seed: seed of the validation split alone; None: `seed`.
         shift: the largest random translation of a training image in pixels; uncovered pixels are black.
         flip: whether a training image is mirrored left to right half of the time: right for photographs of things,
             wrong for writing.

@@ -62,15 +62,15 @@ class Row:
 class HuggingFace(ImageData):
     """Images with one label each that `datasets` reads: Parquet, Arrow, image folders, webdataset's shards and more.
 
-    `datasets` keeps what it has read as tables in its own cache (`$HF_DATASETS_CACHE`), which serve without a network.
-    Images that fit into memory are decoded once in each run; others as they are needed, by worker processes that read
-    the tables in any order. It is the extra `huggingface`.
+    `datasets` keeps what it has read as tables in its own cache (`$HF_DATASETS_CACHE`), so it needs no network later.
+    Images that fit into memory are decoded once per run. Others are decoded when they are needed, by worker processes
+    that read the tables in any order. Install it with the extra `huggingface`.
 
     Args:
         path: a folder of files; or the name of a set in the cache or, if `download` is set, on the hub.
-        split: what is trained and validated with, such as `train`, `train+validation` or `train[:10%]`.
-        test_split: what is tested with; None: `test`, or else `validation`, or else a fifth of `split`, stratified, the
-            same whatever the seed.
+        split: the part to train and validate with, such as `train`, `train+validation` or `train[:10%]`.
+        test_split: the part to test with; None: `test`, or else `validation`, or else a fifth of `split`, stratified
+            and the same for every seed.
         name: the configuration of a set that has several.
         image_column: the column of images; None: the only one.
         label_column: the column of labels; None: the only one that names its classes, or else one that is called
@@ -79,10 +79,10 @@ class HuggingFace(ImageData):
             they all have the size of the first.
         in_channels: 1 (grey) or 3 (colour); None: as the first image.
         batch_size: images per training batch and process.
-        val_size: images held out for validation: a fraction of the training images below 1, a count from 1 on.
-        seed: what the validation split, the order of the batches and their augmentation are drawn from; None: the seed
-            of `lightning.seed_everything`, or 0 where none was set.
-        split_seed: what the validation split is drawn from instead; None: `seed`.
+        val_size: images held out for validation: below 1 a fraction of the training images, from 1 on a count.
+        seed: seed of the validation split, the order of the batches and their augmentation; None: that of
+            `lightning.seed_everything`, or 0 if none was set.
+        split_seed: seed of the validation split alone; None: `seed`.
         shift: the largest random translation of a training image in pixels; uncovered pixels are black.
         flip: whether a training image is mirrored left to right half of the time: wrong for writing.
         transforms: further augmentation of training images, such as `torchvision.transforms.v2.RandAugment`; see

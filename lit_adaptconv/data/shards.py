@@ -113,7 +113,7 @@ def _images(root: str, path: str) -> Iterator[ImageFile]:
     try:
         with tarfile.open(path, "r:") as shard:
             for member in shard:
-                shard.members = []  # it would keep them all
+                shard.members = []  # type: ignore[attr-defined]  # it would keep them all
                 folder, _, name = member.name.rpartition("/")
                 stem, _, kind = name.partition(".")
                 key = f"{folder}/{stem}".lstrip("/")

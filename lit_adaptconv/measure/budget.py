@@ -118,6 +118,11 @@ class Budget:
                 found[name] = forward_flops(network, image_shape)
         return found
 
+    def scaled(self, share: float) -> Budget:
+        """This share of each limit, rounded down; 1 at the least."""
+        limits = {name: max(1, int(share * limit)) for name, limit in self.limits.items()}
+        return Budget(**limits, dtype=self.dtype)
+
     def file_bytes(self, network: nn.Module) -> int | None:
         """Bytes of a network's weights in numbers of `dtype`; None where no bytes are limited."""
         return count_bytes(network, self.torch_dtype) if "bytes" in self.limits else None

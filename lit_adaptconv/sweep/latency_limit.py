@@ -12,17 +12,18 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.export.latency import Timed, measure_latency
 from lit_adaptconv.export.onnx import check_onnx
 from lit_adaptconv.files import read_text, write_text
-from lit_adaptconv.measure.budget import Limits
+from lit_adaptconv.measure.budget import Budget, Limits
 from lit_adaptconv.measure.latency import RUNTIMES, shown
 from lit_adaptconv.measure.timing import Spread
 from lit_adaptconv.records import record
 from lit_adaptconv.sweep.plan import ArmBudget, LatencyLimit
 from lit_adaptconv.sweep.sizing import Network, NetworkSize
 from lit_adaptconv.train.loading import Trained
+from lit_adaptconv.verdict.budget_share import budget_share
 
 WIDTHS = "widths.json"
 CLOSE = 0.02
-"""Bisection ends where the networks on both sides of the limit differ by less, as a share of their parameters."""
+"""Bisection ends where the networks on both sides of the limit differ by less, as a share of what a budget limits."""
 MOST_TRIED = 12
 """Networks that are timed for an arm at a budget."""
 
@@ -142,30 +143,32 @@ class _Timer:
 
 
 def _chosen(limit: LatencyLimit, at: ArmBudget, widest: NetworkSize, network: Network, time: Time) -> LimitedSize:
-    """The widest network within the limit: by bisection on the budget of parameters, which decides the widths."""
+    """The widest network within the limit: by bisection on the share of its budget that it may have, of each limit."""
     if widest.impossible is not None:
         return LimitedSize(*at, widest, None)
+    budget = Budget.of(widest.parameters if at.budget is None else at.budget)
     try:
         latency = time(widest)
         if latency.median <= limit.seconds:
             return LimitedSize(*at, widest, latency)
         best: tuple[NetworkSize, Spread] | None = None
         fastest = (widest, latency)
-        low, high = 0, widest.parameters
+        low, high, least = 0.0, _share(budget, widest), 1 / max(budget.limits.values())
         for _ in range(MOST_TRIED):
-            if high - low <= max(1, CLOSE * high):
+            if high - low <= max(least, CLOSE * high):
                 break
-            middle = math.isqrt(low * high) if low else max(1, high // 4)
-            size = network.size(middle)
-            if size.impossible is not None or size.parameters <= low:  # there is none between, or none so small
+            middle = math.sqrt(low * high) if low else high / 4
+            size = network.size(budget.scaled(middle))
+            share = _share(budget, size)
+            if share <= low:  # there is none between, or none so small
                 low = middle
                 continue
             latency = time(size)
             fastest = min(fastest, (size, latency), key=lambda each: each[1].median)
             if latency.median <= limit.seconds:
-                best, low = (size, latency), max(middle, size.parameters)
+                best, low = (size, latency), max(middle, share)
             else:
-                high = size.parameters
+                high = share
     except UserError as error:
         return LimitedSize(*at, NetworkSize(impossible=str(error)), None)
     if best is not None:
@@ -176,3 +179,8 @@ def _chosen(limit: LatencyLimit, at: ArmBudget, widest: NetworkSize, network: Ne
         f"fastest that was tried, of {smallest.parameters:,} parameters, takes {shown(latency.median)}"
     )
     return LimitedSize(*at, NetworkSize(impossible=said), None)
+
+
+def _share(budget: Budget, size: NetworkSize) -> float:
+    """How much of a budget a network uses; 0 where there is none."""
+    return budget_share(budget, size.sizes) or 0.0

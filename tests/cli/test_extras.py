@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -56,12 +57,13 @@ def test_a_command_that_lacks_its_extra_says_which(tmp_path: Path) -> None:
         "plotly is needed: pip install 'lit-adaptconv[report]'": [["kernels"]],
         "pip install 'lit-adaptconv[": [["report", "."]],
     }
-    for line, commands in lacking.items():
-        for status, errors in run_without_extras(tmp_path, *commands):
-            assert status == 1
-            assert errors.startswith("adaptconv: error: ")
-            assert errors.count("\n") == 1
-            assert line in errors
+    lines = [line for line, commands in lacking.items() for _ in commands]
+    found = run_without_extras(tmp_path, *itertools.chain(*lacking.values()))
+    for line, (status, errors) in zip(lines, found, strict=True):
+        assert status == 1
+        assert errors.startswith("adaptconv: error: ")
+        assert errors.count("\n") == 1
+        assert line in errors
 
 
 @pytest.mark.slow

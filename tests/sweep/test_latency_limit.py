@@ -11,6 +11,7 @@ from adaptconv_cli.main import main
 from sweep_cases import plan, untrained
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.measure.budget import Budget
 from lit_adaptconv.measure.count import count_parameters
 from lit_adaptconv.measure.timing import Spread
 from lit_adaptconv.sweep.folder import SweepFolder
@@ -50,8 +51,13 @@ def sizes_of(prepared: Prepared) -> dict[ArmBudget, NetworkSize]:
     return dict(prepared.maker.sizes)
 
 
-@pytest.mark.parametrize("parameters", [60, 137, 250, 299, 450, 601, 5000])
-@pytest.mark.parametrize("budgets", [[300, 600], []])
+@pytest.mark.parametrize(
+    ("parameters", "budgets"),
+    [
+        *((parameters, [300, 600]) for parameters in (60, 299, 450, 601)),
+        *((parameters, []) for parameters in (137, 450)),
+    ],
+)
 def test_the_network_is_the_widest_within_the_limit(clock: Clock, parameters: int, budgets: list[int]) -> None:
     usual = sizes_of(prepare(read_plan(plan(budgets=budgets))))
     found = prepare(limited(f"{parameters}us", budgets=budgets))
@@ -74,6 +80,51 @@ def test_the_network_is_the_widest_within_the_limit(clock: Clock, parameters: in
         assert (one.latency is None) == (one.size.impossible is not None)
         if one.latency is not None:
             assert one.latency.median == pytest.approx(1e-6 * one.size.parameters)
+
+
+@pytest.mark.parametrize(
+    ("budget", "by", "share"),
+    [
+        ({"flops": 200_000}, "flops", 0.97),
+        ({"flops": 200_000}, "parameters", 0.45),
+        ({"bytes": 2_000, "dtype": "float16"}, "width", 0.8),
+        ({"parameters": 2_000, "flops": 250_000}, "parameters", 0.2),
+        ({"parameters": 700, "flops": 10_000_000, "bytes": 4_000}, "flops", 0.6),
+        ({"parameters": 700, "flops": 10_000_000, "bytes": 4_000}, "width", 0.9),
+    ],
+)
+def test_the_network_is_the_widest_within_all_limits(
+    budget: dict[str, Any], by: str, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever decides the time: none that is a little wider is within the limit too."""
+
+    def seconds(size: NetworkSize) -> float:
+        return 1e-6 * {"parameters": size.parameters, "flops": size.flops, "width": 10 + max(size.widths)}[by]
+
+    def spread(timer: _Timer, size: NetworkSize) -> Spread:
+        return Spread(seconds(size), seconds(size), seconds(size))
+
+    monkeypatch.setattr(_Timer, "__call__", spread)
+    arms = {"low_rank": plan().arms["low_rank"]}
+    usual = prepare(read_plan(plan(budgets=[budget], arms=arms)))
+    (at,) = usual.maker.sizes
+    limits, widest, network = Budget.of(budget), usual.maker.sizes[at], usual.networks[at.arm]
+
+    def used(size: NetworkSize) -> float:
+        return max((size.sizes[name] or 0) / limit for name, limit in limits.limits.items())
+
+    at_most = share * seconds(widest)
+    found = sizes_of(prepare(limited(f"{at_most:.9f}s", budgets=[budget], arms=arms)))[at]
+    assert seconds(found) <= at_most + 1e-9
+    assert used(found) <= 1
+    assert count_parameters(network.build(found.settings, meta=True)) == found.parameters
+    for percent in range(100, 1000):
+        wider = network.size(limits.scaled(min(1, percent / 100 * used(found) + 1e-9)))
+        if used(wider) > used(found):
+            assert percent <= 105 or seconds(wider) > at_most
+        if wider.sizes == widest.sizes or seconds(wider) > at_most:
+            assert seconds(wider) > at_most
+            return
 
 
 def test_a_sweep_that_continues_never_measures_anew(clock: Clock, tmp_path: Path) -> None:

@@ -39,7 +39,12 @@ class Recorder(pl.Callback):
         self.metrics.append({name: float(value) for name, value in trainer.callback_metrics.items()})
 
 
-@pytest.mark.parametrize("kind", kinds())
+QUICK = ("standard", "adaptive", "adaptive_low_rank", "odconv")
+
+
+@pytest.mark.parametrize(
+    "kind", [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in kinds()]
+)
 def test_every_kind_learns_a_batch_by_heart(kind: str) -> None:
     pl.seed_everything(0)
     model = ImageClassifier(partial(ConvNet, channels=(8, 8)), kind, scheduler=None, image_size=(12, 12))

@@ -24,7 +24,6 @@ from lit_adaptconv.train.stacked.network import StackedNetwork, check_stackable
 from lit_adaptconv.train.stacked.training import NotTogetherError, _member, check_config, train_together
 from lit_adaptconv.train.training import Training
 
-STEPS = 50
 CLOCK = ("seconds", "training_seconds", "started", "stacked")
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "torch.optim.AdamW": {"lr": 0.003, "weight_decay": 0.02},
@@ -68,7 +67,7 @@ class Dropped(Backbone):
 
 
 def config(folder: Path, seed: int, **given: Any) -> dict[str, Any]:
-    """A run of 50 steps in double precision; `given` are its sections, by names with two underscores for a dot."""
+    """A short run in double precision; `given` are its sections, by names with two underscores for a dot."""
     fit: dict[str, Any] = {
         "seed_everything": seed,
         "data": {
@@ -81,7 +80,7 @@ def config(folder: Path, seed: int, **given: Any) -> dict[str, Any]:
             "accelerator": "cpu",
             "precision": "64-true",
             "val_check_interval": 0.5,
-            "limit_train_batches": STEPS // 2,
+            "limit_train_batches": 10,
             "enable_progress_bar": False,
         },
         "run": {"root": str(folder), "name": "run", "id": str(seed), "wandb": False},

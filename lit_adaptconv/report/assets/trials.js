@@ -64,7 +64,8 @@ const trials = (() => {
     const texts = (data.arm || []).map((_, i) => said(i));
     const [search, status, latency] = ["text", "status", "latency"].map((name) => area.querySelector(`[data-filter=${name}]`));
     const more = area.querySelector(".more");
-    const [, seconds] = LATENCIES.find(([, key]) => timed(model, key)) || [];
+    const [runtime, seconds] = LATENCIES.find(([, key]) => timed(model, key)) || [];
+    if (runtime) latency.placeholder = latency.ariaLabel = runtime.replace(",", " at most,");
     let sort = null, down = false, limit = AT_ONCE, state = null;
 
     function rows() {
