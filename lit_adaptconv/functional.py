@@ -65,6 +65,11 @@ def adaptive_conv2d(
     Raises:
         ValueError: Shapes or arguments do not fit together, or the implementation that the environment demands cannot
             compute them.
+
+    Examples:
+        >>> weight, bias = torch.randn(8 * 3, 9, 3, 3), torch.randn(8, 3, 9)
+        >>> adaptive_conv2d(torch.randn(2, 3, 32, 32), weight, bias, kernel_size=3, padding=1).shape
+        torch.Size([2, 8, 32, 32])
     """
     check_one_of(kernel_activation, "kernel_activation", Activation)
     size, step, spread = (

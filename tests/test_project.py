@@ -46,6 +46,7 @@ def test_what_others_read_follows_their_schema(file: Path) -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="zizmor needs Python 3.11")
 def test_workflows_have_no_known_hole() -> None:
     program = [str(Path(sys.executable).parent / "zizmor"), "--offline", "--persona", "pedantic"]
     checked = subprocess.run([*program, str(GITHUB), str(ROOT / "action.yml")], capture_output=True, text=True)

@@ -40,6 +40,13 @@ class Digits(ImageData):
 
     Raises:
         UserError: an argument is out of its range.
+
+    Examples:
+        >>> data = Digits(image_size=16, batch_size=64)
+        >>> data.setup("fit")
+        >>> images, labels = next(iter(data.train_dataloader()))
+        >>> images.shape, data.num_classes
+        (torch.Size([64, 1, 16, 16]), 10)
     """
 
     in_channels = 1

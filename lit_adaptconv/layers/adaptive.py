@@ -47,7 +47,7 @@ class AdaptiveConv2d(ConvLayer):
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
 
-    Example:
+    Examples:
         >>> AdaptiveConv2d(3, 8, 3, padding=1)(torch.randn(2, 3, 32, 32)).shape
         torch.Size([2, 8, 32, 32])
     """

@@ -29,7 +29,14 @@ _foreign: dict[str, Kind] = {}
 
 
 def kinds() -> dict[str, Kind]:
-    """Return the known conv kinds by name: ours, then those of installed packages, then the registered ones."""
+    """Return the known conv kinds by name: ours, then those of installed packages, then the registered ones.
+
+    Examples:
+        >>> "adaptive_low_rank" in kinds()
+        True
+        >>> kinds()["standard"].source
+        'LeCun et al., Neural Computation 1989'
+    """
     known: dict[str, Kind] = {}
     for kind in (*BUILT_IN, *_offered(), *_registered.values()):
         known.setdefault(kind.name, kind)
@@ -66,6 +73,14 @@ def register_kind(
 
     Raises:
         UserError: The name is taken or not plain, or the convolution does not take `nn.Conv2d`'s arguments.
+
+    Examples:
+        >>> from torch import nn
+        >>> class Plain(nn.Conv2d):
+        ...     pass
+        >>> register_kind("plain", Plain, equation="y = W ⋆ x")
+        >>> conv_kind("plain")(3, 8, kernel_size=3)
+        Plain(3, 8, kernel_size=(3, 3), stride=(1, 1))
     """
     if not re.fullmatch(r"[\w-]+", name):
         raise UserError(f"the name of a conv kind has letters, digits, _ and -, got {name!r}")
@@ -87,6 +102,11 @@ def conv_kind(kind: str, options: Mapping[str, Any] | None = None) -> Conv:
     Raises:
         UserError: The kind is unknown (the message lists the known ones), cannot be imported, does not take
             `nn.Conv2d`'s arguments, or has no such option.
+
+    Examples:
+        >>> conv = conv_kind("adaptive_low_rank", {"rank": 1})
+        >>> conv(3, 8, kernel_size=3, padding="same")(torch.randn(1, 3, 16, 16)).shape
+        torch.Size([1, 8, 16, 16])
     """
     found = _find(kind)
     conv = found.layer

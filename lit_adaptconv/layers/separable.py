@@ -30,7 +30,7 @@ class SeparableConv2d(nn.Module):
         depthwise: The conv kind of the depthwise part.
         options: Further arguments of the depthwise part (and `device`, `dtype`, which go to both).
 
-    Example:
+    Examples:
         >>> SeparableConv2d(3, 8, 3, padding=1)(torch.randn(2, 3, 32, 32)).shape
         torch.Size([2, 8, 32, 32])
     """

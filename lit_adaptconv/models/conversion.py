@@ -53,6 +53,11 @@ class Conversion:
         parameters_after: Trainable parameters now.
         flops_before: FLOPs of one sample as it was; None without an example input.
         flops_after: FLOPs of one sample now.
+
+    Examples:
+        >>> conversion = convert(nn.Sequential(nn.Conv2d(3, 8, 3)), "adaptive_low_rank")
+        >>> conversion.parameters_before, conversion.parameters_after
+        (224, 448)
     """
 
     model: nn.Module
@@ -126,6 +131,14 @@ def convert(
     Raises:
         UserError: Unknown kind or option, no convolution, a pattern that fits none, a budget that cannot be met, a
             kind that cannot take over these weights, or a model that does not run, before or after, on the example.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
+        >>> conversion = convert(network, "adaptive_low_rank", where="2", kind_options={"rank": 1})
+        >>> [each.name for each in conversion.swapped]
+        ['2']
+        >>> network(torch.randn(1, 3, 16, 16)).shape
+        torch.Size([1, 8, 12, 12])
     """
     conv = conv_kind(kind, kind_options)
     found, skipped = find_swappable(model, where)

@@ -31,6 +31,12 @@ class Selection:
             from which a kernel could be computed. 1 means the 1×1 convolutions.
         stride: Its stride in both directions; None means any.
         depthwise: Whether it has one group per channel; None means either.
+
+    Examples:
+        >>> from lit_adaptconv.models.conversion import convert
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, stride=2))
+        >>> [each.name for each in convert(network, "adaptive_low_rank", where=Selection(stride=2)).swapped]
+        ['1']
     """
 
     names: list[str] = field(default_factory=lambda: ["*"])

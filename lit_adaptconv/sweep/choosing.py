@@ -37,6 +37,11 @@ def choose(
     Raises:
         UserError: A source is not a sweep, has no trial or no network within the limits, or too few of its seeds
             trained; or different metrics judge the sweeps.
+
+    Examples:
+        >>> choice = choose("docs/results/digits", at_most=800)  # in a clone of the repository
+        >>> len(choice.sentences) > 0
+        True
     """
     if not sources:
         raise UserError("name at least one sweep, such as runs/digits")

@@ -85,6 +85,11 @@ def compare(source: Source) -> SweepTables:
 
     Raises:
         UserError: There is no such sweep.
+
+    Examples:
+        >>> tables = compare("docs/results/digits")  # in a clone of the repository
+        >>> tables.summary[["arm", "budget"]].shape
+        (6, 2)
     """
     return _tables(folder_of(source))
 

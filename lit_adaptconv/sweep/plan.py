@@ -46,6 +46,10 @@ class Arm:
         budgets: Which of the plan's budgets this arm is trained at; None means all.
         model: Arguments of the LightningModule that differ in this arm, nested ones with dots.
         convert: Convolutions of the network to swap for another kind.
+
+    Examples:
+        >>> Arm("adaptive_low_rank", kind_options={"rank": 1}).kind
+        'adaptive_low_rank'
     """
 
     kind: str = "standard"
@@ -184,6 +188,11 @@ class Plan:
         backbone: The network, as `adaptconv fit` takes it.
         optimizer: The optimizer, likewise.
         scheduler: The learning-rate schedule, likewise; None keeps the rate.
+
+    Examples:
+        >>> plan = Plan(name="mine", arms={"standard": Arm(), "low_rank": Arm("adaptive_low_rank")}, budgets=[5000])
+        >>> plan.seeds
+        10
     """
 
     name: str

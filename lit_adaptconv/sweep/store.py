@@ -289,6 +289,10 @@ def read_results(folder: Path) -> pa.Table:
 
     Raises:
         UserError: There is none, or it has another schema.
+
+    Examples:
+        >>> read_results(Path("docs/results/digits")).num_rows  # in a clone of the repository
+        42
     """
     table = _read(folder / RESULTS)
     if PER_SAMPLE not in table.column_names:  # written by an earlier version, which counted otherwise
@@ -305,6 +309,10 @@ def read_curves(folder: Path) -> pa.Table:
 
     Raises:
         UserError: There is none, or it has another schema.
+
+    Examples:
+        >>> sorted(set(read_curves(Path("docs/results/digits"))["arm"].to_pylist()))  # in a clone of the repository
+        ['adaptive', 'low_rank', 'standard']
     """
     return _completed(_read(folder / CURVES), LIMITS)
 

@@ -109,6 +109,11 @@ class ImageClassifier(pl.LightningModule):
         UserError: Unknown kind, option or part, a budget that no width meets, images that are too small, or both a
             width and a budget, a label smoothing or a weight of the teacher that is no share, a temperature that is
             not above 0, or a weight decay on something else.
+
+    Examples:
+        >>> module = ImageClassifier(kind="adaptive_low_rank", budget=5000)
+        >>> module(torch.randn(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(

@@ -72,6 +72,12 @@ class ConvergenceCallback(pl.Callback):
         targets: Values of the metric to reach.
         monitor: Name of the metric.
         mode: "max" if more is better, "min" if less is.
+
+    Examples:
+        >>> convergence = ConvergenceCallback(targets=[0.5, 0.8], monitor="val/accuracy")
+        >>> trainer = pl.Trainer(callbacks=[convergence], logger=False, enable_checkpointing=False)
+        >>> [reached.steps for reached in convergence.reached]  # before a training
+        [None, None]
     """
 
     def __init__(

@@ -46,6 +46,10 @@ class ConvertConvolutions(pl.Callback):
         UserError: As for `lit_adaptconv.models.convert`; for an unknown kind at once, otherwise when training starts.
             Also for strategies such as "ddp_spawn" and "ddp_notebook", whose processes hand weights back to the script,
             and if a callback that averages weights comes before this one.
+
+    Examples:
+        >>> swap = ConvertConvolutions("adaptive_low_rank", where="model.layer1")
+        >>> trainer = pl.Trainer(callbacks=[swap], logger=False, enable_checkpointing=False)
     """
 
     def __init__(

@@ -18,6 +18,11 @@ class OneCycle(OneCycleLR):
         pct_start: Share of the steps in which the rate rises.
         div_factor: Peak over initial rate.
         final_div_factor: Initial over final rate.
+
+    Examples:
+        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        >>> round(OneCycle(optimizer, total_steps=100).get_last_lr()[0], 3)
+        0.04
     """
 
     def __init__(
@@ -52,6 +57,10 @@ class WarmupCosine(LRScheduler):
 
     Raises:
         ValueError: There are no steps, or a share is none.
+
+    Examples:
+        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        >>> schedule = WarmupCosine(optimizer, total_steps=100, warmup=0.1)
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int = 0, warmup: float = 0.05, final: float = 0.0) -> None:

@@ -177,7 +177,15 @@ def verdict_of(
     curves: pa.Table | None = None,
     question: Question | None = None,
 ) -> Verdict | None:
-    """What the trials so far show, see `summarise`; None while the arm to compare with has no trial."""
+    """What the trials so far show, see `summarise`; None while the arm to compare with has no trial.
+
+    Examples:
+        >>> from lit_adaptconv.sweep.store import read_results
+        >>> results = read_results(Path("docs/results/digits"))  # in a clone of the repository
+        >>> verdict = verdict_of(results, [0.8], "standard")
+        >>> verdict.main_target
+        0.8
+    """
     if primary_arm not in results["arm"].to_pylist():
         return None
     return summarise(results, targets, primary_arm, metric, curves=curves, question=question)

@@ -120,6 +120,10 @@ class ResNet8(CifarResNet):
 
     Source: Banbury et al., *MLPerf Tiny Benchmark*, NeurIPS Datasets and Benchmarks 2021,
     https://arxiv.org/abs/2106.07597.
+
+    Examples:
+        >>> ResNet8(width=0.5)(torch.randn(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
     """
 
     blocks = 1

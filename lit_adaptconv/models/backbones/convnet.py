@@ -39,6 +39,11 @@ class ConvNet(Backbone):
 
     Raises:
         UserError: No channels, no kernel, a pooling after a block that does not exist, or images that are too small.
+
+    Examples:
+        >>> from lit_adaptconv.layers.kinds import conv_kind
+        >>> ConvNet(3, 10, (32, 32), conv_kind("adaptive_low_rank"))(torch.randn(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(

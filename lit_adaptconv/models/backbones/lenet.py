@@ -36,6 +36,10 @@ class LeNet5(Backbone):
         conv: The convolution to build with.
         width: A factor on the widths (6, 16, 120, 84), or four widths.
         activation: Replaces every ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
+
+    Examples:
+        >>> LeNet5(width=0.5).widths
+        (3, 8, 60, 42)
     """
 
     BASE: ClassVar[tuple[int, ...]] = (6, 16, 120, 84)
@@ -91,6 +95,10 @@ class CaffeLeNet(Backbone):
         conv: The convolution to build with.
         width: A factor on the widths (20, 50, 500), or three widths.
         activation: Replaces the ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
+
+    Examples:
+        >>> CaffeLeNet()(torch.randn(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
     """
 
     BASE: ClassVar[tuple[int, ...]] = (20, 50, 500)

@@ -38,6 +38,10 @@ class MobileNetV2(Backbone):
         standard_first: Whether the stem keeps an ordinary convolution.
         dropout: Share of the last layer's inputs that is dropped in training.
         activation: Replaces every ReLU6: "relu6", "relu", "leaky_relu", "prelu", "gelu" or "identity".
+
+    Examples:
+        >>> MobileNetV2(num_classes=10, image_size=(32, 32), width=0.25)(torch.randn(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
     """
 
     BASE: ClassVar[tuple[int, ...]] = (32, 16, 24, 32, 64, 96, 160, 320, 1280)

@@ -107,7 +107,12 @@ def start_as_torchvision(network: nn.Module) -> None:
 
 
 class ResNet18(ResNet):
-    """ResNet-18: 11,689,512 parameters for 1000 classes, 11,173,962 for ten with the "cifar" stem."""
+    """ResNet-18: 11,689,512 parameters for 1000 classes, 11,173,962 for ten with the "cifar" stem.
+
+    Examples:
+        >>> ResNet18(num_classes=10, image_size=(32, 32), width=0.25)(torch.randn(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
 
     block = BasicBlock
     blocks = (2, 2, 2, 2)

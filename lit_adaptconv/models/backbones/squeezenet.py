@@ -43,6 +43,10 @@ class SqueezeNet(Backbone):
 
     Raises:
         UserError: Images that are too small.
+
+    Examples:
+        >>> SqueezeNet(num_classes=10, image_size=(64, 64), width=0.25)(torch.randn(2, 3, 64, 64)).shape
+        torch.Size([2, 10])
     """
 
     SQUEEZES: ClassVar[tuple[int, ...]] = (16, 16, 32, 32, 48, 48, 64, 64)

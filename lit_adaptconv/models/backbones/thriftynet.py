@@ -47,6 +47,10 @@ class ThriftyNet(Backbone):
     Raises:
         UserError: No step, no history, a kernel that is even, a pooling after a step that does not exist, or images
             that are too small.
+
+    Examples:
+        >>> ThriftyNet(width=0.25)(torch.randn(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
     """
 
     BASE: ClassVar[tuple[int, ...]] = (64,)
