@@ -12,6 +12,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from adaptconv_cli.main import COMMANDS, TRAINING
 
 import lit_adaptconv as la
 
@@ -111,7 +112,14 @@ def test_a_layer_needs_nothing_that_trains() -> None:
         (["--version"], 0),
         (["--help"], 0),
         (["kinds"], 0),
-        (["kinds", "--help"], 0),
+        *(([name, "--help"], 0) for name in (*TRAINING, *COMMANDS)),
+        (["--print_completion", "bash"], 0),
+        (["fit", "--max_epochs", "3"], 2),
+        (["predict", "--ckpt_path"], 2),
+        (["sweep", "--config", "sweeps/digit"], 2),
+        (["compare", "--max_drp", "0.1"], 2),
+        (["bench", "adaptive", "--rounds", "many"], 2),
+        (["plan"], 2),
         (["configs"], 0),
         (["configs", "digits/lenet5_adaptive"], 0),
         (["configs", "digits/lenet"], 2),

@@ -17,6 +17,7 @@ from benchmarks import results
 from benchmarks.facts import Facts
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.sweep.store import read_curves, read_results
+from lit_adaptconv.verdict.numbers import minus
 
 ROOT = Path(__file__).parent.parent
 PAGES = list(results.pages())
@@ -76,10 +77,12 @@ def test_facts_are_those_of_the_rows(folder: Path) -> None:
     middle = float(np.sort(values)[3])
     assert facts.ask(f"share {arm} {budget} {middle}") == f"{(values >= middle).sum()} of 8"
     gap = values - accuracies("standard", budgets[1])
-    assert facts.ask(f"across {arm} {budget} standard {budgets[1]}").startswith(f"{100 * gap.mean():+.2f} points (")
+    assert facts.ask(f"across {arm} {budget} standard {budgets[1]}").startswith(
+        minus(f"{100 * gap.mean():+.2f} points (")
+    )
     forth, back = (facts.ask(f"difference {a} {budget} {b}") for a, b in ((arm, "adaptive"), ("adaptive", arm)))
-    assert forth.split()[0].lstrip("+-") == back.split()[0].lstrip("+-")
-    assert (forth[0], back[0]) in {("+", "-"), ("-", "+")}
+    assert forth.split()[0].lstrip("+−") == back.split()[0].lstrip("+−")
+    assert (forth[0], back[0]) in {("+", "−"), ("−", "+")}
 
 
 def test_the_mean_stands_within_its_interval(folder: Path) -> None:
@@ -218,8 +221,8 @@ def test_a_number_between_two_roundings_agrees_however_it_was_rounded(value: flo
         ("p = 0.2", "p = 1", False),
         ("n = 10", "n = 11", False),
         ("1,482 parameters", "1,483 parameters", False),
-        ("-0.00 points", "+0.00 points", True),
-        ("+0.01 points", "-0.01 points", False),
+        ("−0.00 points", "+0.00 points", True),
+        ("+0.01 points", "−0.01 points", False),
         ("p = 0.05; better", "p = 0.05; undecided", False),
         ("1.0, 2.0", "1.0", False),
     ],

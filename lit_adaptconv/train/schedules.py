@@ -14,7 +14,7 @@ class OneCycle(OneCycleLR):
 
     Args:
         optimizer: Its learning rate (of each parameter group) is the peak.
-        total_steps: Number of optimizer steps; filled in with the training's length if left out of a config.
+        total_steps: Number of optimizer steps. The default is the length of the training.
         pct_start: Share of the steps in which the rate rises.
         div_factor: Peak over initial rate.
         final_div_factor: Initial over final rate.
@@ -51,7 +51,7 @@ class WarmupCosine(LRScheduler):
 
     Args:
         optimizer: Its learning rate (of each parameter group) is the peak.
-        total_steps: Number of optimizer steps; filled in with the training's length if left out of a config.
+        total_steps: Number of optimizer steps. The default is the length of the training.
         warmup: Share of the steps in which the rate rises.
         final: Final rate over peak.
 

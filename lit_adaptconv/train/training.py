@@ -37,7 +37,8 @@ from lit_adaptconv.train.model_and_data import (
     named_model,
 )
 from lit_adaptconv.train.no_profiler import NoProfiler
-from lit_adaptconv.train.parser import OneLineParser, options_of
+from lit_adaptconv.train.parser import OneLineParser
+from lit_adaptconv.train.plain_parser import options_of
 from lit_adaptconv.train.predictions import check_output, stack_predictions, write_predictions
 from lit_adaptconv.train.recorder import RunRecorder
 from lit_adaptconv.train.result import RunResult

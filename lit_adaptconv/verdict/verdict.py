@@ -82,8 +82,28 @@ class Verdict:
             self.metric,
         )
 
+    def short_tables(self) -> list[SummaryTable]:
+        """What a screen has room for: the metric in the test, then the answers, one row an arm where that can be."""
+        return [
+            tables.size_table(self.finished, self.confidence, self.metric),
+            *tables.answer_tables(self.comparisons, self.main_target, self.confidence, self.metric),
+        ]
+
+    def summary(self) -> SummaryTable:
+        """What a page begins with: cost, the metric in the test and the answers of every network."""
+        return tables.summary_table(self.finished, self.comparisons, self.main_target, self.metric)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Why nothing is known of an arm on what the plan asks, a sentence each."""
+        asked = [c for c in self.comparisons if not c.exploratory and c.p is None and c.answer == "undecided"]
+        said = dict.fromkeys(f"{c.arm}: undecided, {c.reason}." for c in asked)
+        if not self.comparisons:
+            said = dict.fromkeys(self.sentences)
+        return tuple(said)
+
     def tables(self) -> list[SummaryTable]:
-        """All of it as text; the first is the verdict in short, the one for a screen."""
+        """All of it as text; the first is the verdict."""
         return [
             tables.verdict_table(self.comparisons, self.main_target, self.confidence, self.metric),
             tables.metric_table(self.finished, self.confidence, self.metric),

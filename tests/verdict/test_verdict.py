@@ -236,7 +236,7 @@ def test_an_undecided_comparison_says_what_a_new_plan_would_take() -> None:
     assert c.answer == "undecided"
     assert c.seeds is not None
     assert 30 < c.seeds < 200
-    assert f"; a new plan with {c.seeds} seeds would find 0.2 points, 4 times of 5" in result.sentences[0]
+    assert f"; a new plan with {c.seeds} seeds would find 0.2 points 4 times out of 5" in result.sentences[0]
 
 
 def test_only_what_the_plan_asks_is_no_exploration() -> None:
