@@ -105,10 +105,10 @@ def main() -> None:
                     spent[name].append(each)
     times = {name: Times(tuple(each)) for name, each in spent.items()}
     print("| | images a second | times torchvision's, quartiles |\n| --- | --- | --- |")
-    for name, each in times.items():
-        ratio = times["torchvision"].over(each)
+    for name, mine in times.items():
+        ratio = times["torchvision"].over(mine)
         print(
-            f"| {name} | {1 / each.spread.median:,.0f} | {ratio.median:.2f} ({ratio.lower:.2f} to {ratio.upper:.2f}) |"
+            f"| {name} | {1 / mine.spread.median:,.0f} | {ratio.median:.2f} ({ratio.lower:.2f} to {ratio.upper:.2f}) |"
         )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,6 +50,7 @@ SHORT = {
     "python benchmarks/memory_layout.py": ["--rounds", "1"],
     "python benchmarks/onnx_latency.py": ["--rounds", "1", "--seconds", "0.01"],
     "python benchmarks/overhead.py": ["--epochs", "1", "--rounds", "1"],
+    "python benchmarks/streaming.py": ["--images", "12", "--rounds", "1"],
     "python benchmarks/stacked.py": ["--members", "2", "--epochs", "1", "--rounds", "1", "--kinds", "standard"],
     "python benchmarks/sweep_kill.py": ["--plan", "tiny.yaml", "--kills", "0"],  # tests/sweep/test_kill.py
     "python benchmarks/sweep_scale.py": ["--plan", "tiny.yaml", "--seeds", "1"],
@@ -164,6 +167,14 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / "new_photos" / f"{image}.jpg"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(random.integers(0, 256, (50, 40, 3), np.uint8)).save(path)
+    (folder / "shards").mkdir()
+    for number, part in enumerate(("train-000", "train-001", "test-000")):
+        with tarfile.open(folder / "shards" / f"{part}.tar", "w") as shard:
+            for image in range(12):
+                shard.add(folder / "photos" / f"class{image % 2}" / f"{image}.png", f"{number}{image}.png")
+                label = tarfile.TarInfo(f"{number}{image}.cls")
+                label.size = 1
+                shard.addfile(label, io.BytesIO(b"01"[image % 2 :][:1]))
     raw = folder / "data" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for name, images in (("train", 5_200), ("t10k", 100)):
@@ -235,6 +246,16 @@ def make_runs(words: list[str], run: Path) -> None:
         )
 
 
+def write_tables(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write `tables`, a set in Parquet."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")
+    images = [{"bytes": path.read_bytes(), "path": None} for path in sorted((folder / "photos").glob("*/*.png"))]
+    made = datasets.Dataset.from_dict({"image": images, "label": [0] * 12 + [1] * 12})
+    (folder / "tables").mkdir()
+    made.cast_column("image", datasets.Image()).to_parquet(folder / "tables" / "train.parquet")
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("command", called("adaptconv"))
@@ -255,6 +276,8 @@ def test_a_command_of_ours_runs(
     if "--format" in words:
         needed = {"onnx": "onnxruntime", "executorch": "executorch", "litert": "litert_torch"}
         pytest.importorskip(needed.get(words[words.index("--format") + 1], "torch"))
+    if "HuggingFace" in words:
+        write_tables(folder, monkeypatch)
     make_runs(words, request.getfixturevalue("run_on_photos") if "new_photos" in words else run)
     assert main(words[1:]) == 0, capsys.readouterr().err
 

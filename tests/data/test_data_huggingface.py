@@ -217,7 +217,7 @@ def test_images_that_have_no_label_or_cannot_be_used_are_named(tmp_path: Path) -
     good = {"image": pictures(9), "label": [0, 1, 2] * 3}
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=CLASSES)})
     broken = [{"bytes": b"\x89PNG\r\n broken", "path": None}, None]
-    cases = {
+    cases: dict[str, dict[str, Any]] = {
         "image 3 has no label": {**good, "label": [0, 1, 2, -1, 0, 1, 2, 0, 1]},
         "image 4 has no label": {**good, "label": [0, 1, 2, 0, None, 1, 2, 0, 1]},
         "corresponds to no data": {"image": [], "label": []},
