@@ -129,7 +129,7 @@ class PlainParser(ArgumentParser):
         return f"; did you mean {near!r}?" if near and near != wrong[1] else ""
 
     def _options(self) -> list[str]:
-        found = []
+        found: list[str] = []
         for action in self._actions:
             found += action.option_strings
             if isinstance(action.choices, dict):  # subcommands
