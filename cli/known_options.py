@@ -20,6 +20,7 @@ from lit_adaptconv.train.parser import known_classes
 from .export import export_parser
 from .kernels import kernels_parser
 from .known import OPTIONS, KnownOptions, Options
+from .main import TRAINING
 from .profile import profile_parser
 from .sweep import sweep_parser
 from .training import TrainingCLI
@@ -46,10 +47,12 @@ class _Taken(TrainingCLI):
 def parsers(own_model: bool = False) -> dict[str, argparse.ArgumentParser]:
     """The parser of each command that takes a configuration, with `ImageClassifier` or for a model of one's own."""
     args = OWN_MODEL if own_model else []
-    try:
-        _Taken(["fit", *args])
-    except _Parsers as taken:
-        found: dict[str, argparse.ArgumentParser] = dict(taken.args[0])
+    found: dict[str, argparse.ArgumentParser] = {}
+    for name in TRAINING:
+        try:
+            _Taken([name, *args])
+        except _Parsers as taken:
+            found[name] = taken.args[0][name]
     return {**found, **{name: make(args) for name, make in NETWORK_COMMANDS.items()}, "sweep": sweep_parser()}
 
 

@@ -33,7 +33,8 @@ def print_verdict(
             console.print(text(f"• {sentence}"))
         if not details:
             console.print(
-                text("Intervals are for new seeds. What is exploratory, the plan did not ask."), soft_wrap=True
+                text("Intervals are for new seeds. Answers marked exploratory are not what the plan asked."),
+                soft_wrap=True,
             )
     for note in (*(verdict.notes if verdict else ()), *sweep.notes):
         console.print(text(note), soft_wrap=True)
