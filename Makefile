@@ -4,11 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= auto
 
-# A worker of pytest is one thread: more would fight over the cores.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8
+# A worker of pytest is one thread: more would fight over the cores. It takes neighbouring tests, which share fixtures.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lenet5 results test test-all lint types unit slow format clean
+.PHONY: help demo lenet5 results test test-all lint types unit slow format site clean
 
 help:  ## Show this list
 	@awk -F ':.*  ## ' '/^[a-z0-9-]+:.*  ## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,8 +46,11 @@ format: .venv/installed-dev  ## Format the code, and mend what ruff can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+site: .venv/installed-docs  ## Build the documentation's site into site/, with every warning an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
 clean:  ## Remove .venv and caches; runs stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build site *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Installed anew only when pyproject.toml changes.
@@ -58,6 +61,10 @@ clean:  ## Remove .venv and caches; runs stay
 .venv/installed-dev: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[dev]"
 	@touch .venv/installed $@
+
+.venv/installed-docs: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[docs]"
+	@touch $@
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 
 import numpy as np
+from adaptconv_cli.verdict import print_verdict
+from rich.console import Console
 
 from benchmarks.quotations import Numbers
 from lit_adaptconv.text import markdown, markdown_table
@@ -37,7 +40,8 @@ class Facts(Numbers):
         """Arms as rows, and for each budget parameters, test accuracy and share of seeds at the target."""
         columns = ["Arm"]
         for budget in self._budgets:
-            columns += [f"≤ {int(budget):,}: parameters", "test accuracy", f"≥ {self._goal(target)}"]
+            within = "" if budget == "None" else f"≤ {int(budget):,}: "
+            columns += [f"{within}parameters", "test accuracy", f"≥ {self._goal(target)}"]
         rows = []
         for arm in self._arms:
             row = [arm]
@@ -61,7 +65,8 @@ class Facts(Numbers):
 
     def speeds(self, target: str, measure: Measure = "steps") -> str:
         """Arms as rows, budgets as columns: what it takes to reach a target, as a ratio to the primary arm's."""
-        columns = ("Arm", *(f"≤ {int(budget):,}" for budget in self._budgets))
+        budgets = ("usual size" if budget == "None" else f"≤ {int(budget):,}" for budget in self._budgets)
+        columns = ("Arm", *budgets)
         rows = [
             (arm, *(self.speed(arm, budget, target, measure) for budget in self._budgets)) for arm in self._arms[1:]
         ]
@@ -123,9 +128,18 @@ class Facts(Numbers):
                 size = (f"{row['parameters']:,}", f"{row['flops']:,}") if row["parameters"] else (NONE,) * 2
                 kind = row["kind"] + (f" ({options})" if options else "")
                 backbone = (row["backbone"],) if several else ()
-                rows.append((row["arm"], *backbone, kind, f"{row['budget']:,}", row["widths"], *size, chosen))
+                budget = NONE if row["budget"] is None else f"{row['budget']:,}"
+                rows.append((row["arm"], *backbone, kind, budget, row["widths"], *size, chosen))
         heads = ("Arm", *(("backbone",) if several else ()), "kind", "budget", "widths", "parameters", "FLOPs", "tuned")
         return _markdown(SummaryTable("", heads, tuple(rows)))
+
+    def screen(self, first: str, last: str) -> str:
+        """Lines of what `adaptconv sweep` prints at its end, on a terminal of 100 columns."""
+        content, printed = self._content, io.StringIO()
+        console = Console(file=printed, width=100, color_system=None)
+        print_verdict(console, content.results, content.curves, content.sweep)
+        lines = [line.rstrip() for line in printed.getvalue().splitlines()[int(first) - 1 : int(last)]]
+        return "\n".join(["", "```text", *lines, "```", ""])
 
     def conditions(self) -> str:
         """Versions, device and code of the trials, on one line each."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
+import pyarrow.compute as pc
 
 from benchmarks.lookup import Lookup
 from lit_adaptconv.verdict.evidence import permuted
@@ -38,6 +41,23 @@ class Numbers(Lookup):
         """FLOPs of a forward pass of one image."""
         return f"{self._accuracy(arm, budget).at.flops:,}"
 
+    def median(self, arm: str, budget: str, target: str, measure: Measure = "steps") -> str:
+        """What half of the seeds took to reach a validation accuracy."""
+        found = self._convergence(arm, budget, target, measure).median
+        return NONE if found is None else f"{found:,.0f}"
+
+    def number(self, fact: str, *words: str) -> str:
+        """The number of another fact, such as `accuracy`, without what supports it."""
+        return re.split(r" [±(]", str(getattr(self, fact)(*words)))[0]
+
+    def choosing(self, arm: str, budget: str) -> str:
+        """What the best of all evaluations has more than the last, in validation: the worth of choosing it there."""
+        trials = self._content.results.filter(pc.field("status") == "done").to_pandas()
+        mine = trials[(trials["arm"] == arm) & (trials["budget"].map(_written) == budget)]["trial"]
+        curves = self._content.curves.to_pandas().sort_values("step").groupby("trial")["val_metric"]
+        gains = (curves.max() - curves.last()).loc[mine]
+        return f"{self._metric.difference(gains.mean())}{self._metric.unit} ± {self._metric.gap(gains.std())}"
+
     def share(self, arm: str, budget: str, target: str) -> str:
         """How many of the seeds reach a target in the test; one that diverged does not."""
         reached = [self._metric.reaches(value, float(target)) for value in self._tested(arm, budget)]
@@ -63,9 +83,14 @@ class Numbers(Lookup):
         return f"{mean}{self._metric.unit} ({interval}n = {n}, p = {p_value(p)})"
 
 
+def _written(budget: float | None) -> str:
+    """A budget as documents write it; None is a network's usual size."""
+    return "None" if budget is None or np.isnan(budget) else str(int(budget))
+
+
 def _evidence(c: Comparison) -> str:
     if c.p is None:
-        return NONE if not c.n_cut else "none arrived"
+        return NONE if not c.n_cut else "not reached"
     unit = c.measure.unit if isinstance(c.measure, Metric) else ""
     known = f"{c.interval_text}, " if c.interval_text != NONE else ""
     cut = f", {c.n_cut} cut off" if c.n_cut else ""

@@ -1,7 +1,7 @@
 """Every measured number in README.md and docs/results/, from the tables of the sweeps beside those pages.
 
     python -m benchmarks.results                    write the numbers anew
-    python -m benchmarks.results keep runs/NAME     take a finished sweep's tables and pictures into docs/results/NAME
+    python -m benchmarks.results keep runs/<name>   take a finished sweep's tables and pictures into docs/results/NAME
 
 A page quotes a number between two comments, which a reader does not see:
 
@@ -33,7 +33,7 @@ PICTURED = ("pareto", "curves", "ratio", "difference")
 ENDED = ("done", "diverged")
 """Statuses of trials that would end so again."""
 QUOTE = re.compile(r"(<!-- =(?P<question>[^>]+?) -->)(?P<answer>.*?)(<!-- / -->)", flags=re.DOTALL)
-NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?")
+NUMBER = re.compile(r"[+−-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
 def pages() -> Iterator[Path]:
@@ -66,7 +66,7 @@ def agrees(text: str, other: str) -> bool:
 
 
 def _close(number: str, other: str) -> bool:
-    a, b = (Decimal(text.replace(",", "")) for text in (number, other))
+    a, b = (Decimal(text.replace(",", "").replace("−", "-")) for text in (number, other))
     places = [int(value.as_tuple().exponent) for value in (a, b)]
     # The finer of the two: 9.99 and 10.0, 0.999 and 1.00 are neighbours.
     return a == b or (min(places) < 0 and abs(a - b) <= Decimal(1).scaleb(min(places)))

@@ -12,6 +12,7 @@ from lit_adaptconv.measure.count import TRAINING_FACTOR
 from lit_adaptconv.measure.latency import milliseconds
 from lit_adaptconv.measure.limit import copy_bytes, matrix_size
 from lit_adaptconv.measure.timing import Spread
+from lit_adaptconv.verdict.numbers import minus
 
 
 def print_benchmark(console: Console, found: Benchmark) -> None:
@@ -35,7 +36,7 @@ def print_benchmark(console: Console, found: Benchmark) -> None:
     console.print(
         f"Training: forward and backward. Times are medians of n = {found.rounds} rounds, all taken in turns, with the "
         "ratio to nn.Conv2d's in the same round and its quartiles. Peak: the most that a training step holds, with the "
-        f"layer, its input and all gradients{_how_peak(found)}. MiB of a pass: what it reads and writes at the least, "
+        f"layer, its input and all gradients{_how_peak(found)}. MiB of a pass: the least that it reads and writes, "
         "input, output and their gradients. Share: of the limit, the larger of the times that these bytes take at the "
         f"speed of a copy of {copy_bytes(device) >> 20} MiB, and the pass's FLOPs (training: three times forward's) at "
         f"that of a {matrix_size(device)}×{matrix_size(device)} matrix product. First: the first training step, in "
@@ -152,8 +153,8 @@ def _parts(split: StepParts, limit: Limit) -> Table:
         least = 2 * part.multiply_adds / limit.speeds.flops
         table.add_row(
             part.name,
-            f"{1e3 * part.seconds:.2f}",
-            f"{100 * part.seconds / total:.0f} %",
+            minus(f"{1e3 * part.seconds:,.2f}"),
+            minus(f"{100 * part.seconds / total:.0f} %"),
             f"{1e3 * least:.2f}" if part.multiply_adds else "–",
         )
     return table

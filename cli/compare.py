@@ -5,26 +5,26 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from jsonargparse import Namespace
 from rich.console import Console
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_text
-from lit_adaptconv.measure.latency import RUNTIMES, Runtime, read_latencies, seconds_of
+from lit_adaptconv.measure.latency import RUNTIMES, read_latencies, seconds_of
 from lit_adaptconv.text import markdown, markdown_table, visible
 from lit_adaptconv.train.loading import check_writable
-from lit_adaptconv.train.parser import OneLineParser
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.runs import newest_run
 
-from .fitted import text
+from .fitted import fits, fitted, text
 from .gates import Compared, Limits
 from .output import print_error
-from .tables import result_note, result_table
+from .tables import by_run, result_note, result_table
 
 STDOUT = "-"
 
 
-def compare(args: list[str]) -> int:
+def compare(given: Namespace) -> int:
     """Print the results of several runs in one table, and an error for each gate that is not met.
 
     Returns:
@@ -33,33 +33,6 @@ def compare(args: list[str]) -> int:
     Raises:
         UserError: A limit is none, a folder holds no run, the baseline can't be read, or a file can't be written.
     """
-    parser = OneLineParser(
-        prog="adaptconv compare",
-        description="Print the results of runs in one table, and check them against gates. Each gate that is not met "
-        "is an error of one line; the exit status is then 1.",
-    )
-    parser.add_argument(
-        "runs", nargs="+", type=Path, help="Folders of runs, <root>/<name>/<id>, or <root>/<name> for the newest."
-    )
-    parser.add_argument("--min_test_accuracy", type=float, default=0.0, help="Least test accuracy, such as 0.9.")
-    parser.add_argument("--max_test_accuracy", type=float, default=1.0, help="Most test accuracy, such as 0.99.")
-    parser.add_argument("--max_parameters", type=int | None, help="Most trainable parameters.")
-    parser.add_argument(
-        "--max_bytes", type=int | None, help="Most bytes of the weights as checkpoints store them, in the run's type."
-    )
-    parser.add_argument("--max_latency", type=str | None, help="Most time that one image may take, such as 2ms.")
-    parser.add_argument("--runtime", type=Runtime, default="onnx", help="Whose latency: onnxruntime's or PyTorch's.")
-    parser.add_argument(
-        "--baseline", type=Path | None, help="JSON of an earlier comparison: what runs of the same name had."
-    )
-    parser.add_argument(
-        "--max_drop",
-        type=float | None,
-        help="Most test accuracy that a run may lose to the mean of the baseline's runs of its name; by default 0.01.",
-    )
-    parser.add_argument("--json", type=str | None, help="JSON file to write, or - for standard output alone.")
-    parser.add_argument("--markdown", action="store_true", help="Print the table as Markdown, as for a job's summary.")
-    given = parser.parse_args(args)
     if given.max_drop is not None and given.baseline is None:
         raise UserError("max_drop needs a baseline: give --baseline the JSON of an earlier comparison")
     if given.markdown and given.json == STDOUT:
@@ -106,6 +79,6 @@ def _print(results: list[RunResult], compared: Compared, unmet: list[str], *, as
         print("\n".join([*lines, "", *(f"- {markdown(visible(each))}" for each in told)]))
         return
     console = Console()
-    console.print(table)
+    console.print(table if fits(table, console) else fitted(by_run(table), console))
     for note in told:
         console.print(text(note), soft_wrap=True)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jsonargparse import Namespace
+
 from lit_adaptconv.train.configs import find_config, packaged_configs
 
-from .main import Parser
 
-
-def configs(args: list[str]) -> int:
+def configs(given: Namespace) -> int:
     """List the configurations, or print one."""
-    parser = Parser("configs", "List the configurations that come with the package, or print one.")
-    parser.add_argument("name", nargs="?", help="Name of the one to print, such as digits/lenet5_adaptive.")
-    given = parser.parse_args(args).name
-    if given is not None:
-        print(find_config(given).read_text(encoding="utf-8"), end="")
+    if given.name is not None:
+        print(find_config(given.name).read_text(encoding="utf-8"), end="")
         return 0
     known = packaged_configs()
     width = max(map(len, known))

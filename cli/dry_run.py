@@ -62,8 +62,8 @@ def print_dry_run(
                 f"{size.flops:,}" if size.flops else "",
                 "-".join(map(str, size.widths or size.settings.values())),
                 *([] if limited is None else [_latency(limited.at(at))]),
-                str(every[at]),
-                str(finished[at]),
+                f"{every[at]:,}",
+                f"{finished[at]:,}",
                 takes,
             )
         )
@@ -79,9 +79,9 @@ def print_dry_run(
     repeated = repeated_note((at.arm, at.budget, size.network) for at, size in sizes.items())
     for note in filter(None, (unused, repeated)):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
-    line = f"{len(trials):,} trials, {len(done):,} of them done; {workers} at the same time."
+    line = f"{len(trials):,} trials, {len(done):,} of them done; {workers:,} at the same time."
     if tuning:
-        line = f"{tuning:,} of the trials are to tune, before the comparison begins. {line}"
+        line = f"{tuning:,} of the trials tune, before the comparison begins. {line}"
     if estimate is None:
         line += " How long they take is not known: the data are not here yet, or the training has no last epoch."
     else:

@@ -23,6 +23,7 @@ from lit_adaptconv.files import write_atomically
 from lit_adaptconv.measure.timing import Spread, Task, in_turns
 from lit_adaptconv.train.classifier import ImageClassifier
 from lit_adaptconv.train.loading import check_seconds, check_writable, load_trained, network_parser, set_threads
+from lit_adaptconv.train.parser import OneLineParser
 from lit_adaptconv.verdict.metric import ACCURACY
 
 from .fitted import text
@@ -47,10 +48,8 @@ class Exported:
     run: Run
 
 
-def export(args: list[str]) -> int:
-    """Write a trained network to a file, after comparing it with PyTorch on the test images."""
-    if args and not args[0].startswith("-"):
-        args = ["--ckpt_path", *args]
+def export_parser(args: list[str]) -> OneLineParser:
+    """The parser of a command line."""
     parser = network_parser("export", "Write a trained network to a file that runs without this package.", args)
     parser.usage = "adaptconv export CHECKPOINT --format FORMAT --output FILE [options]"
     parser.add_argument("--format", type=Format, default="onnx", help="What to write.")
@@ -62,7 +61,14 @@ def export(args: list[str]) -> int:
     parser.add_argument("--test_images", type=int | None, help="Test images to compare on; by default all of them.")
     parser.add_argument("--threads", type=int | None, help="CPU threads; by default as many as PyTorch takes.")
     parser.add_argument("--seconds", type=float, default=1.0, help="How long the latencies are measured.")
-    trained = load_trained(parser, args, needs_checkpoint=True)
+    return parser
+
+
+def export(args: list[str]) -> int:
+    """Write a trained network to a file, after comparing it with PyTorch on the test images."""
+    if args and not args[0].startswith("-"):
+        args = ["--ckpt_path", *args]
+    trained = load_trained(export_parser(args), args, needs_checkpoint=True)
     options = trained.options
     if options["output"] is None:
         raise UserError("export needs --output FILE")

@@ -17,14 +17,15 @@ from lit_adaptconv.report.figure_files import write_page, write_picture
 from lit_adaptconv.report.kernel_figure import Shown, kernel_figure
 from lit_adaptconv.train.classifier import ImageClassifier
 from lit_adaptconv.train.loading import check_writable, load_trained, network_parser
+from lit_adaptconv.train.parser import OneLineParser
 
 from .fitted import text
 
 PAGES, PICTURES = (".html",), (".png", ".svg", ".pdf")
 
 
-def kernels(args: list[str]) -> int:
-    """Draw the kernels that an adaptive layer makes at chosen places of an image, and how much they vary over it."""
+def kernels_parser(args: list[str]) -> OneLineParser:
+    """The parser of a command line."""
     parser = network_parser("kernels", "Draw the kernels that an adaptive layer makes for an image.", args)
     parser.add_argument(
         "--image", type=str, default="0", help="Which test image: its number or, in a folder, its path."
@@ -39,7 +40,12 @@ def kernels(args: list[str]) -> int:
     parser.add_argument(
         "--output", type=str, default="kernels.html", help="HTML (with a PNG beside it), PNG, SVG, PDF."
     )
-    trained = load_trained(parser, args)
+    return parser
+
+
+def kernels(args: list[str]) -> int:
+    """Draw the kernels that an adaptive layer makes at chosen places of an image, and how much they vary over it."""
+    trained = load_trained(kernels_parser(args), args)
     options = trained.options
     output = Path(options["output"])
     if output.suffix not in (*PAGES, *PICTURES):

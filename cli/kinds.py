@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import replace
 
+from jsonargparse import Namespace
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -13,12 +14,9 @@ from rich.text import Text
 from lit_adaptconv.layers.kinds import BUILT_IN, Kind
 from lit_adaptconv.layers.kinds import kinds as known_kinds
 
-from .main import Parser
 
-
-def kinds(args: list[str]) -> int:
+def kinds(given: Namespace) -> int:
     """Print the conv kinds: equation, source, what the kernel depends on, parameters and FLOPs of one layer."""
-    Parser("kinds", "List the conv kinds, what each computes and what it costs.").parse_args(args)
     known = [kind if kind in BUILT_IN else _examined(kind) for kind in known_kinds().values()]
     table = Table("Kind, equation, source", "Kernel", "Parameters", "FLOPs", box=box.SIMPLE_HEAD, leading=1)
     table.columns[0].min_width = max(len(kind.name) for kind in known)

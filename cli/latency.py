@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from jsonargparse import Namespace
 from rich.console import Console
 
-from lit_adaptconv.export.latency import BATCH_SIZE, ROUNDS
 from lit_adaptconv.sweep.latency import MeasuredFolder, measure_latencies
-from lit_adaptconv.train.parser import OneLineParser
 from lit_adaptconv.verdict.latency_table import latency_note, latency_table
 
 from .fitted import fitted, text
 
 
-def latency(args: list[str]) -> int:
+def latency(given: Namespace) -> int:
     """Time each different network of sweeps and runs by turns, in onnxruntime and in PyTorch.
 
     Returns:
@@ -24,16 +21,6 @@ def latency(args: list[str]) -> int:
         UserError: A folder holds no network, a sweep is running in it, a number is out of its range, or onnxruntime is
             not installed.
     """
-    description = "Time each different network of sweeps and runs by turns, in onnxruntime and in PyTorch on the CPU."
-    parser = OneLineParser(prog="adaptconv latency", description=description)
-    parser.add_argument(
-        "folder", nargs="+", type=Path, help="Folders of sweeps or runs; <root>/<name> is the newest run of a name."
-    )
-    parser.add_argument("--batch_size", type=int, default=BATCH_SIZE, help="Images in a batch, beside the single one.")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of both runtimes.")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="Turns of one image; a batch has a third as many.")
-    parser.add_argument("--torch_only", action="store_true", help="Leave out onnxruntime.")
-    given = parser.parse_args(args)
     numbers = {name: given[name] for name in ("batch_size", "threads", "rounds", "torch_only")}
     console = Console()
     with console.status("") as status:

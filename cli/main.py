@@ -5,66 +5,53 @@ PyTorch is imported by the commands that need it, when they are called.
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import gc
 import importlib
-import inspect
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
+
+from jsonargparse import Namespace
 
 import lit_adaptconv
-from lit_adaptconv.errors import UsageError, UserError, told_in_one_line
+from lit_adaptconv.errors import UsageError, UserError
+from lit_adaptconv.train.configs import with_found_configs
 
+from .arguments import ARGUMENTS, parser_of
 from .extras import missing_extra
+from .known import check_options
 from .output import check_written, print_error, survive_closed_output
+from .short_help import short_help, without_all
 
 INTERRUPTED = 130
 TERMINATED = 143
 
 TRAINING = {
-    "fit": "Train a network, and test it.",
+    "fit": "Train a network and test it.",
     "validate": "Evaluate a trained network on the validation data.",
     "test": "Evaluate a trained network on the test data.",
-    "predict": "Write what a trained network predicts for every sample.",
+    "predict": "Write a trained network's prediction for every sample.",
 }
 """LightningCLI's commands: name -> what it does."""
 
 COMMANDS = {
-    "bench": ("adaptconv_cli.bench:bench", "Time layers, and measure their memory, beside nn.Conv2d."),
-    "choose": ("adaptconv_cli.choose:choose", "Say which network of a sweep to take within limits of size and time."),
-    "compare": (
-        "adaptconv_cli.compare:compare",
-        "Print the results of runs in one table, and check gates on them.",
-    ),
-    "configs": ("adaptconv_cli.configs:configs", "List the configurations that come with the package, or print one."),
-    "export": ("adaptconv_cli.export:export", "Write a trained network to a file that runs without this package."),
+    "bench": ("adaptconv_cli.bench:bench", "Time layers and measure their memory, beside nn.Conv2d."),
+    "choose": ("adaptconv_cli.choose:choose", "Say which network to take within limits of size and time."),
+    "compare": ("adaptconv_cli.compare:compare", "Print runs in one table and check them against gates."),
+    "configs": ("adaptconv_cli.configs:configs", "List the configurations that come with the package."),
+    "export": ("adaptconv_cli.export:export", "Write a trained network to a file that runs elsewhere."),
     "kernels": ("adaptconv_cli.kernels:kernels", "Draw the kernels that an adaptive layer makes for an image."),
-    "kinds": ("adaptconv_cli.kinds:kinds", "List the conv kinds, what each computes and what it costs."),
-    "latency": (
-        "adaptconv_cli.latency:latency",
-        "Time the networks of sweeps and runs by turns, in onnxruntime and in PyTorch.",
-    ),
-    "plan": ("adaptconv_cli.plan:plan", "Tell how many seeds a plan takes to find an effect, and what they cost."),
-    "profile": ("adaptconv_cli.profile:profile", "Tell what a network costs, layer by layer: FLOPs, memory and time."),
-    "report": ("adaptconv_cli.report:report", "Write what sweeps have shown as a page, a summary, pictures and CSV."),
-    "status": ("adaptconv_cli.status:status", "Show how far sweeps are, and what they have shown."),
-    "sweep": ("adaptconv_cli.sweep:sweep", "Train arms × budgets × seeds under equal conditions, and compare them."),
+    "kinds": ("adaptconv_cli.kinds:kinds", "List the conv kinds: what each computes and what it costs."),
+    "latency": ("adaptconv_cli.latency:latency", "Time the networks of sweeps and runs, one image at a time."),
+    "plan": ("adaptconv_cli.plan:plan", "Say how many seeds a sweep needs to find an effect."),
+    "profile": ("adaptconv_cli.profile:profile", "Show a network's FLOPs, memory and time, layer by layer."),
+    "report": ("adaptconv_cli.report:report", "Write a page with tables and figures about sweeps."),
+    "status": ("adaptconv_cli.status:status", "Show how far sweeps are and what they have shown."),
+    "sweep": ("adaptconv_cli.sweep:sweep", "Train every arm at every budget with every seed; compare them."),
 }
 """The other commands: name -> (module:function, imported when it is called; what it does)."""
-
-
-class Parser(argparse.ArgumentParser):
-    """Python's own parser, for commands that start without PyTorch; an error is one line."""
-
-    def __init__(self, command: str, description: str) -> None:
-        super().__init__(f"adaptconv {command}", description=description, allow_abbrev=False)
-
-    def error(self, message: str) -> NoReturn:
-        """Raise the error."""
-        raise UsageError(message)
 
 
 def main(args: list[str] | None = None) -> int:
@@ -105,22 +92,34 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _run(args: list[str]) -> int:
-    name = args[0] if args else ""
-    if name in ("-h", "--help"):
+    name, *rest = args or [""]
+    option, _, value = name.partition("=")
+    if option in ("-h", "--help"):
         print(_help())
         return 0
-    if name == "--version":
+    if option == "--version":
         print(f"adaptconv {lit_adaptconv.__version__}")
         return 0
-    if name not in (*TRAINING, *COMMANDS) and not name.startswith("-"):
+    if option == "--print_completion":
+        from .completion import completion_script
+
+        print(completion_script(value or next(iter(rest), None), (*TRAINING, *COMMANDS)))
+        return 0
+    if name not in (*TRAINING, *COMMANDS) and not any(arg in TRAINING for arg in rest if name.startswith("-")):
         near = difflib.get_close_matches(name, (*TRAINING, *COMMANDS), n=1)
         meant = f"did you mean {near[0]!r}? " if near else ""
-        wrong = f"unknown command {name!r}" if args else "no command given"
+        wrong = f"unknown {'option' if name.startswith('-') else 'command'} {name!r}" if args else "no command given"
         raise UsageError(f"{wrong}; {meant}commands: {', '.join((*TRAINING, *COMMANDS))}")
-    from lit_adaptconv.train.configs import with_found_configs
-
-    args = with_found_configs(args)
-    return _command(name, args[1:]) if name in COMMANDS else _train(args)
+    if name in ARGUMENTS:
+        return _command(name, parser_of(name).parse_args(with_found_configs(rest)))
+    if (help := short_help(name, rest)) is not None:
+        print(help, end="")
+        return 0
+    rest = without_all(rest)
+    if name in (*TRAINING, *COMMANDS):
+        check_options(name, rest)
+    rest = with_found_configs(rest)
+    return _command(name, rest) if name in COMMANDS else _train([name, *rest])
 
 
 def _help() -> str:
@@ -134,8 +133,9 @@ def _help() -> str:
             "",
             *(f"  {name:<{width}}  {line}" for name, line in described.items()),
             "",
-            "adaptconv COMMAND --help lists the options of a command, --version says the version, and",
-            "--print_completion=bash (or zsh, tcsh) prints the script that completes them in a shell.",
+            "adaptconv COMMAND --help shows the options of a command.",
+            "adaptconv --version prints the version.",
+            "adaptconv --print_completion bash prints a completion script; zsh and tcsh work too.",
         ]
     )
 
@@ -163,27 +163,11 @@ def _ready() -> None:
         gc.freeze()
 
 
-def _command(name: str, args: list[str]) -> int:
+def _command(name: str, given: list[str] | Namespace) -> int:
     module, _, attribute = COMMANDS[name][0].partition(":")
-    function: Callable[..., int] = getattr(importlib.import_module(module), attribute)
-    if list(inspect.signature(function).parameters) == ["args"]:  # it has a parser of its own
-        _ready()
-        return function(args)
-    import docstring_parser
-
-    from lit_adaptconv.train.parser import OneLineParser
-
+    function: Callable[[Any], int] = getattr(importlib.import_module(module), attribute)
     _ready()
-    text = docstring_parser.parse(function.__doc__ or "")
-    parser = OneLineParser(prog=f"adaptconv {name}", description=text.short_description)
-    several = next((p for p in inspect.signature(function).parameters.values() if p.kind is p.VAR_POSITIONAL), None)
-    if several is not None:
-        help = next((p.description for p in text.params if p.arg_name == several.name), None)
-        parser.add_argument(several.name, nargs="+", type=several.annotation, help=help)
-    parser.add_function_arguments(function, as_positional=False)
-    with told_in_one_line("building what the options name"):
-        given: dict[str, Any] = parser.instantiate_classes(parser.parse_args(args)).as_dict()
-    return function(*(given.pop(several.name) if several else ()), **given)
+    return function(given)
 
 
 def _train(args: list[str]) -> int:
@@ -192,7 +176,7 @@ def _train(args: list[str]) -> int:
     from .training import TrainingCLI
 
     _ready()
-    TrainingCLI(with_config_of_run(args), tuple(COMMANDS))
+    TrainingCLI(with_config_of_run(args))
     return 0
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
+from jsonargparse import Namespace
 from rich.console import Console
 
 from lit_adaptconv.errors import UsageError, UserError
@@ -15,7 +15,6 @@ from lit_adaptconv.sweep.plan import ArmBudget, Plan
 from lit_adaptconv.sweep.reading import read_plan
 from lit_adaptconv.sweep.run import default_folder, prepare
 from lit_adaptconv.train.configs import find_config
-from lit_adaptconv.train.parser import OneLineParser
 from lit_adaptconv.verdict.prospect import Compared
 from lit_adaptconv.verdict.summaries import SummaryTable
 
@@ -32,8 +31,8 @@ class Cost:
     source: str
 
 
-def plan(args: list[str]) -> int:
-    """Print how many seeds a plan takes to find an effect 4 times of 5.
+def plan(given: Namespace) -> int:
+    """Print how many seeds a plan takes to find an effect 4 times out of 5.
 
     Returns:
         Exit status: 0.
@@ -41,14 +40,6 @@ def plan(args: list[str]) -> int:
     Raises:
         UserError: The plan is not valid, the effect is out of range, or the spread is not known.
     """
-    description = "Tell how many seeds a plan takes to find an effect 4 times of 5, and what they cost."
-    parser = OneLineParser(prog="adaptconv plan", description=description)
-    parser.add_argument("plan", type=str, help="The plan: a file, or the name of one that comes along.")
-    parser.add_argument("--detect", type=float | None, help="Difference in the test, in points of a share.")
-    parser.add_argument("--detect-ratio", type=float | None, help="Ratio of steps, such as 0.85.")
-    parser.add_argument("--like", type=Path | None, help="Folder of an earlier sweep, whose spread is taken.")
-    parser.add_argument("--sd", type=float | None, help="The spread: in points, or of the logarithm of a ratio.")
-    given = parser.parse_args(args)
     if (given.detect is None) == (given.detect_ratio is None):
         raise UsageError("give --detect, such as 0.2 points, or --detect-ratio, such as 0.85")
     if given.like is not None and given.sd is not None:
@@ -74,7 +65,7 @@ def plan(args: list[str]) -> int:
     cost = _cost(made)
     rows = tuple(_row(made, c, effect, sd, steps, cost) for one in found.comparisons for c in one.by_budget)
     columns = ("Arm", "Budget", "Seeds", "Trials", "Training")
-    title = f"Seeds that find {effect_text(effect, metric, steps)} 4 times of 5"
+    title = f"Seeds that find {effect_text(effect, metric, steps)} 4 times out of 5"
     console.print(fitted(SummaryTable(title, columns, rows), console))
     console.print(text(f"Spread between seeds: {spread_text(sd, metric, steps)} ({source})."), soft_wrap=True)
     console.print(text(cost.source), soft_wrap=True)
@@ -96,12 +87,12 @@ def _row(plan: Plan, compared: Compared, effect: float, sd: float, steps: bool, 
 
 def _cost(plan: Plan) -> Cost:
     """Seconds of a trial, one at a time; a plan whose data are not here is planned without."""
-    unknown = Cost(None, "What a training takes is not known: the data are not here yet, or it has no last epoch.")
+    unknown = Cost(None, "How long a training takes is not known: the data are not here yet, or it has no last epoch.")
     try:
         folder = default_folder(plan)
         expected = estimate(prepare(plan, folder), folder, local_slots(1, plan.cpus, None).threads)
     except UserError as error:
-        return Cost(None, f"What a training takes is not known: {error}.")
+        return Cost(None, f"How long a training takes is not known: {error}.")
     if expected is None:
         return unknown
-    return Cost(dict(expected.seconds), f"The time is that of one trial after another (from {expected.source}).")
+    return Cost(dict(expected.seconds), f"The time is for one trial after another (from {expected.source}).")

@@ -13,19 +13,25 @@ from lit_adaptconv.measure.latency import milliseconds
 from lit_adaptconv.measure.profile import Latency, LayerProfile, Profile
 from lit_adaptconv.measure.profile import profile as measure
 from lit_adaptconv.train.loading import check_seconds, check_writable, load_trained, network_parser, set_threads
+from lit_adaptconv.train.parser import OneLineParser
 
 from .fitted import text
 
 
-def profile(args: list[str]) -> int:
-    """Print a network's parameters, FLOPs, activation memory and time, layer by layer, and its latency."""
+def profile_parser(args: list[str]) -> OneLineParser:
+    """The parser of a command line."""
     parser = network_parser("profile", "Tell what a network costs: parameters, FLOPs, memory and time.", args)
     parser.add_argument("--batch_size", type=int, default=32, help="Images in a batch, beside the single image.")
     parser.add_argument("--device", type=str, default="cpu", help="Where to measure: cpu, cuda, mps ...")
     parser.add_argument("--threads", type=int | None, help="CPU threads; by default as many as PyTorch takes.")
     parser.add_argument("--seconds", type=float, default=1.0, help="How long each latency is measured.")
     parser.add_argument("--output", type=str | None, help="JSON file to write.")
-    trained = load_trained(parser, args)
+    return parser
+
+
+def profile(args: list[str]) -> int:
+    """Print a network's parameters, FLOPs, activation memory and time, layer by layer, and its latency."""
+    trained = load_trained(profile_parser(args), args)
     options = trained.options
     output = None if options["output"] is None else Path(options["output"])
     if output is not None:

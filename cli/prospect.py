@@ -38,7 +38,7 @@ def spread_for(plan: Plan, steps: bool, like: Path | None) -> tuple[float | None
     """
     if like is None:
         sd = STEPS_SD if steps else SHARE_SD if plan.metric.percent else None
-        return sd, "assumed; --like FOLDER takes that of an earlier sweep"
+        return sd, "assumed; --like FOLDER takes it from an earlier sweep"
     if not like.is_dir():
         raise UserError(f"{like} is not the folder of a sweep: there is no such folder")
     made, results, curves = read_sweep(like)
@@ -67,7 +67,7 @@ def print_prospect(console: Console, plan: Plan, like: Path | None = None) -> No
         for c in found.comparisons
     ]
     if rows:
-        columns = ("Arm", "Budget", "Seeds", "Smallest p", "Finds 4 times of 5")
+        columns = ("Arm", "Budget", "Seeds", "Smallest p", "Finds 4 times out of 5")
         console.print(fitted(SummaryTable("What the plan can find", columns, tuple(rows)), console))
     asked = f"steps to {metric.goal(plan.question.target or 0.0)}" if steps else f"test {metric.name}"
     known = "not known" if sd is None else spread_text(sd, metric, steps)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import webbrowser
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
+from jsonargparse import Namespace
 from rich.console import Console
 
 from lit_adaptconv.errors import UserError
@@ -19,31 +19,13 @@ from lit_adaptconv.report.figure_files import write_pictures
 from lit_adaptconv.report.figures import main_figures
 from lit_adaptconv.report.page import page
 from lit_adaptconv.report.summary import summary
-from lit_adaptconv.train.parser import OneLineParser
 
 from .fitted import text
 
 PAGE = "index.html"
 
 
-@dataclass(frozen=True)
-class ReportOptions:
-    """What a report is written from and where to.
-
-    Args:
-        sweeps: Folders of sweeps.
-        output: Folder of the report.
-        open: Whether to open the page in a browser.
-        no_pictures: Whether to leave out PNG and SVG.
-    """
-
-    sweeps: Sequence[Path]
-    output: Path
-    open: bool
-    no_pictures: bool
-
-
-def report(args: list[str]) -> int:
+def report(given: Namespace) -> int:
     """Write the report of one or several sweeps, running or not.
 
     Returns:
@@ -52,40 +34,22 @@ def report(args: list[str]) -> int:
     Raises:
         UserError: A folder is not that of a sweep, a file can't be read, or the output can't be written.
     """
-    options = _parse(args)
-    contents = [read_content(folder) for folder in options.sweeps]
+    sweeps: list[Path] = given.sweep
+    output: Path = given.output or (sweeps[0] / "report" if len(sweeps) == 1 else Path("report"))
+    contents = [read_content(folder) for folder in sweeps]
     console = Console()
     try:
-        _write_page(options.output, contents)
-        pictures = [[] for _ in contents] if options.no_pictures else _pictures(options.output, contents, console)
-        write_text(options.output / "summary.md", summary(contents, pictures))
+        _write_page(output, contents)
+        pictures = [[] for _ in contents] if given.no_pictures else _pictures(output, contents, console)
+        write_text(output / "summary.md", summary(contents, pictures))
     except OSError as error:
-        raise UserError(
-            f"can't write to {options.output}: {error.strerror or error}; --output names another folder"
-        ) from None
-    path = options.output / PAGE
+        raise UserError(f"can't write to {output}: {error.strerror or error}; --output names another folder") from None
+    path = output / PAGE
     size = path.stat().st_size / 1e6
     console.print(text(f"Report: {os.path.relpath(path)} ({size:.1f} MB)"), soft_wrap=True)
-    if options.open and not webbrowser.open(path.absolute().as_uri()):
+    if given.open and not webbrowser.open(path.absolute().as_uri()):
         console.print("No browser could be opened: open the page by hand.")
     return 0
-
-
-def _parse(args: list[str]) -> ReportOptions:
-    description = "Write what sweeps have shown so far as a page, a summary, pictures and CSV."
-    parser = OneLineParser(prog="adaptconv report", description=description)
-    parser.add_argument("sweep", nargs="+", type=Path, help="Folders of sweeps, such as runs/digits.")
-    parser.add_argument(
-        "--output",
-        type=Path | None,
-        help="Folder of the report; by default `report` in the sweep's folder, with several sweeps in this one.",
-    )
-    parser.add_argument("--open", action="store_true", help="Open the page in a browser.")
-    parser.add_argument("--no-pictures", action="store_true", help="Leave out PNG and SVG, which need a browser.")
-    given = parser.parse_args(args)
-    sweeps: list[Path] = given.sweep
-    default = sweeps[0] / "report" if len(sweeps) == 1 else Path("report")
-    return ReportOptions(sweeps, given.output or default, given.open, given.no_pictures)
 
 
 def _write_page(output: Path, contents: Sequence[SweepContent]) -> None:

@@ -1,7 +1,6 @@
 """`adaptconv status`: a sweep as it stands, from any terminal."""
 
-from pathlib import Path
-
+from jsonargparse import Namespace
 from rich.console import Console
 
 from lit_adaptconv.errors import UserError
@@ -16,17 +15,14 @@ from .verdict import print_failures, print_verdict
 SOME_FAILED = 3
 
 
-def status(*sweep: Path) -> int:
+def status(given: Namespace) -> int:
     """Show how far sweeps are and what they have shown; where none is running, its tables are rebuilt.
-
-    Args:
-        sweep: Folders of sweeps, such as `runs/digits`.
 
     Returns:
         Exit status: 3 if a trial failed or diverged, else 0.
     """
     failed = False
-    for path in sweep:
+    for path in given.sweep:
         console = Console()
         folder = SweepFolder(path)
         plan = folder.read()
@@ -50,5 +46,5 @@ def status(*sweep: Path) -> int:
         else:
             state = "finished" if counts.count("done") == plan.expected else "not running"
             console.print(text(f"{plan.name}: {state}, {counts.count('done'):,} of {plan.expected:,} trials done"))
-            print_verdict(console, results, read_curves(path) if kept else store.curves(), plan)
+            print_verdict(console, results, read_curves(path) if kept else store.curves(), plan, details=given.details)
     return SOME_FAILED if failed else 0

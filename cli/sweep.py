@@ -22,6 +22,7 @@ from lit_adaptconv.sweep.reading import parse_plan, plan_parser
 from lit_adaptconv.sweep.run import Asked, EngineName, SweepOutcome, default_folder, prepare, run_sweep, slots_here
 from lit_adaptconv.sweep.stack_sizes import stack_sizes, told
 from lit_adaptconv.sweep.tuning import foreseen
+from lit_adaptconv.train.parser import OneLineParser
 
 from .display import live
 from .dry_run import print_dry_run
@@ -37,22 +38,22 @@ SOME_FAILED = 3
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """How a sweep runs, which its results do not depend on.
+    """How a sweep runs; its results do not depend on it.
 
     Args:
-        output: Folder of the sweep; by default `runs/<name>`.
+        output: Folder of the sweep. The default is `runs/<name>`.
         engine: "local" runs trials on this machine, "ray" and "slurm" on a cluster.
-        workers: Number of trials at the same time; by default one for each GPU, or else for each core or cluster slot.
-        workers_per_gpu: Number of trials that share a GPU; by default each has its own.
-        ray_address: Address of a running cluster; by default one is started here.
-        partition: Partition of SLURM; by default the cluster's own.
+        workers: Number of trials at the same time. The default is one per GPU, or one per core or cluster slot.
+        workers_per_gpu: Number of trials that share a GPU. The default is one.
+        ray_address: Address of a running cluster. Without it a cluster is started here.
+        partition: Partition of SLURM. The default is the cluster's own.
         time_limit: Longest time of a trial on SLURM, in minutes.
-        stack: How many trials that differ in their seeds are trained together, at the most; "auto" decides.
-        dry_run: Whether only to print the trials, their exact sizes, and the estimated time.
-        accept_old: Whether trials that other code of the package finished are taken as they are.
+        stack: Largest number of seeds of an arm to train together; "auto" decides.
+        dry_run: Only print the trials, their exact sizes and the estimated time.
+        accept_old: Keep trials that another version of the package finished.
         export_wandb: File to write the plan to, as a Weights & Biases sweep, instead of running it.
-        like: Folder of an earlier sweep, whose spread tells what the plan can find.
-        measure_latency: Whether to time each different network when the trials are over, as `adaptconv latency` does.
+        like: Folder of an earlier sweep to take the spread between seeds from.
+        measure_latency: Time each network after the last trial, as `adaptconv latency` does.
     """
 
     output: Path | None = None
@@ -104,27 +105,33 @@ def sweep(args: list[str]) -> int:
     if plan.wandb and not outcome.interrupted:
         _log_summary(plan, outcome, console)
     folder = os.path.relpath(outcome.folder)
-    _say(console, f"Sweep: {folder}. Its figures and a page: adaptconv report {shlex.quote(folder)}")
+    _say(console, f"Every budget and all reasons: adaptconv status --details {shlex.quote(folder)}")
+    _say(console, f"A page with figures: adaptconv report {shlex.quote(folder)}")
     return INTERRUPTED if outcome.interrupted else 0 if outcome.complete else SOME_FAILED
+
+
+def sweep_parser() -> OneLineParser:
+    """The parser of a plan and of how it runs."""
+    parser = plan_parser()
+    parser.add_argument("--output", type=str | None, help="Folder of the sweep. The default is runs/<name>.")
+    parser.add_argument("--engine", type=EngineName, default="local", help="Run on this machine or on a cluster.")
+    parser.add_argument("--workers", type=int | None, help="Number of trials at the same time.")
+    parser.add_argument("--workers-per-gpu", type=int | None, help="Number of trials that share a GPU.")
+    parser.add_argument("--partition", type=str | None, help="Partition of SLURM.")
+    parser.add_argument("--time-limit", type=int, default=60, help="Longest time of a trial on SLURM, in minutes.")
+    parser.add_argument("--ray-address", type=str | None, help="Address of a running Ray cluster.")
+    parser.add_argument("--stack", type=Asked, default="auto", help="Most seeds of an arm to train together, or auto.")
+    parser.add_argument("--dry-run", action="store_true", help="Print the trials, their sizes and the estimated time.")
+    parser.add_argument("--accept-old", action="store_true", help="Keep trials of another version of the package.")
+    parser.add_argument("--export-wandb", type=str | None, help="Write the plan as a Weights & Biases sweep.")
+    parser.add_argument("--like", type=str | None, help="Earlier sweep to take the spread between seeds from.")
+    parser.add_argument("--measure-latency", action="store_true", help="Time each network at the end.")
+    return parser
 
 
 def parse(args: list[str]) -> tuple[Plan, SweepOptions]:
     """Read the plan and the options of `adaptconv sweep`."""
-    parser = plan_parser()
-    parser.add_argument("--output", type=str | None, help="Folder of the sweep; by default runs/<name>.")
-    parser.add_argument("--engine", type=EngineName, default="local", help="This machine, or a cluster.")
-    parser.add_argument("--workers", type=int | None, help="Number of trials at the same time.")
-    parser.add_argument("--workers-per-gpu", type=int | None, help="Number of trials that share a GPU.")
-    parser.add_argument("--partition", type=str | None, help="Partition of SLURM.")
-    parser.add_argument("--time-limit", type=int, default=60, help="Minutes of a trial on SLURM, at the most.")
-    parser.add_argument("--ray-address", type=str | None, help="Address of a running cluster; else one is started.")
-    parser.add_argument("--stack", type=Asked, default="auto", help="Most trials trained together, or auto.")
-    parser.add_argument("--dry-run", action="store_true", help="Print the trials, their sizes and the estimated time.")
-    parser.add_argument("--accept-old", action="store_true", help="Keep trials that other code of the package ran.")
-    parser.add_argument("--export-wandb", type=str | None, help="Write the plan as a Weights & Biases sweep.")
-    parser.add_argument("--like", type=str | None, help="Earlier sweep whose spread tells what the plan can find.")
-    parser.add_argument("--measure-latency", action="store_true", help="Time each different network at the end.")
-    plan, given = parse_plan(parser, args)
+    plan, given = parse_plan(sweep_parser(), args)
     paths = {name: Path(given[name]) for name in ("output", "export_wandb", "like") if given[name] is not None}
     return plan, SweepOptions(**{**given, **paths})
 
@@ -136,7 +143,7 @@ def _dry_run(plan: Plan, options: SweepOptions, console: Console) -> int:
     try:
         slots = slots_here(plan, options.workers, options.workers_per_gpu)
     except UserError as error:  # planned here, to run elsewhere
-        _say(console, f"On this machine it can't run: {error}")
+        _say(console, f"It can't run on this machine: {error}")
         slots = local_slots(options.workers, plan.cpus, None)
     expected = estimate(prepared, folder.path, slots.threads)
     print_dry_run(console, prepared, trials, done, expected, slots.number)
@@ -153,7 +160,7 @@ def _export(plan: Plan, file: Path, console: Console) -> int:
     files = ", ".join(map(str, export_wandb(prepare(plan).maker, file)))
     _say(console, f"Wrote {files}. Next: wandb sweep {file}")
     if plan.tuning is not None:
-        _say(console, "The plan's tuning is left out: in Weights & Biases it is a sweep of its own.")
+        _say(console, "This leaves out the plan's tuning, which would be a sweep of its own in Weights & Biases.")
     return 0
 
 

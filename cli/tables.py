@@ -17,6 +17,7 @@ from lit_adaptconv.train.runs import CHECKPOINTS
 from lit_adaptconv.verdict.budget_share import share_text, unused_note
 from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.numbers import NONE, count
+from lit_adaptconv.verdict.summaries import SummaryTable
 
 from .fitted import text
 
@@ -38,7 +39,8 @@ def result_table(
         table.add_row(*map(text, (name, *values)))
 
     if len(results) > 1:
-        row("Run", (r.name for r in results))
+        names = [r.name for r in results]
+        row("Run", (r.name if names.count(r.name) == 1 else f"{r.name}/{r.id}" for r in results))
     row("Network", (f"{r.backbone or r.model} {'-'.join(map(str, r.widths))}".rstrip() for r in results))
     row("Parameters", (count(r.parameters) for r in results))
     if any(r.weight_bytes for r in results):
@@ -49,7 +51,7 @@ def result_table(
     for runtime, seconds in latencies.items():
         if any(s is not None for s in seconds):
             row(f"Latency, {runtime}", (NONE if s is None else shown(s) for s in seconds))
-    row("Epochs", (str(r.epochs) for r in results))
+    row("Epochs", (count(r.epochs) for r in results))
     if any(r.averaging for r in results):
         row("Weights", (f"averaged by {r.averaging}" if r.averaging else "of the last step" for r in results))
     row("Training", map(_training_time, results))
@@ -67,6 +69,13 @@ def result_table(
     if any(r.status != "done" for r in results):
         row("Status", (r.status for r in results))
     return table
+
+
+def by_run(table: Table) -> SummaryTable:
+    """The same with one row a run, for more runs than the screen has room for side by side."""
+    names, *runs = [[str(cell) for cell in column.cells] for column in table.columns]
+    rows = [(str(column.header), *cells) for column, cells in zip(table.columns[1:], runs, strict=True)]
+    return SummaryTable("", ("Kind", *names), tuple(rows))
 
 
 def result_note(results: Iterable[RunResult]) -> Text | None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar as PLProgressBar
-from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 
 from lit_adaptconv.train.checkpoint import BestCheckpoint, LastCheckpoint, holds
@@ -18,8 +17,8 @@ from lit_adaptconv.train.recorder import RunRecorder
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.training import Training
 
-from .completion import PrintCompletion
 from .fitted import text
+from .main import TRAINING
 from .progress import ProgressBar
 from .tables import checkpoint_note, result_note, result_table, stage_table
 
@@ -31,18 +30,20 @@ class TrainingCLI(Training):
 
     Args:
         args: The command line.
-        further_commands: The other commands, for completion.
     """
 
-    def __init__(self, args: list[str], further_commands: Sequence[str] = ()) -> None:
-        self._further_commands = further_commands
+    def __init__(self, args: list[str]) -> None:
         super().__init__(args, {"prog": PROGRAM})
 
-    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """Make the parser, with an option for shell completion."""
-        parser = super().init_parser(**kwargs)
-        if "prog" in kwargs:  # the parser of the commands, not that of one of them
-            parser.add_argument("--print_completion", action=PrintCompletion, further_commands=self._further_commands)
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> Any:
+        """Make the parser, with headings of our own where Lightning's are cut sentences."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        for group in parser._action_groups:
+            if group.title == parser.description:
+                group.title = "Checkpoint"
+            elif str(group.title).startswith("A DataModule"):
+                group.title = "Data"
+        parser.description = TRAINING[subcommand]
         return parser
 
     def shown_callbacks(self, trainer: Mapping[str, Any]) -> list[pl.Callback]:

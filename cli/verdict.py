@@ -10,13 +10,15 @@ from lit_adaptconv.sweep.folder import Sweep
 from lit_adaptconv.verdict.summaries import SummaryTable
 from lit_adaptconv.verdict.verdict import verdict_of
 
-from .fitted import fits, fitted, table_of, text
+from .fitted import fitted, text
 
 MOST_FAILURES = 20
 
 
-def print_verdict(console: Console, results: pa.Table, curves: pa.Table, sweep: Sweep) -> None:
-    """Print what the trials showed, and which did not end well."""
+def print_verdict(
+    console: Console, results: pa.Table, curves: pa.Table, sweep: Sweep, *, details: bool = False
+) -> None:
+    """Print what the trials showed, and which did not end well; `details` adds every budget and every reason."""
     verdict = verdict_of(
         results, sweep.targets, sweep.primary_arm, sweep.metric, curves=curves, question=sweep.question
     )
@@ -24,14 +26,16 @@ def print_verdict(console: Console, results: pa.Table, curves: pa.Table, sweep: 
         console.print(text(f"No trial of {sweep.primary_arm} has begun: there is nothing to compare with."))
     else:
         against, finished, *_ = verdict.tables()
-        whole = table_of(against)
-        halves = _halves(against, sweep.metric.name)
-        tables = [whole] if fits(whole, console) else [fitted(half, console) for half in halves]
-        for table in (fitted(finished, console), *tables):
-            console.print(table)
+        for table in (finished, *_halves(against, sweep.metric.name)) if details else verdict.short_tables():
+            console.print(fitted(table, console))
             console.print()
-        for sentence in verdict.sentences:
+        for sentence in verdict.sentences if details else verdict.unknown:
             console.print(text(f"• {sentence}"))
+        if not details:
+            console.print(
+                text("Intervals are for new seeds. Answers marked exploratory are not what the plan asked."),
+                soft_wrap=True,
+            )
     for note in (*(verdict.notes if verdict else ()), *sweep.notes):
         console.print(text(note), soft_wrap=True)
     print_failures(console, results, sweep)
@@ -51,11 +55,11 @@ def print_failures(console: Console, results: pa.Table, sweep: Sweep, *, busy: b
 
 
 def _halves(summary: SummaryTable, metric: str) -> list[SummaryTable]:
-    """The verdict in two tables, steps and the metric, for a narrow screen."""
+    """The verdict in two tables, steps and the metric."""
     head = 3
     middle = next(place for place, name in enumerate(summary.columns) if place > head and name.startswith("Test "))
     parts = []
-    for name, part in (("speed", slice(head, middle)), (metric, slice(middle, None))):
+    for name, part in (("steps", slice(head, middle)), (metric, slice(middle, None))):
         columns = (*summary.columns[:head], *summary.columns[part])
         rows = tuple((*row[:head], *row[part]) for row in summary.rows)
         parts.append(SummaryTable(f"{summary.title}: {name}", columns, rows))

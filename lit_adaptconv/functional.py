@@ -40,9 +40,9 @@ def adaptive_conv2d(
     which `padding="same"` centres it). What it sees beyond the input is zero.
     For other padding than zeros, pad the input and give `padding=0`, as `AdaptiveConv2d` does for its `padding_mode`.
 
-    CPU tensors (by Numba) and CUDA tensors (by Triton) of float32, float64, float16 and bfloat16 are computed by one
-    fused operator, everything else by plain PyTorch operators: with a warning, other devices and types and machines
-    without the compiler; without one, exports to ONNX, and all if `LIT_ADAPTCONV_IMPLEMENTATION=reference` is set. The
+    One fused operator computes float32, float64, float16 and bfloat16 on the CPU (Numba) and on CUDA (Triton). On
+    other devices, with other types and without the compiler, plain PyTorch operators take its place, with a warning.
+    They also do, without a warning, in exports to ONNX and if `LIT_ADAPTCONV_IMPLEMENTATION=reference` is set. The
     results are the same up to rounding.
 
     Args:
@@ -65,6 +65,11 @@ def adaptive_conv2d(
     Raises:
         ValueError: Shapes or arguments do not fit together, or the implementation that the environment demands cannot
             compute them.
+
+    Examples:
+        >>> weight, bias = torch.randn(8 * 3, 9, 3, 3), torch.randn(8, 3, 9)
+        >>> adaptive_conv2d(torch.randn(2, 3, 32, 32), weight, bias, kernel_size=3, padding=1).shape
+        torch.Size([2, 8, 32, 32])
     """
     check_one_of(kernel_activation, "kernel_activation", Activation)
     size, step, spread = (

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from short_networks import BACKBONES
 from torch import Tensor, nn
 
@@ -57,6 +58,8 @@ def places(network: type[Backbone]) -> set[Place]:
 
 
 PLACES = sorted(set().union(*map(places, BACKBONES)))
+SMALL = [place for place in PLACES if place.kernel_size < 7]
+"""Places in which a kind that treats each tap by itself has no hundreds of them, which take exporters minutes."""
 
 
 def covering(places: Sequence[Place]) -> list[Place]:
@@ -79,3 +82,10 @@ class Everywhere(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return [layer(images) for layer in self.layers]
+
+
+class Flat(Everywhere):
+    """The same, as if it were logits."""
+
+    def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
+        return torch.cat([output.flatten(1) for output in super().forward(images)], dim=1)

@@ -43,6 +43,7 @@ SHORT: list[type[Backbone]] = [
     backbones.SqueezeNet,
     backbones.LeNet5,
     backbones.CaffeLeNet,
+    backbones.DropoutLeNet,
     backbones.ConvNet,
     backbones.ThriftyNet,
 ]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -32,13 +35,13 @@ SHORT = {
     "adaptconv bench": ["--rounds", "1", "--image_size", "8", "--batch_size", "2"],
     "adaptconv compare": ["--min_test_accuracy", "0"],  # of a network that was hardly trained
     "adaptconv export": ["--seconds", "0.01"],
-    "adaptconv fit": ["--trainer.max_epochs", "1", *FEW, "--run.wandb", "false"],
+    "adaptconv fit": ["--trainer.max_epochs", "1", *FEW, "--data.batch_size", "8", "--run.wandb", "false"],
     "adaptconv latency": ["--rounds", "1", "--batch_size", "2"],
     "adaptconv profile": ["--seconds", "0.01"],
     "adaptconv sweep": ["--dry-run"],  # the tutorial's and the example's are trained in tests of their own
     "python -m benchmarks.image_simulation": ["--sweeps", "5"],
     "python -m benchmarks.simulation": ["--sweeps", "5"],
-    "python -m pytest": ["--collect-only", "-q"],
+    "python -m pytest": ["--collect-only", "-q", "tests/test_text.py"],
     "python -m venv": ["--without-pip"],
     "python benchmarks/device_formats.py": ["--seconds", "0.01", "--kinds", "standard"],
     "python benchmarks/fit_overhead.py": ["--image-size", "8", "--rounds", "1", "--epochs", "1"],
@@ -47,8 +50,9 @@ SHORT = {
     "python benchmarks/memory_layout.py": ["--rounds", "1"],
     "python benchmarks/onnx_latency.py": ["--rounds", "1", "--seconds", "0.01"],
     "python benchmarks/overhead.py": ["--epochs", "1", "--rounds", "1"],
+    "python benchmarks/streaming.py": ["--images", "12", "--rounds", "1"],
     "python benchmarks/stacked.py": ["--members", "2", "--epochs", "1", "--rounds", "1", "--kinds", "standard"],
-    "python benchmarks/sweep_kill.py": ["--plan", "tiny.yaml", "--kills", "1", "--pause", "0", "1"],
+    "python benchmarks/sweep_kill.py": ["--plan", "tiny.yaml", "--kills", "0"],  # tests/sweep/test_kill.py
     "python benchmarks/sweep_scale.py": ["--plan", "tiny.yaml", "--seeds", "1"],
     "python benchmarks/sweep_workers.py": ["--plan", "tiny.yaml", "--seeds", "1", "--rounds", "1", "--epochs", "1"],
 }
@@ -80,8 +84,8 @@ FILLED = {
 WHOLE = ("kinds", "configs", "--help")
 """A command with these needs no value; others that stand there without one are spoken of, not called."""
 
-SLOW = ("bench", "export", "latency", "python", "results")
-"""Commands that measure or start processes, and a folder whose sweeps are large."""
+SLOW = ("bench", "export", "latency", "plan", "python")
+"""Commands that measure, simulate or start processes."""
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -97,15 +101,29 @@ CALLED = [command for command in documented() if not is_spoken_of(command)]
 
 
 def called(program: str) -> list[object]:
+    """The commands of a program as parameters; one that another merely gives options to runs with them alone."""
     return [
         pytest.param(
             command,
             id=str(command),
-            marks=[pytest.mark.slow] * bool({*SLOW} & {*command.words[:2], command.source.parent.name}),
+            marks=[pytest.mark.slow] * (bool({*SLOW} & {*command.words[:2]}) or is_of_a_page(command)),
         )
         for command in CALLED
-        if command.words[0] == program
+        if command.words[0] == program and not any(map(partial(gives_options_to, command), CALLED))
     ]
+
+
+def is_of_a_page(command: Command) -> bool:
+    """Whether it trains, and stands on a page that is not the first that one reads."""
+    trains = command.words[:2] in (("adaptconv", "fit"), ("adaptconv", "sweep"))
+    return trains and command.source.is_relative_to(ROOT / "docs")
+
+
+def gives_options_to(command: Command, other: Command) -> bool:
+    """Whether a script that is called with nothing is called with options, too, and not for a GPU."""
+    more = other.words[len(command.words) :]
+    same = command.words[0] == "python" and other.words[: len(command.words)] == command.words
+    return same and bool(more) and more[0].lstrip("[").startswith("-") and "cuda]" not in more
 
 
 def typed(command: Command) -> list[str]:
@@ -149,6 +167,14 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / "new_photos" / f"{image}.jpg"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(random.integers(0, 256, (50, 40, 3), np.uint8)).save(path)
+    (folder / "shards").mkdir()
+    for number, part in enumerate(("train-000", "train-001", "test-000")):
+        with tarfile.open(folder / "shards" / f"{part}.tar", "w") as shard:
+            for image in range(12):
+                shard.add(folder / "photos" / f"class{image % 2}" / f"{image}.png", f"{number}{image}.png")
+                label = tarfile.TarInfo(f"{number}{image}.cls")
+                label.size = 1
+                shard.addfile(label, io.BytesIO(b"01"[image % 2 :][:1]))
     raw = folder / "data" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for name, images in (("train", 5_200), ("t10k", 100)):
@@ -220,6 +246,16 @@ def make_runs(words: list[str], run: Path) -> None:
         )
 
 
+def write_tables(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write `tables`, a set in Parquet."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")
+    images = [{"bytes": path.read_bytes(), "path": None} for path in sorted((folder / "photos").glob("*/*.png"))]
+    made = datasets.Dataset.from_dict({"image": images, "label": [0] * 12 + [1] * 12})
+    (folder / "tables").mkdir()
+    made.cast_column("image", datasets.Image()).to_parquet(folder / "tables" / "train.parquet")
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("command", called("adaptconv"))
@@ -240,6 +276,8 @@ def test_a_command_of_ours_runs(
     if "--format" in words:
         needed = {"onnx": "onnxruntime", "executorch": "executorch", "litert": "litert_torch"}
         pytest.importorskip(needed.get(words[words.index("--format") + 1], "torch"))
+    if "HuggingFace" in words:
+        write_tables(folder, monkeypatch)
     make_runs(words, request.getfixturevalue("run_on_photos") if "new_photos" in words else run)
     assert main(words[1:]) == 0, capsys.readouterr().err
 
@@ -254,7 +292,7 @@ def test_a_command_that_is_spoken_of_has_the_options_that_are_named(
 
         assert name in cli.commands
         return
-    assert main([name, "--help"]) == 0
+    assert main([name, "--help", "all"]) == 0
     help = capsys.readouterr().out
     assert all(option == "|" or option in help for option in options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -95,3 +97,30 @@ def test_every_command_of_the_readme_works(folder: Path) -> None:
         config = yaml.safe_load((folder / "runs" / "shapes" / "trials" / row["trial"] / "config.yaml").read_text())
         assert config["model"]["init_args"]["channels"] == size.widths[0]
     assert "iou" in (folder / "runs" / "shapes" / "report" / "index.html").read_text()
+
+
+NOTEBOOK = json.loads((EXAMPLES / "colab.ipynb").read_text(encoding="utf-8"))
+CELLS = ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
+
+
+def test_the_notebook_holds_no_output_and_installs_first() -> None:
+    code = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    assert len({cell["id"] for cell in NOTEBOOK["cells"]}) == len(NOTEBOOK["cells"])
+    assert CELLS[0].startswith('%pip install --quiet "lit-adaptconv[report]"')
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("unchecked")
+def test_the_notebook_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With fewer and shorter trainings."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for cell in CELLS[1:]:
+        for long, short in (('"max_epochs": 8', '"max_epochs": 1'), ('"seeds": 3', '"seeds": 2')):
+            cell = cell.replace(long, short)
+        exec(cell, names)
+    assert len(names["tables"].results) == 12
+    assert set(names["tables"].summary.arm) == {"standard", "separable", "low_rank"}
+    assert {type(figure).__name__ for figure in names["figures"].values()} == {"Figure"}
+    assert "torch.Size([8, 4, 28, 28])" in capsys.readouterr().out

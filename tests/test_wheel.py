@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,7 +16,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
-Command = Callable[..., subprocess.CompletedProcess[str]]
+FORMATS = ("onnx", "torch-export")
+PROGRAM = """
+import contextlib, io, json, sys
+from adaptconv_cli.main import main
+printed = []
+for command in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        status = main(command)
+    assert status == 0, (command, status, out.getvalue())
+    printed.append(out.getvalue())
+print(json.dumps(printed))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +46,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
-    """Runs the installed command in an empty folder, where Python sees the packages of the tests' environment."""
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
+    """Runs installed commands in an empty folder, where Python sees the packages of the tests' environment."""
     folder, work = tmp_path_factory.mktemp("environment"), tmp_path_factory.mktemp("work")
     venv.create(folder, with_pip=False)
     scripts = folder / ("Scripts" if os.name == "nt" else "bin")
@@ -66,12 +78,17 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PL_GLOBAL_SEED")}
     environment |= {"WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1", "HOME": str(work)}
 
-    def run(*args: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([scripts / "adaptconv", *args], cwd=work, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, (args, done.stdout, done.stderr)
-        return done
+    def run(*command: object) -> str:
+        done = subprocess.run([*map(str, command)], cwd=work, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        return done.stdout
 
-    return run
+    def installed(*commands: list[str]) -> list[str]:
+        """What commands print: the first in a process of its own, the others in one after the other."""
+        rest = json.loads(run(python, "-c", PROGRAM, json.dumps(commands[1:])).splitlines()[-1])
+        return [run(scripts / "adaptconv", *commands[0]), *rest]
+
+    return installed
 
 
 def test_the_wheel_holds_the_packages_and_their_files_and_nothing_else(wheel: Path) -> None:
@@ -87,35 +104,27 @@ def test_the_wheel_holds_the_packages_and_their_files_and_nothing_else(wheel: Pa
         assert {name for name in files if name.startswith(f"{package}/")} == expected
 
 
-def test_every_command_runs_from_an_empty_folder(installed: Command) -> None:
+def test_every_command_runs_from_an_empty_folder(installed: Callable[..., list[str]]) -> None:
     fast = ["--trainer.enable_progress_bar", "false"]
     network = ["--ckpt_path", "last"]
-    assert "digits/lenet5_adaptive" in installed("configs").stdout
-    assert "adaptive_low_rank" in installed("kinds").stdout
-    installed(
-        "fit", "--config", "smoke", "--model.kind", "adaptive", "--run.name", "a", "--trainer.max_epochs", "1", *fast
-    )
-    for command in ("validate", "test", "predict"):
-        installed(command, *network, *fast)
-    assert "adaptive" in installed("compare", "runs/a").stdout
-    installed("profile", *network, "--seconds", "0.01")
-    installed("kernels", *network)
-    for format in ("onnx", "torch-export"):
-        installed("export", *network, "--format", format, "--output", f"network.{format}", "--seconds", "0.01")
-    installed("bench", "adaptive", "--image_size", "8", "--batch_size", "1", "--rounds", "1")
-    tiny = [
-        "--config",
-        "sweeps/digits",
-        "--budgets",
-        "[500]",
-        "--seeds",
-        "2",
-        "--trainer.max_epochs",
-        "1",
-        "--wandb",
-        "false",
-    ]
-    assert "6 trials" in installed("sweep", *tiny, "--dry-run").stdout
-    installed("sweep", *tiny)
-    assert "6 of 6 trials done" in installed("status", "runs/digits").stdout
-    assert "Report: " in installed("report", "runs/digits", "--no-pictures").stdout
+    short = ["--model.kind", "adaptive", "--run.name", "a", "--trainer.max_epochs", "1"]
+    export = ["export", *network, "--seconds", "0.01"]
+    tiny = ["--budgets", "[500]", "--seeds", "2", "--trainer.max_epochs", "1", "--wandb", "false"]
+    expected = {
+        "adaptive_low_rank": ["kinds"],
+        "digits/lenet5_adaptive": ["configs"],
+        "Test accuracy": ["fit", "--config", "smoke", *short, *fast],
+        **{name: [name, *network, *fast] for name in ("validate", "test")},
+        "predictions.csv": ["predict", *network, *fast],
+        "adaptive": ["compare", "runs/a"],
+        "FLOPs": ["profile", *network, "--seconds", "0.01"],
+        "kernels": ["kernels", *network],
+        **{f"network.{format}": [*export, "--format", format, "--output", f"network.{format}"] for format in FORMATS},
+        "nn.Conv2d": ["bench", "adaptive", "--image_size", "8", "--batch_size", "1", "--rounds", "1"],
+        "6 trials": ["sweep", "--config", "sweeps/digits", *tiny, "--dry-run"],
+        "": ["sweep", "--config", "sweeps/digits", *tiny],
+        "6 of 6 trials done": ["status", "runs/digits"],
+        "Report: ": ["report", "runs/digits", "--no-pictures"],
+    }
+    for said, printed in zip(expected, installed(*expected.values()), strict=True):
+        assert said.lower() in printed.lower(), (said, printed)

@@ -1,10 +1,13 @@
-"""Draw `operator.svg`: a digit, three places in it, and the kernels that a trained adaptive layer makes there.
+"""Draw a digit, three places in it, and the kernels that a trained adaptive layer makes there.
+
+It writes `operator.svg` for a light page and `operator-dark.svg` for a dark one.
 
 python docs/images/draw_operator.py
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,6 +21,28 @@ from lit_adaptconv.layers.kernel_maps import pixel_kernels
 PLACES = [(1, 4), (3, 3), (5, 5)]
 COLOURS = ["#d1495b", "#00798c", "#edae49"]
 CELL = 26
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of a page, and of a kernel's elements that are -1, 0 and 1."""
+
+    page: str
+    heading: str
+    label: str
+    caption: str
+    grid: str
+    negative: tuple[int, int, int]
+    zero: tuple[int, int, int]
+    positive: tuple[int, int, int]
+
+
+THEMES = {
+    "operator.svg": Theme("#ffffff", "#222", "#444", "#666", "#ddd", (0, 97, 152), (255,) * 3, (209, 73, 91)),
+    "operator-dark.svg": Theme(
+        "#0d1117", "#e6edf3", "#c9d1d9", "#9198a1", "#30363d", (58, 160, 230), (33, 38, 45), (244, 106, 122)
+    ),
+}
 
 
 def train() -> tuple[AdaptiveConv2d, Tensor, float]:
@@ -42,19 +67,19 @@ def grey(value: float) -> str:
     return f"rgb({level},{level},{level})"
 
 
-def signed(value: float) -> str:
+def signed(value: float, theme: Theme) -> str:
     strength = min(1.0, abs(value))
-    base = (209, 73, 91) if value > 0 else (0, 97, 152)
-    return "rgb({},{},{})".format(*(int(255 + (c - 255) * strength) for c in base))
+    base = theme.positive if value > 0 else theme.negative
+    return "rgb({},{},{})".format(*(int(z + (c - z) * strength) for c, z in zip(base, theme.zero, strict=True)))
 
 
-def draw(layer: AdaptiveConv2d, image: Tensor, accuracy: float) -> str:
+def draw(layer: AdaptiveConv2d, image: Tensor, accuracy: float, theme: Theme) -> str:
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 350" font-family="system-ui, sans-serif" '
         'font-size="13" role="img" aria-label="An adaptive convolution makes another kernel at every pixel">',
-        '<rect width="640" height="350" fill="#ffffff" rx="8"/>',
-        '<text x="30" y="30" font-weight="600" fill="#222">one image, three places</text>',
-        '<text x="330" y="30" font-weight="600" fill="#222">the kernel that the layer makes there</text>',
+        f'<rect width="640" height="350" fill="{theme.page}" rx="8"/>',
+        f'<text x="30" y="30" font-weight="600" fill="{theme.heading}">one image, three places</text>',
+        f'<text x="330" y="30" font-weight="600" fill="{theme.heading}">the kernel that the layer makes there</text>',
     ]
     top, left = 50, 30
     with torch.no_grad():
@@ -63,7 +88,7 @@ def draw(layer: AdaptiveConv2d, image: Tensor, accuracy: float) -> str:
         for column in range(8):
             parts.append(
                 f'<rect x="{left + CELL * column}" y="{top + CELL * row}" width="{CELL}" height="{CELL}" '
-                f'fill="{grey(float(image[row, column]))}" stroke="#ddd" stroke-width="0.5"/>'
+                f'fill="{grey(float(image[row, column]))}" stroke="{theme.grid}" stroke-width="0.5"/>'
             )
     for index, ((row, column), colour) in enumerate(zip(PLACES, COLOURS, strict=True)):
         x, y = left + CELL * (column - 1), top + CELL * (row - 1)
@@ -80,19 +105,24 @@ def draw(layer: AdaptiveConv2d, image: Tensor, accuracy: float) -> str:
             for j in range(3):
                 value = float(kernels[i, j, row, column])
                 cx, cy = kx + 24 * j, ky + 24 * i
-                parts.append(f'<rect x="{cx}" y="{cy}" width="24" height="24" fill="{signed(value)}" stroke="#fff"/>')
+                parts.append(
+                    f'<rect x="{cx}" y="{cy}" width="24" height="24" fill="{signed(value, theme)}" '
+                    f'stroke="{theme.page}"/>'
+                )
         parts.append(
             f'<rect x="{kx}" y="{ky}" width="72" height="72" fill="none" stroke="{colour}" stroke-width="3" rx="3"/>'
         )
-        parts.append(f'<text x="{kx + 90}" y="{ky + 41}" fill="#444">K = tanh(b + Q · pixels)</text>')
+        parts.append(f'<text x="{kx + 90}" y="{ky + 41}" fill="{theme.label}">K = tanh(b + Q · pixels)</text>')
     caption = (
         "AdaptiveConv2d(1, 4, 3), trained on the 8×8 digits that scikit-learn bundles; red is positive, blue negative.",
         f"With a linear read-out the four channels reach {100 * accuracy:.1f} % on 597 digits that were held out.",
     )
     for line, text in enumerate(caption):
-        parts.append(f'<text x="30" y="{316 + 18 * line}" font-size="11" fill="#666">{text}</text>')
+        parts.append(f'<text x="30" y="{316 + 18 * line}" font-size="11" fill="{theme.caption}">{text}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 
 if __name__ == "__main__":
-    Path(__file__).with_name("operator.svg").write_text(draw(*train()), encoding="utf-8")
+    drawn = train()
+    for name, theme in THEMES.items():
+        Path(__file__).with_name(name).write_text(draw(*drawn, theme), encoding="utf-8")

@@ -3,6 +3,7 @@ from .cifar import CIFAR10 as CIFAR10
 from .cifar import CIFAR100 as CIFAR100
 from .digits import Digits as Digits
 from .folder import ImageFolder as ImageFolder
+from .huggingface import HuggingFace as HuggingFace
 from .loader import BatchLoader as BatchLoader
 from .mnist import MNIST as MNIST
 from .mnist import FashionMNIST as FashionMNIST

@@ -21,25 +21,26 @@ from lit_adaptconv.errors import UserError
 
 
 class ImageData(LightningDataModule, ABC):
-    """Labelled images in batches made whole, on the device, without worker processes.
+    """Labelled images; whole batches are made on the device, without worker processes.
 
-    The validation images are held out of the training images, stratified by class and drawn from the seed; the test
-    images serve `test` and `predict` alone.
+    The validation images are held out of the training images, stratified by class and drawn from the seed. The test
+    images are used only by `test` and `predict`.
 
     Args:
         batch_size: images per training batch and process.
-        val_size: images held out for validation: a fraction of the training images below 1, a count from 1 on.
-        seed: what the validation split, the order of the batches and their augmentation are drawn from; None: the seed
-            of `lightning.seed_everything`, or 0 where none was set.
-        split_seed: what the validation split is drawn from instead; None: `seed`.
+        val_size: images held out for validation: below 1 a fraction of the training images, from 1 on a count.
+        seed: seed of the validation split, the order of the batches and their augmentation; None: that of
+            `lightning.seed_everything`, or 0 if none was set.
+        split_seed: seed of the validation split alone; None: `seed`.
         shift: the largest random translation of a training image in pixels, the same in both directions; uncovered
             pixels are black.
         flip: whether a training image is mirrored left to right half of the time.
         transforms: further augmentation of training images, after `shift` and `flip`, drawn from (seed, epoch, batch)
             alone. Transforms of `torchvision.transforms.v2`, or modules of your own, get one image at a time as uint8
-            pixels and return its like. After these, `RandomErasing` erases from normalised images. Last, `MixUp` and
-            `CutMix` mix whole batches; labels become probabilities. What `shift` and `flip` do costs least with these.
-        drop_last: whether an incomplete last training batch is left out. One of a single image always is, since
+            pixels and return the same kind. After these, `RandomErasing` erases from normalised images. Last, `MixUp`
+            and `CutMix` mix whole batches; labels become probabilities. For shifts and mirroring, `shift` and `flip`
+            are cheapest.
+        drop_last: whether an incomplete last training batch is left out. A batch of a single image always is, because
             BatchNorm cannot normalise it; it is another image in every epoch.
         eval_batch_size: images per batch in evaluation; None: `batch_size`.
 

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_adaptconv.data.decode import Pixels, decode, naming_all_broken, on_all_cores
+from lit_adaptconv.data.decode import Encoded, Pixels, decode, naming_all_broken, on_all_cores
 from lit_adaptconv.data.listing import ImageFile
 from lit_adaptconv.files import write_atomically
 
@@ -37,15 +37,24 @@ def cached_images(files: Sequence[ImageFile], pixels: Pixels) -> NDArray[np.uint
     shape = (len(files), pixels.channels, pixels.height, pixels.width)
     if (images := read(path, shape)) is not None:
         return images
-    paths = [file.path for file in files]
-    images = np.empty(shape, np.uint8)
-    with naming_all_broken(paths):
-        for index, image in enumerate(on_all_cores(partial(decode, pixels=pixels), paths, "decoding images")):
-            images[index] = image
+    images = decoded([file.encoded for file in files], pixels)
     try:
         write_atomically(path, partial(write, images))
     except OSError as error:
         warnings.warn(f"decoded images cannot be kept in {path.parent}: {error.strerror or error}", stacklevel=2)
+    return images
+
+
+def decoded(encoded: Sequence[Encoded], pixels: Pixels) -> NDArray[np.uint8]:
+    """Decode images, shape (N, channels, height, width).
+
+    Raises:
+        UserError: an image cannot be decoded.
+    """
+    images = np.empty((len(encoded), pixels.channels, pixels.height, pixels.width), np.uint8)
+    with naming_all_broken(encoded):
+        for index, image in enumerate(on_all_cores(partial(decode, pixels=pixels), encoded, "decoding images")):
+            images[index] = image
     return images
 
 

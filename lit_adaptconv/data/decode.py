@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 import numpy as np
 from lightning.fabric.utilities.rank_zero import rank_zero_only
@@ -31,6 +32,18 @@ PATIENCE = 1.0
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Content(Protocol):
+    """An encoded image that is no file of its own; as text, it is what errors call it."""
+
+    def open(self) -> str | BinaryIO:
+        """What PIL reads."""
+        ...
+
+
+Encoded = str | Content
+"""An encoded image: the path of a file, or other content."""
 
 
 @dataclass(frozen=True)
@@ -99,31 +112,32 @@ def image_formats() -> list[str]:
 
 
 @contextmanager
-def reading(path: str) -> Iterator[Image.Image]:
+def reading(encoded: Encoded) -> Iterator[Image.Image]:
     """Open an image; its pixels are read when they are asked for.
 
     Raises:
         UnreadableImageError: it cannot be read.
     """
     try:
-        with Image.open(path, formats=image_formats()) as image:
+        with Image.open(encoded if isinstance(encoded, str) else encoded.open(), formats=image_formats()) as image:
             yield image
     except Exception as error:  # decoders raise whatever they like on a broken file
-        reason = " ".join(str(error).replace(f" {path!r}", "").split()) or type(error).__name__
-        raise UnreadableImageError(f"{path}: not a readable image ({reason})") from error
+        said = re.sub(r" <_io\.BytesIO [^>]*>", "", str(error).replace(f" {str(encoded)!r}", ""))
+        reason = " ".join(said.split()) or type(error).__name__
+        raise UnreadableImageError(f"{encoded}: not a readable image ({reason})") from error
 
 
-def open_image(path: str, bit_depth: int = 16) -> Image.Image:
+def open_image(encoded: Encoded, bit_depth: int = 16) -> Image.Image:
     """Read an image whole in 8 bits, turned upright as its EXIF orientation says.
 
     Args:
-        path: the file.
+        encoded: the image.
         bit_depth: how many bits the values of grey images with more than 8 bits use, of which the upper 8 are taken.
 
     Raises:
         UnreadableImageError: it cannot be read.
     """
-    with reading(path) as image:
+    with reading(encoded) as image:
         if image.mode == "F":
             raise ValueError("floating-point pixels, whose white is unknown; convert it to 8 bits")
         deep_colours = ";16" in str(getattr(image, "tile", ""))  # PIL takes the upper 8 bits
@@ -136,7 +150,7 @@ def open_image(path: str, bit_depth: int = 16) -> Image.Image:
         return image
 
 
-def find_bit_depth(paths: Sequence[str]) -> int:
+def find_bit_depth(images: Sequence[Encoded]) -> int:
     """How many bits grey images with more than 8 bits use: cameras store 10, 12 or 14 bits in 16.
 
     Returns:
@@ -146,18 +160,20 @@ def find_bit_depth(paths: Sequence[str]) -> int:
         UnreadableImageError: one cannot be read.
     """
     bits = 0
-    for path in paths:
-        with reading(path) as image:
+    for encoded in images:
+        with reading(encoded) as image:
             if image.mode.startswith("I"):
                 bits = max(bits, 8, int(np.asarray(image).max()).bit_length())
     return bits + bits % 2
 
 
-def decode(path: str, pixels: Pixels, crop: Callable[[Image.Image], Image.Image] | None = None) -> NDArray[np.uint8]:
+def decode(
+    encoded: Encoded, pixels: Pixels, crop: Callable[[Image.Image], Image.Image] | None = None
+) -> NDArray[np.uint8]:
     """Decode one image.
 
     Args:
-        path: the file.
+        encoded: the image.
         pixels: what to turn it into.
         crop: how to get an image of that size out of any; None: as `pixels.resize` says.
 
@@ -167,7 +183,7 @@ def decode(path: str, pixels: Pixels, crop: Callable[[Image.Image], Image.Image]
     Raises:
         UserError: the image cannot be read, or its size is another and must not be.
     """
-    return to_array(open_image(path, pixels.bit_depth or 16), pixels, path, crop)
+    return to_array(open_image(encoded, pixels.bit_depth or 16), pixels, str(encoded), crop)
 
 
 def to_array(
@@ -234,7 +250,7 @@ def on_all_cores(work: Callable[[Item], Result], items: Sequence[Item], title: s
 
 
 @contextmanager
-def naming_all_broken(paths: Sequence[str]) -> Iterator[None]:
+def naming_all_broken(images: Sequence[Encoded]) -> Iterator[None]:
     """Where one image cannot be read, look at all of them, and name every one that cannot.
 
     Raises:
@@ -243,7 +259,7 @@ def naming_all_broken(paths: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except UnreadableImageError as error:
-        broken = [fault for fault in on_all_cores(_fault, paths, "looking for broken images") if fault]
+        broken = [fault for fault in on_all_cores(_fault, images, "looking for broken images") if fault]
         if len(broken) < 2:
             raise
         rest = f"; and {len(broken) - MOST_NAMED:,} more" if len(broken) > MOST_NAMED else ""
@@ -251,9 +267,9 @@ def naming_all_broken(paths: Sequence[str]) -> Iterator[None]:
         raise UserError(f"{len(broken):,} images cannot be read: {named}{rest}") from error
 
 
-def _fault(path: str) -> str | None:
+def _fault(encoded: Encoded) -> str | None:
     try:
-        open_image(path)
+        open_image(encoded)
     except UnreadableImageError as error:
         return str(error)
     return None

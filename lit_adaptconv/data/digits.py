@@ -20,7 +20,7 @@ class Digits(ImageData):
     """1,797 grey digits of 43 writers, ten classes, enlarged from 8×8 pixels.
 
     The originals are 8×8 with 17 grey levels, too small for a LeNet: they are enlarged bilinearly to `image_size`. A
-    fifth (360) is the test set, stratified, the same whatever the seed.
+    fifth (360) is the test set, stratified and the same for every seed.
 
     Source: `sklearn.datasets.load_digits`, the test part of Alpaydin and Kaynak, *Optical Recognition of Handwritten
     Digits*, UCI Machine Learning Repository, 1998.
@@ -28,10 +28,10 @@ class Digits(ImageData):
     Args:
         image_size: height and width in pixels.
         batch_size: images per training batch and process.
-        val_size: images held out for validation: a fraction of the 1,437 training images below 1, a count from 1 on.
-        seed: what the validation split, the order of the batches and their augmentation are drawn from; None: the seed
-            of `lightning.seed_everything`, or 0 where none was set.
-        split_seed: what the validation split is drawn from instead; None: `seed`.
+        val_size: images held out for validation: below 1 a fraction of the 1,437 training images, from 1 on a count.
+        seed: seed of the validation split, the order of the batches and their augmentation; None: that of
+            `lightning.seed_everything`, or 0 if none was set.
+        split_seed: seed of the validation split alone; None: `seed`.
         shift: the largest random translation of a training image in pixels; uncovered pixels are black.
         transforms: further augmentation of training images, such as `torchvision.transforms.v2.RandAugment`; see
             `ImageData`.
@@ -40,6 +40,13 @@ class Digits(ImageData):
 
     Raises:
         UserError: an argument is out of its range.
+
+    Examples:
+        >>> data = Digits(image_size=16, batch_size=64)
+        >>> data.setup("fit")
+        >>> images, labels = next(iter(data.train_dataloader()))
+        >>> images.shape, data.num_classes
+        (torch.Size([64, 1, 16, 16]), 10)
     """
 
     in_channels = 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 from typing import Any, Literal
 
@@ -13,59 +12,50 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lit_adaptconv.data.base import ImageData
-from lit_adaptconv.data.cache import cached_images
-from lit_adaptconv.data.decode import (
-    Pixels,
-    checked_channels,
-    checked_size,
-    decode,
-    find_bit_depth,
-    naming_all_broken,
-    open_image,
-    pixels_like,
-)
-from lit_adaptconv.data.listing import Listing, list_folder
-from lit_adaptconv.data.source import ImageSource, ResidentImages, Split
+from lit_adaptconv.data.decode import checked_channels, checked_size
+from lit_adaptconv.data.listing import Listing
+from lit_adaptconv.data.shards import list_images
+from lit_adaptconv.data.source import ResidentImages, Split
 from lit_adaptconv.data.split import stratified_split
-from lit_adaptconv.data.statistics import channel_statistics
-from lit_adaptconv.data.stream import StreamedImages
+from lit_adaptconv.data.stored import StoredImages
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.text import characters
 
-IN_MEMORY_BYTES = 2 * 2**30
-DEPTH_SAMPLE = 256  # images whose largest value tells how many bits there are
-STATISTICS_SAMPLE = 1024  # images that mean and std are estimated from where they are not in memory
-
 
 class ImageFolder(ImageData):
-    """Images of any format PIL reads, sorted into one folder for each class.
+    """Images of any format that PIL reads, sorted into one folder per class.
 
-    `root` holds either `train/<class>/…` and, if there are any, `val/<class>/…` and `test/<class>/…` (or `Training`,
-    `valid`, `validation`, `test_set` and the like); or the class folders themselves. What is missing is held out of the
-    training images: first a test set, stratified and the same whatever the seed, then the validation set, stratified
-    and drawn from the seed. For `predict` (alone), `root` may also hold images without class folders; their labels are
-    -1. Hidden files, links to what is there anyway and files that are no images are left out, and a warning counts
-    them. Transparency is dropped, unless a drawing is in it alone.
+    `root` holds either `train/<class>/…` and, optionally, `val/<class>/…` and `test/<class>/…` (or `Training`, `valid`,
+    `validation`, `test_set` and the like), or the class folders themselves. Parts that are missing are held out of the
+    training images: first a test set, stratified and the same for every seed, then a validation set, stratified and
+    drawn from the seed. For `predict`, and only there, `root` may also hold images without class folders; their labels
+    are -1. Hidden files, duplicate links and files that are not images are left out, and a warning counts them.
+    Transparency is dropped, unless the image is drawn in it alone.
+
+    `root` may also be shards in webdataset's form: uncompressed tar files that hold `0001.jpg` and its class in
+    `0001.cls`, a number from 0 on. Name one file, a pattern such as `shards-{000..009}.tar`, or a folder in which a
+    word of each file's name says the part: `imagenet-train-000.tar`, `validation/00.tar`.
 
     Images that fit into memory are decoded once, in the user's cache folder (`$XDG_CACHE_HOME/lit_adaptconv`, else
     `~/.cache/lit_adaptconv`). Others are decoded in every epoch by worker processes.
 
     Args:
-        root: the folder.
+        root: the folder, or a pattern of shards such as `train-{000..009}.tar`.
         image_size: the size in pixels (both sides, or height and width) to which images are scaled and cropped; None:
             they all have the size of the first.
         in_channels: 1 (grey) or 3 (colour); None: as the first image.
-        class_names: the class folders in the order of their labels; None: sorted by name.
+        class_names: the class folders in the order of their labels, or the names of the labels in shards; None: sorted
+            by name, or their numbers.
         mean: the mean of each channel, where 1 is white; None: that of the images that are not test images (of 1,024
             of them if they are not in memory).
         std: the standard deviation of each channel; None: likewise.
         batch_size: images per training batch and process.
-        val_size: images held out for validation: a fraction of the training images below 1, a count from 1 on. Unused
+        val_size: images held out for validation: below 1 a fraction of the training images, from 1 on a count. Unused
             where there is a folder `val`.
         test_size: images held out for the test, likewise. Unused where there is a folder `test`.
-        seed: what the validation split, the order of the batches and their augmentation are drawn from; None: the seed
-            of `lightning.seed_everything`, or 0 where none was set.
-        split_seed: what the validation split is drawn from instead; None: `seed`.
+        seed: seed of the validation split, the order of the batches and their augmentation; None: that of
+            `lightning.seed_everything`, or 0 if none was set.
+        split_seed: seed of the validation split alone; None: `seed`.
         shift: the largest random translation of a training image in pixels; uncovered pixels are black.
         flip: whether a training image is mirrored left to right half of the time: right for photographs of things,
             wrong for writing.
@@ -146,12 +136,12 @@ class ImageFolder(ImageData):
     @property
     def in_channels(self) -> int:
         """Channels of an image: 1 or 3."""
-        return self._pixels.channels
+        return self._stored.pixels.channels
 
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width of an image in pixels."""
-        return (self._pixels.height, self._pixels.width)
+        return (self._stored.pixels.height, self._stored.pixels.width)
 
     @property
     def class_names(self) -> list[str]:
@@ -182,20 +172,19 @@ class ImageFolder(ImageData):
 
     def prepare_data(self) -> None:
         """Decode the images into the cache."""
-        if self._fits:
-            cached_images(self._listing.files, self._pixels)
+        self._stored.keep()
 
     def setup(self, stage: str | None = None) -> None:
         """Read what `stage` (fit, validate, test or predict; None: everything) needs, and split it."""
         if stage != "predict" and not self._listing.train:
             raise UserError(f"image folder {self.root} holds images but no class folders: only predict can use them")
         super().setup(stage)
-        if stage == "fit" and isinstance(self._source, ResidentImages):
-            self._tell_copies(self._source.images.numpy())
+        if stage == "fit" and isinstance(self._stored.source, ResidentImages):
+            self._tell_copies(self._stored.source.images.numpy())
 
     def load(self, part: Literal["train", "test"]) -> Split:
         """Return the images to train and validate with (without those of a folder `val`), or those to test with."""
-        return Split(self._source, self._parts[0 if part == "train" else 1])
+        return Split(self._stored.source, self._parts[0 if part == "train" else 1])
 
     def hold_out(self, pool: Split) -> tuple[Split, Split]:
         """Part the images to train and validate with; where there is a folder `val`, its images validate."""
@@ -207,7 +196,7 @@ class ImageFolder(ImageData):
     def state_dict(self) -> dict[str, Any]:
         """Return what evaluation elsewhere needs: classes, mean, standard deviation and bits."""
         state = {"class_names": self.class_names, "mean": list(self.mean), "std": list(self.std)}
-        return {**state, "bit_depth": self._pixels.bit_depth}
+        return {**state, "bit_depth": self._stored.pixels.bit_depth}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over mean and standard deviation, where none were given.
@@ -222,7 +211,7 @@ class ImageFolder(ImageData):
                 f"the checkpoint knows the classes {', '.join(known)}, but {self.root} has "
                 f"{', '.join(self.class_names)}; --data.class_names sets their order"
             )
-        used, bits = state_dict.get("bit_depth", 16), self._pixels.bit_depth  # older checkpoints always used 16
+        used, bits = state_dict.get("bit_depth", 16), self._stored.pixels.bit_depth  # older checkpoints always used 16
         if used and bits and used != bits:
             raise UserError(
                 f"the checkpoint was trained on images of {used} bits, those in {self.root} have {bits}; "
@@ -245,29 +234,22 @@ class ImageFolder(ImageData):
 
     @cached_property
     def _listing(self) -> Listing:
-        return list_folder(self.root, self._class_names)
+        return list_images(self.root, self._class_names)
 
     @cached_property
-    def _pixels(self) -> Pixels:
-        paths = [file.path for file in self._listing.files]
-        with naming_all_broken(paths):
-            first = open_image(paths[0])
-            bits = self._bit_depth or find_bit_depth(paths[:: math.ceil(len(paths) / DEPTH_SAMPLE)])
-        return pixels_like(first, self._image_size, self._in_channels, bits)
-
-    @property
-    def _fits(self) -> bool:
-        if self.in_memory is not None:
-            return self.in_memory
-        return len(self._listing.files) * self._pixels.nbytes <= IN_MEMORY_BYTES
-
-    @cached_property
-    def _source(self) -> ImageSource:
+    def _stored(self) -> StoredImages:
         files = self._listing.files
-        if not self._fits:
-            return StreamedImages(files, self._pixels, self.num_workers, self.random_crops)
-        labels = torch.tensor([file.label for file in files], dtype=torch.int64)
-        return ResidentImages(torch.from_numpy(cached_images(files, self._pixels)), labels)
+        return StoredImages(
+            [file.encoded for file in files],
+            torch.tensor([file.label for file in files], dtype=torch.int64),
+            self._image_size,
+            self._in_channels,
+            self._bit_depth,
+            self.in_memory,
+            self.random_crops,
+            self.num_workers,
+            files,
+        )
 
     @cached_property
     def _parts(self) -> tuple[Tensor, Tensor]:
@@ -281,11 +263,4 @@ class ImageFolder(ImageData):
 
     @cached_property
     def _statistics(self) -> tuple[list[float], list[float]]:
-        pool = self._parts[0] if self._listing.train else self._parts[1]
-        if isinstance(self._source, ResidentImages):
-            return self._source.statistics(pool)
-        chosen = np.unique(np.linspace(0, len(pool) - 1, STATISTICS_SAMPLE).astype(int))
-        paths = [file.path for file in self._listing.files]
-        with naming_all_broken(paths):
-            sample = (decode(paths[index], self._pixels)[None] for index in pool[chosen].tolist())
-            return channel_statistics(sample, self.in_channels)
+        return self._stored.statistics(self._parts[0] if self._listing.train else self._parts[1])

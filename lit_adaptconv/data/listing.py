@@ -14,7 +14,7 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_warn
 from PIL import Image
 
-from lit_adaptconv.data.decode import image_formats
+from lit_adaptconv.data.decode import Encoded, image_formats
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.text import characters
 
@@ -55,6 +55,11 @@ class ImageFile:
     def path(self) -> str:
         """Where the file is."""
         return os.path.join(self.root, self.name)
+
+    @property
+    def encoded(self) -> Encoded:
+        """What is decoded."""
+        return self.path
 
 
 @dataclass(frozen=True)
@@ -193,14 +198,19 @@ def find_parts(root: str, tree: Tree) -> dict[str, str]:
     return parts
 
 
+def image_suffixes() -> set[str]:
+    """How names of image files end."""
+    formats = image_formats()
+    return {suffix for suffix, format in Image.registered_extensions().items() if format in formats}
+
+
 def look_through(root: str) -> Tree:
     """Find the folders and images below `root`, each once: links are followed when all else has been seen.
 
     Raises:
         UserError: a folder or file cannot be looked at.
     """
-    tree, formats = Tree(), image_formats()
-    suffixes = {suffix for suffix, format in Image.registered_extensions().items() if format in formats}
+    tree, suffixes = Tree(), image_suffixes()
     seen = {(s.st_dev, s.st_ino) for s in map(os.stat, Path(root).resolve().parents)}
     own, linked = deque([""]), deque[str]()
     while own or linked:

@@ -18,10 +18,10 @@ class PublishedImages(ImageData):
     Args:
         root: the folder that holds the data set's own folder, as torchvision lays it out.
         batch_size: images per training batch and process.
-        val_size: images held out for validation: a fraction of the training images below 1, a count from 1 on.
-        seed: what the validation split, the order of the batches and their augmentation are drawn from; None: the seed
-            of `lightning.seed_everything`, or 0 where none was set.
-        split_seed: what the validation split is drawn from instead; None: `seed`.
+        val_size: images held out for validation: below 1 a fraction of the training images, from 1 on a count.
+        seed: seed of the validation split, the order of the batches and their augmentation; None: that of
+            `lightning.seed_everything`, or 0 if none was set.
+        split_seed: seed of the validation split alone; None: `seed`.
         shift: the largest random translation of a training image in pixels; uncovered pixels are black.
         flip: whether a training image is mirrored left to right half of the time: wrong for writing.
         transforms: further augmentation of training images, such as `torchvision.transforms.v2.RandAugment`; see

@@ -85,24 +85,24 @@ NEEDED: dict[str, dict[str, Any]] = {"EMNIST": {"split": "balanced"}}
 class Torchvision(ImageData):
     """Any classification set that torchvision reads, by its name there, such as `SVHN`, `Food101` or `GTSRB`.
 
-    torchvision's own class finds, checks and decodes the files; the images are then kept in memory. Parts that
-    torchvision calls `val` are trained and validated with where there is a test part beside them, and are the test part
-    where there is none. Of a set without one (Caltech101, Caltech256, EuroSAT, Omniglot, SEMEION, SUN397) a fifth is
-    the test set, stratified, the same whatever the seed. CelebA, LFWPeople and LSUN are left out: their images have
-    several labels, are often the only one of theirs, or lie in a database.
+    torchvision's own class finds, checks and decodes the files; the images are then kept in memory. A part that
+    torchvision calls `val` is used to train and validate if there is also a test part, and is the test part if there is
+    none. If a set has neither (Caltech101, Caltech256, EuroSAT, Omniglot, SEMEION, SUN397), a fifth of it is the test
+    set, stratified and the same for every seed. CelebA, LFWPeople and LSUN are left out: their images have several
+    labels, are often the only one with their label, or are in a database.
 
     Args:
         name: the set.
-        root: the folder that torchvision's class is given as its own `root`.
+        root: the folder, passed to torchvision's class as its `root`.
         image_size: the size in pixels (both sides, or height and width) to which images are scaled and cropped; None:
             they all have the size of the first.
         in_channels: 1 (grey) or 3 (colour); None: as the first image.
         options: further arguments of torchvision's class, such as `{split: letters}` of `EMNIST`.
         batch_size: images per training batch and process.
-        val_size: images held out for validation: a fraction of the training images below 1, a count from 1 on.
-        seed: what the validation split, the order of the batches and their augmentation are drawn from; None: the seed
-            of `lightning.seed_everything`, or 0 where none was set.
-        split_seed: what the validation split is drawn from instead; None: `seed`.
+        val_size: images held out for validation: below 1 a fraction of the training images, from 1 on a count.
+        seed: seed of the validation split, the order of the batches and their augmentation; None: that of
+            `lightning.seed_everything`, or 0 if none was set.
+        split_seed: seed of the validation split alone; None: `seed`.
         shift: the largest random translation of a training image in pixels; uncovered pixels are black.
         flip: whether a training image is mirrored left to right half of the time: wrong for writing.
         transforms: further augmentation of training images, such as `torchvision.transforms.v2.RandAugment`; see

@@ -41,6 +41,11 @@ def to_onnx(network: nn.Module, image_shape: tuple[int, int, int]) -> ModelProto
 
     Raises:
         UserError: The extra `onnx` is not installed, or the network cannot be exported; the message says why.
+
+    Examples:
+        >>> model = to_onnx(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 2)), (1, 8, 8))
+        >>> model.graph.input[0].name, model.graph.output[0].name
+        ('images', 'logits')
     """
     check_onnx()
     with quiet():

@@ -30,6 +30,11 @@ def to_program(network: nn.Module, image_shape: tuple[int, int, int]) -> Exporte
 
     Raises:
         UserError: The network cannot be exported; the message says why.
+
+    Examples:
+        >>> program = to_program(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 2)), (1, 8, 8))
+        >>> program.module()(torch.zeros(5, 1, 8, 8)).shape
+        torch.Size([5, 2])
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -25,10 +25,10 @@ class AdaptiveConv2d(ConvLayer):
 
     Initialisation: with n = (C_in / groups) * kh * kw terms in an output's sum and a standardised input, outputs keep
     the input's variance if every kernel tap has E[K²] = 1/n, as in any convolution. For tanh, the standard deviation
-    of what goes into it solves E[tanh²] = 1/n. That variance is shared between the generator's bias (95 %) and its
-    weights (5 %, each 1/q² of it): a layer whose kernel came from its input alone would be a quadratic form, whose
-    output variance grows with the square of its input's, so that ten such layers explode; with a share ρ of static
-    variance, a deviation grows by the factor 2 - ρ a layer instead. All draws are uniform; `bias` starts at zero.
+    of its argument solves E[tanh²] = 1/n. The generator's bias gets 95 % of that variance and its weights 5 % (1/q² of
+    it each). If the kernel came from the input alone, the layer would be a quadratic form: its output variance would
+    grow with the square of the input variance, and ten such layers would explode. With a share ρ of static variance, a
+    deviation grows by the factor 2 - ρ per layer instead. All draws are uniform; `bias` starts at zero.
     With `init="default"` the generator starts as PyTorch's convolutions of one channel do, as in the released code
     (https://github.com/adapconv/adaptive-cnn): its weights and biases are U(-1/q, 1/q). Then outputs have a standard
     deviation of about 2.2 in its padded first layer, 1 → 6 with 5×5 kernels, and more with more channels.
@@ -47,7 +47,7 @@ class AdaptiveConv2d(ConvLayer):
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
 
-    Example:
+    Examples:
         >>> AdaptiveConv2d(3, 8, 3, padding=1)(torch.randn(2, 3, 32, 32)).shape
         torch.Size([2, 8, 32, 32])
     """

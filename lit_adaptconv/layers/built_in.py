@@ -34,6 +34,12 @@ class Kind:
         flops: Of that layer's forward pass of one 32×32 image, padded by 1, as `measure.count` counts.
         preset: Arguments that the kind settles; a text with a colon stands for a class, as in `conv`.
         caution: What to know before building a network of this kind alone; empty if nothing.
+
+    Examples:
+        >>> from lit_adaptconv.layers.kinds import kinds
+        >>> kind = kinds()["involution"]
+        >>> kind.name, kind.kernel
+        ('involution', 'per pixel')
     """
 
     name: str

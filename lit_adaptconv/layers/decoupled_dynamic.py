@@ -47,12 +47,12 @@ class DecoupledDynamicFilter2d(ConvLayer):
     Args:
         groups: Channel groups of the 1×1 convolution; the filters themselves never mix channels.
         reduction: How many times narrower than the output the channel branch's hidden layer is; 5 in the paper.
-        pointwise: Whether the 1×1 convolution also stands where `in_channels` is `out_channels`.
+        pointwise: Whether the 1×1 convolution is also there where `in_channels` equals `out_channels`.
 
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
 
-    Example:
+    Examples:
         >>> DecoupledDynamicFilter2d(16, 8, 3, padding=1)(torch.randn(2, 16, 32, 32)).shape
         torch.Size([2, 8, 32, 32])
     """

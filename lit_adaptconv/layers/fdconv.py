@@ -58,7 +58,7 @@ class FDConv2d(ConvLayer):
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
 
-    Example:
+    Examples:
         >>> FDConv2d(16, 8, 3, padding=1)(torch.randn(2, 16, 32, 32)).shape
         torch.Size([2, 8, 32, 32])
     """

@@ -33,8 +33,8 @@ class Involution2d(ConvLayer):
     `mixed` tells whether there is a 1×1 convolution.
 
     Initialisation: outputs keep the variance of a standardised input. 95 % of the kernels' variance comes from the bias
-    of `span` and the rest from the image: with kernels that follow the image alone, a bright spot gets a large kernel,
-    and ten layers in a row multiply the variance by 10⁴ and more. The 1×1 convolution keeps it; `bias` starts at zero.
+    of `span` and the rest from the image. If kernels followed the image alone, a bright spot would get a large kernel,
+    and ten layers would multiply the variance by 10⁴ and more. The 1×1 convolution keeps it; `bias` starts at zero.
 
     Source: Li, Hu, Wang, Li, She, Zhu, Zhang, Chen, *Involution: Inverting the Inherence of Convolution for Visual
     Recognition*, CVPR 2021, https://arxiv.org/abs/2103.06255.
@@ -45,12 +45,12 @@ class Involution2d(ConvLayer):
         groups: Channel groups of the 1×1 convolution; the filters themselves never mix channels.
         group_channels: Number of channels that share a kernel.
         reduction: How many times narrower than the output the generator's hidden layer is.
-        pointwise: Whether the 1×1 convolution also stands where `in_channels` is `out_channels`.
+        pointwise: Whether the 1×1 convolution is also there where `in_channels` equals `out_channels`.
 
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
 
-    Example:
+    Examples:
         >>> Involution2d(16, 8, 3, padding=1)(torch.randn(2, 16, 32, 32)).shape
         torch.Size([2, 8, 32, 32])
     """

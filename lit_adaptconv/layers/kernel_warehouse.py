@@ -20,30 +20,30 @@ EPSILON = 1e-3
 
 
 class KernelWarehouseConv2d(ConvLayer):
-    """KernelWarehouse: kernels cut into cells, each a mixture of the cells of a warehouse that layers share.
+    """KernelWarehouse: kernels are cut into cells; each is a mixture of the cells in a warehouse that layers share.
 
         z(x)       = attention · relu(fc · mean over pixels of x), a matrix of m × (n + 1)
         α[i,j](x)  = τ · β[i,j] + (1 - τ) · z[i,j] / Σ_k |z[i,k]|
         cell i     = Σ_j≤n α[i,j](x) · warehouse[j]
-        out        = bias + K(x) ⋆ x, K(x) put together of the m cells
+        out        = bias + K(x) ⋆ x, K(x) assembled from the m cells
 
     A kernel is cut along taps (unless `by_tap` is off), output and input channels into m cells of the same shape. The
     layers of a network that have the same number of input channels (and the same taps, if those are not cut) share a
-    warehouse of n cells, up to `max_layers` of them in a row; a cell has all their input channels, and as many output
-    channels as the narrowest of them has. These are the stages of the paper's ResNets. Where a layer's output channels
-    are no multiple of that, its last cell is cut off; the paper takes greatest common divisors. A layer that is alone
-    has a warehouse of its own.
+    warehouse of n cells, up to `max_layers` of them in a row. A cell has all their input channels, and as many output
+    channels as the narrowest of them. In the paper's ResNets these are the stages. If a layer's output channels are
+    not a multiple of that number, its last cell is cut off; the paper takes greatest common divisors. A layer that is
+    alone has its own warehouse.
 
-    α may be negative, and its absolute values add up to 1, with those of a cell of zeros (k = n + 1). τ is 1 at the
-    first training batch, when α is β, which gives each cell of a kernel one of the warehouse of its own, or the one of
-    zeros; it falls to 0 over `warmup` batches. Networks of small warehouses learn the better for it.
+    α may be negative. Its absolute values, including those for a cell of zeros (k = n + 1), add up to 1. At the first
+    training batch τ is 1 and α is β, which assigns to each cell of a kernel its own cell of the warehouse, or the one
+    of zeros. τ falls to 0 over `warmup` batches. Networks with small warehouses learn better this way.
 
     Alone, with n cells of s weights in the warehouse and h = max(min_hidden, C_in // reduction) hidden units, it has
     `n * s + (C_in + 1) * h + (h + 1) * m * (n + 1) + C_out` parameters; at the defaults m and n are kh * kw, and s is
     C_out * C_in // groups.
 
     Initialisation: with α = β, outputs keep the variance of a standardised input. `bias` starts at zero. The paper's
-    hidden layer has batch normalisation and at least 16 units; this one a bias and at least 4, as small networks need.
+    hidden layer has batch normalisation and at least 16 units; this one has a bias and at least 4, for small networks.
 
     Source: Li, Yao, *KernelWarehouse: Rethinking the Design of Dynamic Convolution*, ICML 2024,
     https://arxiv.org/abs/2406.07879.
@@ -64,7 +64,7 @@ class KernelWarehouseConv2d(ConvLayer):
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
 
-    Example:
+    Examples:
         >>> KernelWarehouseConv2d(16, 8, 3, padding=1)(torch.randn(2, 16, 32, 32)).shape
         torch.Size([2, 8, 32, 32])
     """

@@ -29,7 +29,14 @@ _foreign: dict[str, Kind] = {}
 
 
 def kinds() -> dict[str, Kind]:
-    """Return the known conv kinds by name: ours, then those of installed packages, then the registered ones."""
+    """Return the known conv kinds by name: ours, then those of installed packages, then the registered ones.
+
+    Examples:
+        >>> "adaptive_low_rank" in kinds()
+        True
+        >>> kinds()["standard"].source
+        'LeCun et al., Neural Computation 1989'
+    """
     known: dict[str, Kind] = {}
     for kind in (*BUILT_IN, *_offered(), *_registered.values()):
         known.setdefault(kind.name, kind)
@@ -51,21 +58,29 @@ def register_kind(
     source: str = "",
     caution: str = "",
 ) -> None:
-    """Make a convolution known by a name, in this process.
+    """Give a convolution a name as a kind, in this process.
 
-    The trials of a sweep run in processes of their own: there a dotted path, which needs no name, or an entry point of
-    the group `lit_adaptconv.kinds` serves.
+    The trials of a sweep run in processes of their own. For them use a dotted path, which needs no name, or an entry
+    point of the group `lit_adaptconv.kinds`.
 
     Args:
-        name: Letters, digits, `_` and `-`. A registered name may be given anew.
+        name: Letters, digits, `_` and `-`. You may register a name again.
         conv: A class or function with `nn.Conv2d`'s arguments, or where it is, as "package.module:Class".
         equation: The output y of an input x.
-        kernel: What the kernel depends on beside the weights.
+        kernel: What the kernel depends on, apart from the weights.
         source: Paper.
         caution: What to know before building a network of this kind alone.
 
     Raises:
         UserError: The name is taken or not plain, or the convolution does not take `nn.Conv2d`'s arguments.
+
+    Examples:
+        >>> from torch import nn
+        >>> class Plain(nn.Conv2d):
+        ...     pass
+        >>> register_kind("plain", Plain, equation="y = W ⋆ x")
+        >>> conv_kind("plain")(3, 8, kernel_size=3)
+        Plain(3, 8, kernel_size=(3, 3), stride=(1, 1))
     """
     if not re.fullmatch(r"[\w-]+", name):
         raise UserError(f"the name of a conv kind has letters, digits, _ and -, got {name!r}")
@@ -87,6 +102,11 @@ def conv_kind(kind: str, options: Mapping[str, Any] | None = None) -> Conv:
     Raises:
         UserError: The kind is unknown (the message lists the known ones), cannot be imported, does not take
             `nn.Conv2d`'s arguments, or has no such option.
+
+    Examples:
+        >>> conv = conv_kind("adaptive_low_rank", {"rank": 1})
+        >>> conv(3, 8, kernel_size=3, padding="same")(torch.randn(1, 3, 16, 16)).shape
+        torch.Size([1, 8, 16, 16])
     """
     found = _find(kind)
     conv = found.layer

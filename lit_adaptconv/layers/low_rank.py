@@ -31,16 +31,17 @@ class LowRankAdaptiveConv2d(ConvLayer):
     `rank * (C_out * (C_in / groups) * k² + groups * ((C_in / groups) * q² + 1)) + C_out`.
 
     Initialisation: with n = (C_in / groups) * kh * kw terms in an output's sum and a standardised input, outputs keep
-    the input's variance if rank * n * Var(weight) * E[act(gate)²] = 1. What goes into the gate has mean `gate_mean` and
-    standard deviation 0.5. With mean 1 the layer starts near an ordinary convolution, modulated by its input: a gate
-    centred on zero makes it a quadratic form, which explodes through ten layers, and so does one of deviation 0.5 that
-    does not saturate: "identity" has 0.25. E[act²] is computed for that normal distribution, which gives Var(weight).
-    All draws are uniform; `bias` starts at zero. With `init="default"` both convolutions, with their biases, start as
-    PyTorch's own do, and `gate_mean` says nothing.
+    the input's variance if rank * n * Var(weight) * E[act(gate)²] = 1. The argument of the gate has mean `gate_mean`
+    and standard deviation 0.5. With mean 1 the layer starts near an ordinary convolution, modulated by its input. A
+    gate centred on zero would make it a quadratic form, which explodes through ten layers. So would a gate of deviation
+    0.5 that does not saturate, which is why "identity" has 0.25. E[act²] for that normal distribution gives
+    Var(weight). All draws are uniform; `bias` starts at zero. With `init="default"` both convolutions and their biases
+    start as PyTorch's own do, and `gate_mean` is not used.
 
-    Source: of rank one it is a gated convolution, with `gate_activation="identity"` the bilinear one, of Dauphin, Fan,
-    Auli, Grangier, *Language Modeling with Gated Convolutional Networks*, ICML 2017, https://arxiv.org/abs/1612.08083.
-    The reading as a per-pixel kernel, the parametrisation and the initialisation are this project's.
+    Source: with rank one it is a gated convolution, and with `gate_activation="identity"` the bilinear one, of Dauphin,
+    Fan, Auli, Grangier, *Language Modeling with Gated Convolutional Networks*, ICML 2017,
+    https://arxiv.org/abs/1612.08083. Reading it as a kernel per pixel, the parametrisation and the initialisation are
+    this project's.
 
     The first arguments, `device` and `dtype` are those of `torch.nn.Conv2d`.
 
@@ -49,13 +50,13 @@ class LowRankAdaptiveConv2d(ConvLayer):
         generator_size: Size of the window that the gate sees, `q` or `(qh, qw)`; None means `kernel_size`.
         gate_activation: Applied to the gate, "tanh", "sigmoid" or "identity".
         shared_gate: Whether the output channels of a group share one gate for each of the mixed kernels.
-        gate_mean: Mean of what goes into the gate at the start.
+        gate_mean: Mean of the gate's argument at the start.
         init: How the parameters start, "balanced" or "default".
 
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
 
-    Example:
+    Examples:
         >>> LowRankAdaptiveConv2d(3, 8, 3, padding=1)(torch.randn(2, 3, 32, 32)).shape
         torch.Size([2, 8, 32, 32])
     """

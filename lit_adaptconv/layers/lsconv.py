@@ -31,8 +31,8 @@ class LSConv2d(ConvLayer):
     is batch normalisation, and `normalise` brings the kernels of a group to mean 0 and deviation 1 over taps and
     pixels of an image. The sum, which its authors call SKA, never mixes channels. Where `in_channels` differs from
     `out_channels`, a 1×1 convolution (without bias) comes first; with `pointwise=True` it always does. A last group may
-    have fewer channels than the others. What the authors' block has around this, batch normalisation and a residual
-    connection, belongs to the network.
+    have fewer channels than the others. The batch normalisation and residual connection around it in the authors'
+    block are left to the network.
 
     With h = max(4, C_out // 2) hidden channels, g = ceil(C_out / group_channels) groups and windows of (qh, qw), it has
     `(C_out * C_in // groups if mixed else 0) + h * (C_out + qh * qw + h + 6) + (h + 3) * kh * kw * g + C_out`
@@ -50,12 +50,12 @@ class LSConv2d(ConvLayer):
         generator_size: Size of the large window, `q` or `(qh, qw)`; it lies around the kernel's centre, and is dilated
             as the kernel is.
         group_channels: Number of channels that share a kernel.
-        pointwise: Whether the first 1×1 convolution also stands where `in_channels` is `out_channels`.
+        pointwise: Whether the first 1×1 convolution is also there where `in_channels` equals `out_channels`.
 
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
 
-    Example:
+    Examples:
         >>> LSConv2d(16, 8, 3, padding=1)(torch.randn(2, 16, 32, 32)).shape
         torch.Size([2, 8, 32, 32])
     """

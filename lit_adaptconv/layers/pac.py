@@ -21,8 +21,8 @@ class PixelAdaptiveConv2d(ConvLayer):
         out[o](p) = bias[o] + Σ_c Σ_t weight[o,c,t] · K[t](p) · x[c](p + t)
 
     The Gaussian K compares each pixel under the kernel with the one at its centre, over all channels. Its guide is the
-    input itself, as a layer has nothing else; the paper takes any features and leaves their scale open, which here is
-    learned for each channel. It has
+    input itself, because a layer has nothing else. The paper takes any features and leaves their scale open; here the
+    scale of each channel is learned. It has
     `C_out * C_in // groups * kh * kw + C_in + C_out` parameters: the paper adds none to a convolution, this one C_in.
 
     Initialisation: `guide_scale` starts at 1 / sqrt(2 · C_in), so that unrelated pixels of a standardised input are at
@@ -36,7 +36,7 @@ class PixelAdaptiveConv2d(ConvLayer):
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
 
-    Example:
+    Examples:
         >>> PixelAdaptiveConv2d(16, 8, 3, padding=1)(torch.randn(2, 16, 32, 32)).shape
         torch.Size([2, 8, 32, 32])
     """

@@ -36,10 +36,10 @@ class ResidualAdaptiveConv2d(nn.Module):
     which equals an `nn.Conv2d` plus a `LowRankAdaptiveConv2d`. For generator windows of (qh, qw), it has
     `C_out * C_in // groups * kh * kw + rank * C_out * (C_in // groups * (kh * kw + qh * qw) + 1) + C_out` parameters.
 
-    Initialisation: the gates start at zero, so the adaptive part is exactly zero and the layer exactly its static
-    convolution: a trained one can be taken over with `start_from`, and fine-tuned. The gates receive a gradient from
-    the first step (tanh has slope 1 at zero, and `weight` is drawn as in the low-rank layer); `weight`, which the zero
-    gates hide, from the second. A static part that is not taken over starts with the variance of a standardised input.
+    Initialisation: the gates start at zero, so the adaptive part is exactly zero, and the layer is exactly its static
+    convolution. `start_from` takes over a trained one, for fine-tuning. The gates receive a gradient from the first
+    step (tanh has slope 1 at zero, and `weight` is drawn as in the low-rank layer), and `weight`, which the zero gates
+    hide, from the second. A static part that is not taken over keeps the variance of a standardised input.
 
     Source: this project, for a convolution beside a gated one (see `LowRankAdaptiveConv2d`) whose gates start closed.
 
@@ -52,7 +52,7 @@ class ResidualAdaptiveConv2d(nn.Module):
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
 
-    Example:
+    Examples:
         >>> ResidualAdaptiveConv2d(16, 8, 3, padding=1)(torch.randn(2, 16, 32, 32)).shape
         torch.Size([2, 8, 32, 32])
     """

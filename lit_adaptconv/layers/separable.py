@@ -19,9 +19,9 @@ class SeparableConv2d(nn.Module):
     bias belongs to the pointwise convolution: one in the depthwise part would be redundant.
 
     Initialisation: the depthwise part starts as its own kind does. The pointwise weights are drawn with variance
-    1 / (C_in / groups), so that this part keeps its input's variance (PyTorch's own would keep a third of it, too
-    little for an adaptive depthwise part, whose input decides its kernel); the bias starts at zero. With an adaptive
-    depthwise part and `init="default"`, the pointwise part starts as PyTorch's own too.
+    1 / (C_in / groups), so that this part keeps its input's variance. (PyTorch's own initialisation would keep a third
+    of it, too little for an adaptive depthwise part, whose input decides its kernel.) The bias starts at zero. With an
+    adaptive depthwise part and `init="default"`, the pointwise part, too, starts as in PyTorch.
 
     The first arguments are those of `torch.nn.Conv2d`: `groups` and `bias` of the pointwise part, the others of the
     depthwise part.
@@ -30,7 +30,7 @@ class SeparableConv2d(nn.Module):
         depthwise: The conv kind of the depthwise part.
         options: Further arguments of the depthwise part (and `device`, `dtype`, which go to both).
 
-    Example:
+    Examples:
         >>> SeparableConv2d(3, 8, 3, padding=1)(torch.randn(2, 3, 32, 32)).shape
         torch.Size([2, 8, 32, 32])
     """

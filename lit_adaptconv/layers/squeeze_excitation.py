@@ -23,7 +23,7 @@ class SqueezeExcitationConv2d(ConvLayer):
 
     With h = max(4, C_out // reduction) hidden units, it has
     `C_out * C_in // groups * kh * kw + (C_out + 1) * h + (h + 1) * C_out + C_out` parameters. The paper has one block
-    at the end of each residual branch, after its BatchNorm; as a kind, it stands after every convolution, before any.
+    at the end of each residual branch, after its BatchNorm. As a kind, it follows every convolution, before BatchNorm.
 
     Initialisation: the gates start as `nn.Linear` does, around 1/2, and the weights such that outputs keep the variance
     of a standardised input: (C_in / groups) * kh * kw * Var(weight) / 4 = 1; `bias` starts at zero.
@@ -38,7 +38,7 @@ class SqueezeExcitationConv2d(ConvLayer):
     Raises:
         ValueError: An argument is out of its range; the message names it and its value.
 
-    Example:
+    Examples:
         >>> SqueezeExcitationConv2d(16, 8, 3, padding=1)(torch.randn(2, 16, 32, 32)).shape
         torch.Size([2, 8, 32, 32])
     """

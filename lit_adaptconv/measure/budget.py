@@ -30,6 +30,10 @@ class Budget:
         flops: Largest number of FLOPs of a forward pass of one sample.
         bytes: Most bytes that the weights take in an exported file, as `count_bytes` counts them.
         dtype: Type of the numbers in that file: float64, float32, float16 or bfloat16.
+
+    Examples:
+        >>> Budget(parameters=5000, flops=2e6).flops
+        2000000.0
     """
 
     parameters: float | None = None

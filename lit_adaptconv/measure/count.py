@@ -71,6 +71,10 @@ def count_parameters(module: nn.Module) -> int:
     """Count the trainable parameters: weights, generators, biases, normalisation; a shared one counts once.
 
     A lazy module's, which have no shape before its first batch, are not counted.
+
+    Examples:
+        >>> count_parameters(nn.Conv2d(3, 8, kernel_size=3))
+        224
     """
     return sum(p.numel() for p in module.parameters() if p.requires_grad and not is_lazy(p))
 
@@ -85,6 +89,10 @@ def count_bytes(module: nn.Module, dtype: torch.dtype | None = None) -> int:
     Args:
         module: On any device, also "meta".
         dtype: Type of the floating-point numbers in the file; by default each has its own, as in a checkpoint.
+
+    Examples:
+        >>> count_bytes(nn.Linear(10, 2)), count_bytes(nn.Linear(10, 2), torch.float16)
+        (88, 44)
     """
     held = module.state_dict(keep_vars=True).values()
     weights = {id(value): value for value in held if isinstance(value, Tensor) and not is_lazy(value)}
@@ -101,6 +109,10 @@ class Flops:
     Attributes:
         forward: Of a forward pass.
         training: Of a training step: forward, and backward to all that needs a gradient.
+
+    Examples:
+        >>> Flops(forward=40, training=80).training
+        80
     """
 
     forward: int
@@ -258,6 +270,10 @@ def count_flops(module: nn.Module, input_shape: tuple[int, ...]) -> Flops:
         module: The network, on any device (also "meta"). It is run once, in evaluation mode. In training, its
             parameters need gradients as they do now, and the sample does not.
         input_shape: Shape of one sample, `(C, H, W)`.
+
+    Examples:
+        >>> count_flops(nn.Linear(10, 2, bias=False), (10,))
+        Flops(forward=40, training=80)
     """
     parameter = next(module.parameters(), torch.empty(0))
     with torch.inference_mode(False), torch.enable_grad(), _evaluating(module), _uncompiled():
@@ -287,5 +303,10 @@ def _uncompiled() -> contextlib.AbstractContextManager[Any]:
 
 
 def forward_flops(module: nn.Module, input_shape: tuple[int, ...]) -> int:
-    """Count the FLOPs of one forward pass of one sample; see `count_flops`."""
+    """Count the FLOPs of one forward pass of one sample; see `count_flops`.
+
+    Examples:
+        >>> forward_flops(nn.Linear(10, 2, bias=False), (10,))
+        40
+    """
     return count_flops(module, input_shape).forward

@@ -82,14 +82,14 @@ def in_turns(
         core: Whether the time is left out in which a task waits for a core that the system has given to another
             process: for tasks on the CPU; it is not left out of those of several threads, see `core_clock`.
     """
-    from torch.utils.benchmark import Timer  # it looks for a compiler when it is imported
+    from torch.utils import benchmark  # it looks for a compiler when it is imported
 
     taken: list[list[float]] = [[] for _ in tasks]
     with core_clock() as clock:
         timers = []
         for task in tasks:
-            by = {"timer": clock} if core and task.threads == 1 else {}
-            timers.append(Timer("call()", globals={"call": task.call}, num_threads=task.threads, **by))
+            own = clock if core and task.threads == 1 else benchmark.timer
+            timers.append(benchmark.Timer("call()", timer=own, globals={"call": task.call}, num_threads=task.threads))
         numbers = [max(1, round(turn / timer.timeit(1).median)) for timer in timers]
         end = time.perf_counter() + seconds
         while len(taken[0]) < rounds or time.perf_counter() < end:

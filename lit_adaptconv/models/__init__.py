@@ -1,4 +1,4 @@
-"""Networks: backbones, the widest one within a budget, and the conversion of networks that are there already."""
+"""Networks: backbones, the widest one within a budget, and the conversion of existing networks."""
 
 import lazy_loader
 

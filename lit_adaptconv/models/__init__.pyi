@@ -8,6 +8,7 @@ from .backbones.cifar_resnet import ResNet56 as ResNet56
 from .backbones.cifar_resnet import ResNet110 as ResNet110
 from .backbones.convnet import ConvNet as ConvNet
 from .backbones.lenet import CaffeLeNet as CaffeLeNet
+from .backbones.lenet import DropoutLeNet as DropoutLeNet
 from .backbones.lenet import LeNet5 as LeNet5
 from .backbones.mobilenet import MobileNetV2 as MobileNetV2
 from .backbones.resnet import ResNet18 as ResNet18

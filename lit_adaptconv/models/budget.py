@@ -44,6 +44,14 @@ def fit_budget(build: Build, conv: Conv, budget: int | Budget, image_shape: tupl
         conv: The conv kind.
         budget: Largest number of trainable parameters, or a `Budget` with other limits too.
         image_shape: Shape `(C, H, W)` of an image; a limit of FLOPs needs it.
+
+    Examples:
+        >>> from lit_adaptconv.layers.kinds import conv_kind
+        >>> from lit_adaptconv.models import ConvNet
+        >>> build = lambda conv, width: ConvNet(3, 10, (32, 32), conv, width)
+        >>> fit = fit_budget(build, conv_kind("adaptive_low_rank"), 5000)
+        >>> fit.parameters <= 5000
+        True
     """
     return Family(build, image_shape).fit(conv, budget)
 

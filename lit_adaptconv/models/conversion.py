@@ -53,6 +53,11 @@ class Conversion:
         parameters_after: Trainable parameters now.
         flops_before: FLOPs of one sample as it was; None without an example input.
         flops_after: FLOPs of one sample now.
+
+    Examples:
+        >>> conversion = convert(nn.Sequential(nn.Conv2d(3, 8, 3)), "adaptive_low_rank")
+        >>> conversion.parameters_before, conversion.parameters_after
+        (224, 448)
     """
 
     model: nn.Module
@@ -95,29 +100,29 @@ def convert(
 ) -> Conversion:
     """Swap convolutions of a model for another kind, in place.
 
-    Stride, padding and its mode, dilation, groups, bias, device, dtype, training mode and forward and backward hooks
-    survive, and a shared layer stays shared. The new layers draw their weights anew (see `warm_start`) and are
-    trainable. Kind "standard" swaps nothing. If anything is wrong, the model stays as it was. Pass a `copy.deepcopy` to
-    keep it.
+    The new layers keep stride, padding and its mode, dilation, groups, bias, device, dtype, training mode, and forward
+    and backward hooks; a shared layer stays shared. Their weights are new (see `warm_start`), and they are trainable.
+    Kind "standard" swaps nothing. If anything is wrong, the model stays as it was. To keep the original, pass a
+    `copy.deepcopy`.
 
-    Whether the model runs with the new layers is known only if it is run, with an example input: its own code may read
-    `weight` of a convolution, hold a convolution outside of its modules, or ask for its class.
+    Give an example input to find out whether the model runs with the new layers: its code may read the `weight` of a
+    convolution, hold a convolution outside of its modules, or check its class.
 
-    With a budget, as many convolutions are swapped as it allows: those that add the fewest parameters first, in the
-    model's order among equals. Of several limits, or of FLOPs or bytes, those come first that add the smallest share
-    of any limit.
+    With a budget, as many convolutions are swapped as it allows: those that add the fewest parameters first, and among
+    equals in the model's order. With several limits, or limits on FLOPs or bytes, those come first that add the
+    smallest share of any limit.
 
     Args:
         model: Any model, such as one of torchvision or timm.
         kind: The conv kind: a known name (see `lit_adaptconv.kinds`), or the dotted path of a class.
         where: Which convolutions: a pattern on names in the model ("layer1"), several, a `Selection` ("3×3, stride
-            1") or another predicate `(name, convolution) -> bool`; None means all. 1×1 convolutions are meant only by a
-            `Selection` with kernel_size 1 and by predicates. Only a plain `nn.Conv2d` is swapped; the result lists what
-            was left alone, and why.
+            1") or another predicate `(name, convolution) -> bool`; None means all. Only a `Selection` with kernel_size
+            1 or a predicate selects 1×1 convolutions. Only a plain `nn.Conv2d` is swapped; the result lists what was
+            left alone, and why.
         budget: Largest number of trainable parameters that the converted model may have, or a `Budget` with other
             limits too.
-        example_input: A batch `(N, C, H, W)` for the model. Only its shape matters: to count FLOPs, and to see whether
-            the model runs, it is run on one sample of zeros, before and after. A limit of FLOPs needs it.
+        example_input: A batch `(N, C, H, W)` for the model. Only its shape matters: the model runs on one sample of
+            zeros, before and after, to count FLOPs and to see whether it works. A limit on FLOPs needs it.
         kind_options: Further arguments of the kind, such as `rank`.
         warm_start: Whether the new layers take over the weights of the old ones, so that the model computes what it did
             (within rounding) and can be fine-tuned. The kinds `adaptive`, `adaptive_low_rank` and `adaptive_residual`
@@ -126,6 +131,14 @@ def convert(
     Raises:
         UserError: Unknown kind or option, no convolution, a pattern that fits none, a budget that cannot be met, a
             kind that cannot take over these weights, or a model that does not run, before or after, on the example.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
+        >>> conversion = convert(network, "adaptive_low_rank", where="2", kind_options={"rank": 1})
+        >>> [each.name for each in conversion.swapped]
+        ['2']
+        >>> network(torch.randn(1, 3, 16, 16)).shape
+        torch.Size([1, 8, 12, 12])
     """
     conv = conv_kind(kind, kind_options)
     found, skipped = find_swappable(model, where)

@@ -1,4 +1,4 @@
-"""Where in a backbone the layers of its conv kind stand, if not everywhere."""
+"""Where in a backbone the layers of its conv kind stand, if not everywhere, and which parts are not trained."""
 
 from __future__ import annotations
 
@@ -52,6 +52,30 @@ def placed(backbone: BackboneCallable, adaptive_in: AdaptiveIn) -> BackboneCalla
         return network
 
     return build
+
+
+def freeze(network: nn.Module, parts: list[str] | str) -> None:
+    """Keep parts of a network as they are: their parameters need no gradient, and are no trainable parameters.
+
+    Args:
+        network: The network; its batch normalisation still follows the images.
+        parts: Patterns on names of parameters or of parts that they lie in, such as "features.0" (see `Selection`).
+
+    Raises:
+        UserError: A pattern fits no parameter (the message lists the parts that there are), or all of them.
+    """
+    name, patterns = type(network).__name__, [parts] if isinstance(parts, str) else parts
+    parameters = dict(network.named_parameters(remove_duplicate=False))
+    wrong = [pattern for pattern in patterns if not any(map(Selection([pattern]).fits_name, parameters))]
+    if wrong or not patterns:
+        known = [part for part, module in network.named_modules() if part and any(True for _ in module.parameters())]
+        unknown = f"{name} has no {' or '.join(map(repr, wrong))}" if wrong else "it is empty"
+        raise UserError(f"freeze: {unknown}; give names of these: {', '.join(known)}")
+    for part, parameter in parameters.items():
+        if Selection(list(patterns)).fits_name(part):
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise UserError(f"freeze: nothing of {name} is left to train")
 
 
 def _chosen(marked: Backbone, adaptive_in: AdaptiveIn) -> list[str]:

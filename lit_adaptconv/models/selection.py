@@ -25,12 +25,18 @@ class Selection:
     """Convolutions that meet all of these conditions.
 
     Args:
-        names: Patterns, at least one of which fits the convolution's name in the model, or that of a part of the model
-            that it lies in: `*` stands for anything, also for dots, as in "layer1", "layer[12].*" or "*.conv2".
+        names: Patterns. At least one must match the convolution's name in the model, or the name of a module that
+            contains it. `*` stands for anything, including dots, as in "layer1", "layer[12].*" or "*.conv2".
         kernel_size: Side of its (square) kernel; None means any kernel larger than 1×1, which sees no neighbourhood
             from which a kernel could be computed. 1 means the 1×1 convolutions.
         stride: Its stride in both directions; None means any.
-        depthwise: Whether it has a group for each channel; None means either.
+        depthwise: Whether it has one group per channel; None means either.
+
+    Examples:
+        >>> from lit_adaptconv.models.conversion import convert
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, stride=2))
+        >>> [each.name for each in convert(network, "adaptive_low_rank", where=Selection(stride=2)).swapped]
+        ['1']
     """
 
     names: list[str] = field(default_factory=lambda: ["*"])

@@ -61,8 +61,8 @@ def ratio_axis(title: str, low: float, high: float) -> dict[str, Any]:
 
 
 def short(value: float) -> str:
-    """A large number in few characters: 500, 20k, 1.5M."""
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    """A large number in few characters: 500, 20,000, 1.5M."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
         if value >= size:
             return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -41,8 +41,8 @@ class SweepContent:
         sweep: Its facts.
         plan: Its plan as YAML; None where the folder has none.
         busy: Whether it is running.
-        results: A row a trial.
-        curves: A row an evaluation.
+        results: One row per trial.
+        curves: One row per evaluation.
         verdict: What the trials show; None while the primary arm has no trial.
         latencies: What an image takes in each network; None where nobody measured it.
     """
@@ -169,8 +169,8 @@ def content_of(path: Path, sweep: Sweep, busy: bool, results: pa.Table, curves: 
         path: The sweep's folder.
         sweep: Its facts.
         busy: Whether it is running.
-        results: A row a trial.
-        curves: A row an evaluation.
+        results: One row per trial.
+        curves: One row per evaluation.
     """
     plan = path / "plan.yaml"
     text = plan.read_text(encoding="utf-8", errors="replace") if plan.is_file() else None

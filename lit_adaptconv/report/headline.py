@@ -1,4 +1,4 @@
-"""The verdict in a line an arm: what is claimed over all budgets together, and at how many budgets."""
+"""The verdict in one line per arm: what is claimed over all budgets together, and at how many budgets."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _parts(found: Sequence[Comparison], metric: Metric) -> list[tuple[Answer, st
         parts = []
     for answer in ANSWERS:
         some = [c for c in each if c.answer == answer]
-        if some and (answer != "undecided" or not parts):
+        if some and (not parts or answer not in ("undecided", first.answer)):
             mark = " (exploratory)" if some[0].exploratory and first.over == 1 else ""
             parts.append(
                 (answer, f"{_word(some[0], metric)} at {len(some)} of {len(each)} budgets{_range(some)}{mark}")

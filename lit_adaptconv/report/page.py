@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 from lit_adaptconv.report.axes import MEASURE_NAMES
 from lit_adaptconv.report.content import SweepContent, budget_name
 from lit_adaptconv.report.figures import budget_key
-from lit_adaptconv.report.headline import headlines
+from lit_adaptconv.report.headline import ANSWERS, headlines
 from lit_adaptconv.report.model import GLYPHS, model, script_json
 from lit_adaptconv.report.pareto import SIZE_WORDS
 from lit_adaptconv.report.thinning import thinning
@@ -25,8 +25,8 @@ from lit_adaptconv.verdict.summaries import SummaryTable
 from lit_adaptconv.verdict.verdict import Verdict
 
 SCRIPTS = ("theme.js", "figures.js", "trials.js", "page.js")
-MOST_SENTENCES, MOST_OPEN = 60, 12
-"""Sentences of the verdict that are on the page, and that are to be seen at once."""
+MOST_SENTENCES = 60
+"""Sentences of the verdict that are on the page."""
 WORDS, SENTENCES = ("Arm", "Against", "Measure", "Method", "Answer", "Runtime"), ("Reason", "Note")
 """Columns of a table that hold no numbers, and those that are read on several lines."""
 MOST_ROWS = 300
@@ -64,6 +64,7 @@ def _section(content: SweepContent, number: int) -> str:
         id=f"sweep-{number}",
         name=html.escape(sweep.name),
         lead=html.escape(f"{sweep.network} on {sweep.data} – {content.state}"),
+        summary=f'<div class="summary">{_grid(verdict.summary())}</div>' if verdict else "",
         verdict=_verdict(verdict) if verdict else f"<p class=headline>{html.escape(nothing_yet(content))}</p>",
         warning=_warning(content),
         targets=_options([(f"{t:g}", content.metric.goal(t)) for t in verdict.targets] if verdict else [], main),
@@ -118,8 +119,7 @@ def _verdict(verdict: Verdict) -> str:
         items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in full[:MOST_SENTENCES])
         if len(full) > MOST_SENTENCES:
             items += f"<li>and {len(full) - MOST_SENTENCES:,} more.</li>"
-        open_ = " open" if len(full) <= MOST_OPEN else ""
-        said = f"<details{open_}><summary>In full</summary><ul class=sentences>{items}</ul></details>"
+        said = f"<details><summary>In full</summary><ul class=sentences>{items}</ul></details>"
         hidden = "" if target == verdict.main_target else " hidden"
         parts.append(f'<div data-target="{target:g}"{hidden}>{"".join(lines)}{said}</div>')
     return "\n".join(parts)
@@ -128,7 +128,7 @@ def _verdict(verdict: Verdict) -> str:
 def _warning(content: SweepContent) -> str:
     notes = [*content.sweep.notes]
     if content.busy:
-        notes.append("The sweep is running. Who looks often enough sees some claim by chance: wait for the last trial.")
+        notes.append("The sweep is running. Chance may show a difference on the way: wait for the last trial.")
     elif content.statuses.get("done", 0) < content.sweep.expected:
         notes.append("Not all trials are done; those that failed are in the table of trials, with the reason.")
     notes += content.verdict.notes if content.verdict else ()
@@ -180,11 +180,17 @@ def _class(column: str) -> str:
     return ' class="text reason"' if column in SENTENCES else " class=text" if column in WORDS else ""
 
 
+def _answer(kind: str, cell: str) -> str:
+    """The class of a cell, with the answer in it, which has a colour."""
+    answer = cell.partition(" ")[0]
+    return f' class="text {answer}"' if kind == " class=text" and answer in ANSWERS else kind
+
+
 def _grid(table: SummaryTable) -> str:
     kinds = [_class(name) for name in table.columns]
     head = "".join(f"<th{kind}>{html.escape(name)}</th>" for kind, name in zip(kinds, table.columns, strict=True))
     cells = (
-        "".join(f"<td{kind}>{html.escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
+        "".join(f"<td{_answer(kind, cell)}>{html.escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
         for row in table.rows[:MOST_ROWS]
     )
     rows = [f"<tr>{row}</tr>" for row in cells]

@@ -58,7 +58,7 @@ def pareto_front(sizes: Sequence[float], values: Sequence[float]) -> list[int]:
 
 
 def pareto_figure(content: SweepContent, size: Size = "parameters") -> Drawing | None:
-    """Mean of the metric in the test with its interval over the size, a line an arm; None while no trial is done.
+    """Mean of the metric in the test with its interval over the size, one line per arm; None while no trial is done.
 
     None too where the size is not known. Widths of networks with different numbers of layers are not compared.
 

@@ -148,7 +148,7 @@ def _hover(c: Comparison) -> str:
     if c.bounds_images is not None:
         interval += f",<br>{c.images_text} {NEW_SEEDS_AND_IMAGES}"
     p = "" if c.p_adjusted is None else f", p = {c.p_text}"
-    cut = f", {c.n_cut} of the trials cut off" if c.n_cut else ""
+    cut = f", {c.n_cut:,} did not reach the target" if c.n_cut else ""
     reason = plain(f"{c.reason}{further_text(c)}", 240)
     why = f"<br>{reason}" if reason else ""
     n = f"n = {c.n_text}{f' at {c.over} budgets' if c.over > 1 else ''}"

@@ -14,7 +14,7 @@ from lit_adaptconv.verdict.statistics import Array
 COLOURS = ("#6c7a89", "#2f7ed8", "#d9660b", "#12936f", "#b84d9b", "#9a7d0a", "#7d63d6", "#d64550")
 """Grey for the primary arm, then colours with a contrast of 3 on white and on near-black; symbols differ as well."""
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "star", "hexagon")
-DASHES = ("solid", "dash", "dot", "dashdot")
+DASHES = ("solid", "12px,4px", "3px,3px", "14px,3px,3px,3px")
 LONGEST_NAME = 24
 _LABEL_HEIGHT = 0.055  # of a figure's height: less, and two labels touch
 
@@ -53,8 +53,8 @@ class ArmStyle:
         return SYMBOLS[self.number % len(SYMBOLS)]
 
     def line(self, width: float = 2.2) -> dict[str, Any]:
-        """Its line; another dash where the colours start again."""
-        dash = DASHES[self.number // len(COLOURS) % len(DASHES)]
+        """Its line; arms differ in their dash, so that of lines that coincide each is seen."""
+        dash = DASHES[(self.number + self.number // len(COLOURS)) % len(DASHES)]
         return {"color": self.colour, "width": width, "dash": dash}
 
     def marks(self, filled: Sequence[bool]) -> dict[str, Any]:

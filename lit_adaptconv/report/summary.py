@@ -32,7 +32,7 @@ def _sweep(content: SweepContent, pictures: Sequence[str]) -> str:
         lines.append("")
         lines += [line for note in verdict.notes for line in (markdown(note), "")]
         lines += [line for file in pictures for line in (f"![{file.rsplit('/')[-1].removesuffix('.png')}]({file})", "")]
-        for table in (*verdict.tables(), *content.latency_tables):
+        for table in (verdict.summary(), *verdict.tables(), *content.latency_tables):
             lines += [f"## {markdown(table.title)}", "", *markdown_table(table.columns, table.rows), ""]
         for equal in content.equal_costs:
             table = equal.table(metric=verdict.metric, confidence=verdict.confidence)

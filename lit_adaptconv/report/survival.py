@@ -63,7 +63,7 @@ def reach_curve(times: Array, reached: Mask) -> ReachCurve | None:
 def survival_figure(
     content: SweepContent, observations: Observations, budget: Limits | None, target: float, measure: Measure
 ) -> Drawing | None:
-    """Share of the trials that have reached a target over what was spent, a line an arm.
+    """Share of the trials that have reached a target over what was spent, one line per arm.
 
     Args:
         content: The sweep.

@@ -1,6 +1,6 @@
 """Parameter-budget sweeps: arms × budgets × seeds, trained under equal conditions and compared.
 
-The room itself may be called: `lit_adaptconv.sweep(plan)` runs a sweep, see `lit_adaptconv.sweep.frames`.
+You can call the module itself: `lit_adaptconv.sweep(plan)` runs a sweep; see `lit_adaptconv.sweep.frames`.
 """
 
 import sys
@@ -26,13 +26,13 @@ class _Callable(types.ModuleType):
                 the folder of a sweep, which is continued.
             output: Folder of the sweep; by default the given one, or `runs/<name>`.
             engine: "local" runs trials on this machine, "ray" and "slurm" on a cluster.
-            workers: Number of trials at the same time; by default one for each GPU, or else for each core.
+            workers: Number of trials at the same time; by default one per GPU, or else one per core.
 
         Returns:
             A `lit_adaptconv.sweep.SweepTables`.
 
         Raises:
-            UserError: The plan is not valid, or its data are not there. A trial that fails is told in `results`.
+            UserError: The plan is not valid, or its data are not there. A failing trial is a row of `results`.
         """
         from lit_adaptconv.sweep.frames import sweep
 

@@ -19,24 +19,29 @@ def choose(
     runtime: Runtime = "onnx",
     margin: float | None = None,
 ) -> Choice:
-    """Say which network of a sweep to take, and which others are not ruled out beside it.
+    """Say which network of a sweep to take, and which others are not ruled out.
 
     Args:
-        sources: Folders of sweeps, finished or not, or their plans. Of several sweeps, each on other data, there is a
-            choice for each, and one of an arm for all together.
-        at_most: Most trainable parameters that the network may have.
-        flops: Most FLOPs of a forward pass of one sample that it may take.
-        latency: Most time that one image may take, such as "2ms", as `adaptconv latency` measured it.
-        runtime: In which runtime: "onnx" or "torch".
-        margin: Difference of the test metric that is as good as none: percentage points of a share such as accuracy,
-            else in the metric's own unit. By default the margin of the first sweep's question.
+        sources: Folders of sweeps, finished or not, or their plans. For several sweeps, on different data, there is one
+            choice per sweep, and one of an arm for all together.
+        at_most: The most trainable parameters that the network may have.
+        flops: The most FLOPs that a forward pass of one sample may take.
+        latency: The most time that one image may take, such as "2ms", as `adaptconv latency` measured it.
+        runtime: The runtime of that latency: "onnx" or "torch".
+        margin: Difference of the test metric that does not matter: in percentage points for a share such as accuracy,
+            otherwise in the metric's own unit. By default the margin of the first sweep's question.
 
     Returns:
-        A `Choice`: its `sentences` say what to take, its `table` has the networks that are not ruled out.
+        A `Choice`: its `sentences` say which network to take, and its `table` has those that are not ruled out.
 
     Raises:
-        UserError: A source is no sweep, has no trial or no network within the limits, or too few of its seeds trained;
-            or the sweeps are judged by different metrics.
+        UserError: A source is not a sweep, has no trial or no network within the limits, or too few of its seeds
+            trained; or different metrics judge the sweeps.
+
+    Examples:
+        >>> choice = choose("docs/results/digits", at_most=800)  # in a clone of the repository
+        >>> len(choice.sentences) > 0
+        True
     """
     if not sources:
         raise UserError("name at least one sweep, such as runs/digits")

@@ -29,15 +29,15 @@ class SweepTables:
 
     Attributes:
         folder: Its folder.
-        results: A row a trial, the columns of `results.parquet`.
-        curves: A row an evaluation, the columns of `curves.parquet`.
-        summary: A row an arm and budget: size, share of the budget, trials, mean, standard deviation and interval of
-            the test metric, for new seeds as `low` and `high`, for new seeds and images as `low_images` and
-            `high_images`.
-        speed: A row an arm, budget, target and measure: how many trials reached it, and the median with its interval.
-        comparisons: A row an arm, budget and measure: estimate, interval, p and answer beside the primary arm; `over`
-            more than one budget where they are taken together.
-        sentences: The verdict in words. These four are empty while no trial of the primary arm has begun.
+        results: One row per trial, with the columns of `results.parquet`.
+        curves: One row per evaluation, with the columns of `curves.parquet`.
+        summary: One row per arm and budget: size, share of the budget, trials, mean, standard deviation and interval
+            of the test metric: `low` and `high` for new seeds, `low_images` and `high_images` for new seeds and images.
+        speed: One row per arm, budget, target and measure: how many trials reached the target, and the median time with
+            its interval.
+        comparisons: One row per arm, budget and measure: estimate, interval, p and answer against the primary arm;
+            `over` is more than one where several budgets are taken together.
+        sentences: The verdict in words. These four are empty until a trial of the primary arm has begun.
     """
 
     folder: Path
@@ -66,10 +66,10 @@ def sweep(
             folder of a sweep, which is continued.
         output: Folder of the sweep; by default the given one, or `runs/<name>`.
         engine: "local" runs trials on this machine, "ray" and "slurm" on a cluster.
-        workers: Number of trials at the same time; by default one for each GPU, or else for each core.
+        workers: Number of trials at the same time; by default one per GPU, or else one per core.
 
     Raises:
-        UserError: The plan is not valid, or its data are not there. A trial that fails is told in `results`.
+        UserError: The plan is not valid, or its data are not there. A failing trial is a row of `results`.
     """
     folder = _folder(source)
     plan = read_plan(folder / "plan.yaml") if folder is not None else _plan(source)
@@ -81,10 +81,15 @@ def compare(source: Source) -> SweepTables:
     """Read what a sweep has shown so far; nothing is trained.
 
     Args:
-        source: The folder of a sweep; or its plan (see `sweep`), for the folder `runs/<name>`.
+        source: The folder of a sweep; or its plan (see `sweep`), which stands for the folder `runs/<name>`.
 
     Raises:
         UserError: There is no such sweep.
+
+    Examples:
+        >>> tables = compare("docs/results/digits")  # in a clone of the repository
+        >>> tables.summary[["arm", "budget"]].shape
+        (6, 2)
     """
     return _tables(folder_of(source))
 
@@ -135,7 +140,7 @@ def _tables(folder: Path) -> SweepTables:
 
 
 def _frame(rows: Sequence[Any]) -> pd.DataFrame:
-    """A row for each record; what lies within a record stands beside the rest, the ends of an interval as low, high.
+    """One row per record; what lies within a record stands beside the rest, the ends of an interval as low, high.
 
     Those of an interval for new seeds and images are low_images and high_images.
     """

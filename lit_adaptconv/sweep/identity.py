@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,8 +14,8 @@ import lightning.pytorch as pl
 import torch
 
 import lit_adaptconv
-from lit_adaptconv.data import ImageFolder
-from lit_adaptconv.data.listing import list_folder
+from lit_adaptconv.data import HuggingFace, ImageFolder
+from lit_adaptconv.data.shards import list_images
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.kinds import conv_kind
 from lit_adaptconv.ops.choice import implementation
@@ -30,8 +29,12 @@ LIBRARIES = ("lit_adaptconv", "torch", "lightning", "builtins")
 """Packages whose classes are known by the version or the fingerprint of the package."""
 
 
+SERIES = "0.1.0"
+"""Begins the name of all code, whatever its version: a trial is the same in two versions that compute it alike."""
+
+
 def code_version(settings: Mapping[str, Any], cpu: bool = False) -> str:
-    """Name the code that an arm's trials run: the package's version and a fingerprint.
+    """Name the code that an arm's trials run by a fingerprint.
 
     The fingerprint covers the parts of the package that `NUMBERS` names, the files of the user's own classes and conv
     kinds, and the implementation of the adaptive operator.
@@ -47,7 +50,7 @@ def code_version(settings: Mapping[str, Any], cpu: bool = False) -> str:
     digest = hashlib.sha256(_implementation(settings["trainer"].get("accelerator"), cpu).encode())
     for name in sorted(files):
         digest.update(name.encode() + b"\0" + files[name].read_bytes() + b"\0")
-    return f"{importlib.metadata.version('lit-adaptconv')}+{digest.hexdigest()[:8]}"
+    return f"{SERIES}+{digest.hexdigest()[:8]}"
 
 
 def _named(settings: Any) -> Iterator[Any]:
@@ -86,14 +89,17 @@ def _implementation(accelerator: Any, cpu: bool) -> str:
 
 
 def data_fingerprint(data: pl.LightningDataModule) -> str | None:
-    """Fingerprint of a user's own images: the names and sizes of the files, wherever the folder stands.
+    """Fingerprint of a user's own images: names and sizes of the files, wherever the folder stands, or else the labels.
 
     Returns:
         None for a data set that its class and arguments define.
     """
+    digest = hashlib.sha256()
+    if isinstance(data, HuggingFace):
+        digest.update(data.labels.numpy().tobytes())
+        return digest.hexdigest()[:16]
     if not isinstance(data, ImageFolder):
         return None
-    digest = hashlib.sha256()
-    for file in list_folder(data.root).files:
+    for file in list_images(data.root).files:
         digest.update(f"{file.name}\0{file.size}\0".encode())
     return digest.hexdigest()[:16]

@@ -36,16 +36,20 @@ class ArmBudget(NamedTuple):
 
 @dataclass(frozen=True)
 class Arm:
-    """One competitor.
+    """What a sweep compares: a kind with its options, or another variant of a model.
 
     Args:
         kind: Conv kind: a known name, which `adaptconv kinds` lists, or the dotted path of a class.
         kind_options: Further arguments of that convolution, such as `rank`.
         backbone_options: Arguments of the backbone that differ in this arm, such as `activation`.
-        backbone: Class of this arm's network, if it is not the plan's; it has no arguments but `backbone_options`.
-        budgets: Those of the plan's budgets at which this arm is trained; None for all.
+        backbone: Class of this arm's network, if it is not the plan's; its only arguments are `backbone_options`.
+        budgets: Which of the plan's budgets this arm is trained at; None means all.
         model: Arguments of the LightningModule that differ in this arm, nested ones with dots.
         convert: Convolutions of the network to swap for another kind.
+
+    Examples:
+        >>> Arm("adaptive_low_rank", kind_options={"rank": 1}).kind
+        'adaptive_low_rank'
     """
 
     kind: str = "standard"
@@ -153,16 +157,16 @@ class Plan:
 
     Args:
         name: Name of the sweep.
-        arms: The competitors, by the names that tables show.
+        arms: What is compared, by the names that tables show.
         budgets: Largest numbers of trainable parameters, or several limits such as {parameters: 5000, flops: 2e6}; none
             trains every backbone at its usual width.
-        latency: Most time that one image may take, such as {at_most: 2ms}; None limits nothing.
+        latency: The most time that one image may take, such as {at_most: 2ms}; None means no limit.
         seeds: Number of seeds. Trial i of every arm has the same seed, so the same validation split and data order.
         first_seed: Seed of the first trial; the others follow.
         targets: Values of the monitored metric to reach.
-        monitor: The metric by which trials are judged, as the model logs it in validation.
+        monitor: The metric that judges the trials, under the name that the model logs in validation.
         mode: "max" if more of it is better, "min" if less is.
-        test_metric: Its name in the test; None puts `test` in the place of `val`.
+        test_metric: Its name in the test; None replaces `val` by `test`.
         primary_arm: The arm that the others are compared with; by default the first.
         question: What is asked: `{measure: accuracy}`, the metric in the test, or `{measure: steps, target: 0.98}`.
             Its answers are claims, over all arms and budgets; everything else that the verdict says is exploratory.
@@ -173,17 +177,22 @@ class Plan:
         wandb: Whether trials are logged to Weights & Biases (offline without a login).
         project: Weights & Biases project.
         tags: Weights & Biases tags.
-        cpus: CPU threads of a trial; by default the machine's cores divided by the number of workers.
-        gpus: GPUs of a trial, perhaps a fraction; by default one, or as many as `trainer.devices` says.
-        retries: How often a trial is started again after the system killed its process.
+        cpus: CPU threads per trial; by default the machine's cores divided by the number of workers.
+        gpus: GPUs per trial, or a fraction of one; by default one, or as many as `trainer.devices` says.
+        retries: How often a trial is restarted after the system killed its process.
         data: The data module, as `adaptconv fit` takes it.
         model: The LightningModule; None is `ImageClassifier` with `backbone`, `optimizer`, `scheduler` and
             `label_smoothing`.
-        width: The argument of the model that meets a budget, a whole number or a factor. By default it is the
-            backbone's width, or how much an arm converts.
+        width: The argument of the model that is adjusted to meet a budget, a whole number or a factor. By default it
+            is the backbone's width, or how much an arm converts.
         backbone: The network, as `adaptconv fit` takes it.
         optimizer: The optimizer, likewise.
         scheduler: The learning-rate schedule, likewise; None keeps the rate.
+
+    Examples:
+        >>> plan = Plan(name="mine", arms={"standard": Arm(), "low_rank": Arm("adaptive_low_rank")}, budgets=[5000])
+        >>> plan.seeds
+        10
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import tempfile
@@ -144,6 +145,7 @@ def _plain(given: Namespace) -> dict[str, Any]:
 def _complete(arm: Arm) -> Arm:
     """The arm with its network by its dotted name, which may be given by the short one."""
     convert = arm.convert if arm.convert is None else ConvertOptions(**arm.convert)  # type: ignore[arg-type]
+    arm = replace(arm, model={name: _as_given(value) for name, value in arm.model.items()})
     if arm.backbone is None:
         return replace(arm, convert=convert)
     known = known_classes("backbone")
@@ -155,6 +157,24 @@ def _complete(arm: Arm) -> Arm:
         shown = ", ".join(known)
         raise UserError(f"unknown class {arm.backbone!r} for the backbone of an arm; known: {shown}") from None
     return replace(arm, convert=convert, backbone=f"{found.__module__}.{found.__qualname__}")
+
+
+def _as_given(value: Any) -> Any:
+    """A value of an arm's model without what the parser puts into a class there: None for what a caller will give.
+
+    Such are the parameters of an optimizer and the optimizer of a schedule.
+    """
+    if not isinstance(value, dict):
+        return value
+    if "class_path" not in value:
+        return {name: _as_given(part) for name, part in value.items()}
+    given = value.get("init_args") or {}
+    try:
+        parameters = inspect.signature(resolve(value["class_path"])).parameters
+    except (ValueError, ImportError, AttributeError):
+        return value  # a short name, in which the parser puts nothing
+    unset = {n for n, p in parameters.items() if p.default is p.empty and given.get(n, value) is None}
+    return {**value, "init_args": {name: _as_given(part) for name, part in given.items() if name not in unset}}
 
 
 def _leave_out_the_classifiers(content: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ budget limits beside parameters, how many trials were trained together, and what
 
 
 def results_schema(targets: Sequence[float]) -> pa.Schema:
-    """Schema of `results.parquet`, a row a trial.
+    """Schema of `results.parquet`, one row per trial.
 
     Args:
         targets: The plan's targets; each has four columns, null where it was not reached.

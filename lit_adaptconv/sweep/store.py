@@ -285,10 +285,14 @@ def _write(path: Path, table: pa.Table) -> None:
 
 
 def read_results(folder: Path) -> pa.Table:
-    """Read a sweep's `results.parquet`, a row a trial.
+    """Read a sweep's `results.parquet`, which has one row per trial.
 
     Raises:
         UserError: There is none, or it has another schema.
+
+    Examples:
+        >>> read_results(Path("docs/results/digits")).num_rows  # in a clone of the repository
+        42
     """
     table = _read(folder / RESULTS)
     if PER_SAMPLE not in table.column_names:  # written by an earlier version, which counted otherwise
@@ -301,10 +305,14 @@ def read_results(folder: Path) -> pa.Table:
 
 
 def read_curves(folder: Path) -> pa.Table:
-    """Read a sweep's `curves.parquet`, a row an evaluation.
+    """Read a sweep's `curves.parquet`, which has one row per evaluation.
 
     Raises:
         UserError: There is none, or it has another schema.
+
+    Examples:
+        >>> sorted(set(read_curves(Path("docs/results/digits"))["arm"].to_pylist()))  # in a clone of the repository
+        ['adaptive', 'low_rank', 'standard']
     """
     return _completed(_read(folder / CURVES), LIMITS)
 

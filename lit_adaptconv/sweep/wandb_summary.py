@@ -31,7 +31,7 @@ def log_summary(
         project: W&B project.
         tags: W&B tags.
         sweep: The sweep.
-        results: Its results, a row a trial.
+        results: Its results, one row per trial.
         verdict: What they show.
         figures: The figures of its report, by name.
 

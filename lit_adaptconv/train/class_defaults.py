@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_adaptconv.layers.built_in import resolve
-from lit_adaptconv.train.parser import options_of
+from lit_adaptconv.train.plain_parser import options_of
 
 
 def parse_args(

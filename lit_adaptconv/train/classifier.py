@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import lightning.pytorch as pl
 import torch
@@ -28,6 +28,7 @@ from lit_adaptconv.measure.count import Flops, count_flops, count_parameters
 from lit_adaptconv.models.backbones import LeNet5
 from lit_adaptconv.models.network import ConvertOptions, build_network
 from lit_adaptconv.models.placement import AdaptiveIn, BackboneCallable
+from lit_adaptconv.models.placement import freeze as freeze_parts
 from lit_adaptconv.train.compatibility import check_compatible, stack_kernels
 from lit_adaptconv.train.schedules import OneCycle
 from lit_adaptconv.train.teacher import Teacher, load_teacher
@@ -36,6 +37,9 @@ from lit_adaptconv.train.weight_decay import DecayOn, with_groups
 
 SchedulerCallable = Callable[[Optimizer], LRScheduler]
 Batch = tuple[Tensor, Tensor]
+Loss = Literal["cross_entropy", "binary_cross_entropy"]
+THERE = 0.2
+"""Share of a mixed image above which its class counts as there, as in the published settings of Wightman et al."""
 
 
 @dataclass
@@ -65,41 +69,51 @@ class ImageClassifier(pl.LightningModule):
     Args:
         backbone: The network; one of `lit_adaptconv.models`, a `Backbone` of your own, or any module that maps
             images to logits, such as one of torchvision or timm.
-        kind: The convolution that a backbone is built with: a name that `adaptconv kinds` lists, or the dotted path of
-            a class or function with `nn.Conv2d`'s arguments.
+        kind: The convolution that the backbone is built with: a name that `adaptconv kinds` lists, or the dotted path
+            of a class or function with `nn.Conv2d`'s arguments.
         kind_options: Further arguments of that convolution, such as `rank`.
         width: A factor on the backbone's usual widths, or the width of every layer.
-        budget: Largest number of trainable parameters, or a `Budget` that limits FLOPs or bytes too; the widest network
-            within it is built, and `width` stays 1.
-        convert: Convolutions of the network to swap for another kind; for modules that are no `Backbone`.
+        budget: Largest number of trainable parameters, or a `Budget` that also limits FLOPs or bytes. The widest
+            network within it is built, and `width` stays 1.
+        convert: Convolutions of the network to swap for another kind; for modules that are not a `Backbone`.
         optimizer: Makes the optimizer from the parameters.
-        scheduler: Makes the learning-rate scheduler from the optimizer; None keeps the rate. One that has an argument
-            `total_steps` gets the length of the training and steps with every batch; others step with every epoch.
+        scheduler: Makes the learning-rate scheduler from the optimizer; None keeps the rate. A scheduler with an
+            argument `total_steps` gets the length of the training and steps every batch; others step every epoch.
         label_smoothing: Share of the target probability that is spread over all classes.
-        weight_decay_on: What the optimizer's weight decay acts on: "weights" of products, so neither biases, those of
-            gates and generators included, nor scales of normalisation; the "static" ones among them, so no generator
-            of a kernel nor gate either; or "all" parameters. A training that is continued goes on as it began, and an
-            optimizer that takes no groups of parameters decays all.
+        loss: What training minimises: "cross_entropy", or "binary_cross_entropy" of each class by itself, where a class
+            counts as there if it has more than a fifth of a mixed image (Wightman et al., 2021,
+            https://arxiv.org/abs/2110.00476). Evaluation tells the cross-entropy.
+        weight_decay_on: What the optimizer's weight decay acts on. "weights" are those that multiply an input, without
+            biases (also of gates and generators) and scales of normalisation. "static" are the same without those of
+            generators and gates. "all" are all parameters. A run that is continued keeps its setting, and an optimizer
+            that takes no groups of parameters decays all.
         compile: Whether `torch.compile` compiles the network; checkpoints are the same with and without.
-        adaptive_in: Where a backbone's layers of the kind stand: in "all" places that it has for them, in the "first"
-            or the "last" of these, or in those with some names, as `named_modules` tells them ("layer1" and "*.conv2"
-            mean all that fit). Elsewhere there are standard convolutions.
-        channels_last: Whether images and weights are laid out with their channels last, which tensor cores are faster
-            with; checkpoints are the same with and without.
-        teacher: A trained network to learn from: the folder of a run of `adaptconv fit`, or a checkpoint in it. Its
-            normalisation of images is not undone: it must have been trained on the same data. It is read as training
-            starts; parameters, FLOPs and checkpoints are those of the student alone.
-        teacher_weight: Share of the loss that compares with the teacher's probabilities, the rest with the labels.
-        teacher_temperature: What the logits of both are divided by there (Hinton et al., 2015,
+        adaptive_in: Which places of a backbone use the kind: "all" of them, the "first", the "last", or those with some
+            names, as in `named_modules` ("layer1" and "*.conv2" mean all that match). Elsewhere there are standard
+            convolutions.
+        freeze: Parts of the network that keep the weights they start with: a pattern on their names, or several. A
+            budget counts their parameters, the number of trainable parameters does not.
+        channels_last: Whether images and weights are laid out with their channels last, which is faster on tensor
+            cores; checkpoints are the same with and without.
+        teacher: A trained network to learn from: the folder of a run of `adaptconv fit`, or a checkpoint in it. It must
+            have been trained on the same data, because its normalisation of images is not undone. It is read when
+            training starts; parameters, FLOPs and checkpoints are those of the student alone.
+        teacher_weight: Share of the loss that compares with the teacher's probabilities; the rest compares with labels.
+        teacher_temperature: What both logits are divided by for that (Hinton et al., 2015,
             https://arxiv.org/abs/1503.02531).
         in_channels: Channels of the images; the command takes this and the next two from the data.
         num_classes: Number of classes.
         image_size: Height and width of the images.
 
     Raises:
-        UserError: Unknown kind or option, a budget that no width meets, images that are too small, or both a width and
-            a budget, a label smoothing or a weight of the teacher that is no share, a temperature that is not above
-            0, or a weight decay on something else.
+        UserError: Unknown kind, option or part, a budget that no width meets, images that are too small, or both a
+            width and a budget, a label smoothing or a weight of the teacher that is no share, a temperature that is
+            not above 0, or a weight decay on something else.
+
+    Examples:
+        >>> module = ImageClassifier(kind="adaptive_low_rank", budget=5000)
+        >>> module(torch.randn(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(
@@ -116,10 +130,12 @@ class ImageClassifier(pl.LightningModule):
         weight_decay_on: DecayOn = "weights",
         compile: bool = False,
         adaptive_in: AdaptiveIn = "all",
+        freeze: list[str] | str | None = None,
         channels_last: bool = False,
         teacher: str | None = None,
         teacher_weight: float = 0.5,
         teacher_temperature: float = 4.0,
+        loss: Loss = "cross_entropy",
         in_channels: int = 1,
         num_classes: int = 10,
         image_size: tuple[int, int] = (28, 28),
@@ -127,6 +143,10 @@ class ImageClassifier(pl.LightningModule):
         super().__init__()
         if not 0 <= label_smoothing <= 1:
             raise UserError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
+        if loss not in get_args(Loss):
+            raise UserError(f"loss must be one of {', '.join(get_args(Loss))}, got {loss!r}")
+        if loss != "cross_entropy" and label_smoothing:
+            raise UserError("label_smoothing is of cross_entropy: leave it or binary_cross_entropy out")
         if not 0 <= teacher_weight <= 1:
             raise UserError(f"teacher_weight must be between 0 and 1, got {teacher_weight}")
         if not 0 < teacher_temperature < math.inf:
@@ -144,6 +164,8 @@ class ImageClassifier(pl.LightningModule):
         self.network = build_network(
             backbone, kind, kind_options, width, budget, convert, self.image_shape, num_classes, adaptive_in
         )
+        if freeze is not None:
+            freeze_parts(self.network, freeze)
         self.kind = convert.kind if convert else kind
         self.kind_options = dict((convert.kind_options if convert else kind_options) or {})
         given = convert.budget if convert and budget is None else budget
@@ -165,6 +187,7 @@ class ImageClassifier(pl.LightningModule):
         self._divided: bool | None = None
         self.weight_decay_on = weight_decay_on
         self.label_smoothing = label_smoothing
+        self.loss = loss
         self._teacher_path, self.teacher_weight, self.teacher_temperature = teacher, teacher_weight, teacher_temperature
         self.teacher: Teacher | None = None
         self._taught_by: int | None = None
@@ -227,7 +250,7 @@ class ImageClassifier(pl.LightningModule):
         """
         images, labels = batch
         logits = self._logits(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        loss = self._training_loss(logits, labels)
         if self.teacher is not None:
             taught = self.teacher.loss(self._laid_out(images), logits)
             loss = (1 - self.teacher_weight) * loss + self.teacher_weight * taught
@@ -239,6 +262,12 @@ class ImageClassifier(pl.LightningModule):
             self.log("train/loss", loss, sync_dist=True)
         self._last_loss = loss.detach()
         return loss
+
+    def _training_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.loss == "cross_entropy":
+            return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        shares = labels if labels.ndim == 2 else F.one_hot(labels, self.num_classes)
+        return F.binary_cross_entropy_with_logits(logits, (shares > THERE).to(logits.dtype))
 
     def _logits(self, images: Tensor) -> Tensor:
         """The network's output, which in training may be another than the one that was checked in evaluation.

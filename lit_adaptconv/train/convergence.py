@@ -61,7 +61,7 @@ def first_reached(curve: Sequence[Evaluation], target: float, mode: Literal["max
 class ConvergenceCallback(pl.Callback):
     """Records the learning curve of any module that logs the monitored metric, and when it reached each target.
 
-    Each target that is reached is logged at once, in the row of the evaluation, as `convergence/steps_to_<target>`,
+    When a target is reached, it is logged at once, in the row of the evaluation, as `convergence/steps_to_<target>`,
     `.../epochs_to_<target>`, `.../flops_to_<target>` and `.../seconds_to_<target>`. Evaluate more often than once an
     epoch (`trainer.val_check_interval`) for a finer answer. FLOPs are known if the module has
     attributes `flops` and `training_flops`, those of a forward pass and of a training step of one sample, as
@@ -72,6 +72,12 @@ class ConvergenceCallback(pl.Callback):
         targets: Values of the metric to reach.
         monitor: Name of the metric.
         mode: "max" if more is better, "min" if less is.
+
+    Examples:
+        >>> convergence = ConvergenceCallback(targets=[0.5, 0.8], monitor="val/accuracy")
+        >>> trainer = pl.Trainer(callbacks=[convergence], logger=False, enable_checkpointing=False)
+        >>> [reached.steps for reached in convergence.reached]  # before a training
+        [None, None]
     """
 
     def __init__(

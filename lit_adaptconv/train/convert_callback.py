@@ -21,31 +21,35 @@ _MARK = "_converted_convolutions"
 
 
 class ConvertConvolutions(pl.Callback):
-    """Swaps the convolutions of the LightningModule that is trained, before its optimizers are made.
+    """Swaps the convolutions of a LightningModule when it is trained, before its optimizers are made.
 
-    It needs nothing of the module. The swap takes place after the hooks `setup` and `configure_model`, where a module
-    may build its layers, and before a checkpoint is loaded, parameters are moved, sharded or wrapped for distributed
-    training, and optimizers are made; so a run can be resumed, and every process swaps the same. It takes place once,
-    however often the module is then trained or evaluated; evaluation swaps too, so that the checkpoint of a converted
-    module can be loaded (`trainer.test(module, ckpt_path=…)` with this callback). FLOPs are counted if the module has
-    an `example_input_array` that is one image batch.
+    The module needs no change. The swap takes place after the hooks `setup` and `configure_model`, where a module may
+    build its layers, and before a checkpoint is loaded, parameters are moved, sharded or wrapped for distributed
+    training, and optimizers are made. So a run can be resumed, and every process swaps the same convolutions. The swap
+    takes place once, however often you train or evaluate the module. Evaluation swaps too, so that you can load the
+    checkpoint of a converted module (`trainer.test(module, ckpt_path=…)` with this callback). FLOPs are counted if the
+    module has an `example_input_array` that is one image batch.
 
     Args:
         kind: The conv kind; `adaptconv kinds` lists them.
-        where: Which convolutions: a pattern on names in the module, several, or a `Selection`; None means all. 1×1
-            convolutions are meant only by a `Selection` with kernel_size 1.
+        where: Which convolutions: a pattern on names in the module, several, or a `Selection`; None means all. Only a
+            `Selection` with kernel_size 1 selects 1×1 convolutions.
         budget: Largest number of trainable parameters that the converted module may have, or a `Budget`; as many
-            convolutions are swapped as it allows. A limit of FLOPs needs an `example_input_array`.
+            convolutions are swapped as it allows. A limit on FLOPs needs an `example_input_array`.
         kind_options: Further arguments of the kind, such as `rank`.
         warm_start: Whether the new layers take over the weights of the old ones.
 
     Attributes:
-        conversion: What was done; None before, and if another callback's or an earlier training's swap was found.
+        conversion: What was done; None before the swap, and if the module was already converted.
 
     Raises:
-        UserError: As `lit_adaptconv.models.convert` does; an unknown kind at once, the rest when training starts. Also
-            for strategies such as "ddp_spawn" and "ddp_notebook", whose processes hand weights back to the script,
-            and for a callback that averages weights and stands before it.
+        UserError: As for `lit_adaptconv.models.convert`; for an unknown kind at once, otherwise when training starts.
+            Also for strategies such as "ddp_spawn" and "ddp_notebook", whose processes hand weights back to the script,
+            and if a callback that averages weights comes before this one.
+
+    Examples:
+        >>> swap = ConvertConvolutions("adaptive_low_rank", where="model.layer1")
+        >>> trainer = pl.Trainer(callbacks=[swap], logger=False, enable_checkpointing=False)
     """
 
     def __init__(

@@ -107,14 +107,14 @@ class Run:
 def load_run(path: str | os.PathLike[str], checkpoint: Literal["best", "last"] = "best") -> Run:
     """Load a run: the trained module, its data module and its result.
 
-    The classes that the run's configuration names are imported from where they are now; no code comes from the folder.
+    The classes in the run's configuration are imported from where they are now; no code is loaded from the folder.
 
     Args:
         path: The run's folder, `runs/<name>/<id>`; or `runs/<name>` for the newest run of that name.
-        checkpoint: Which weights: those of the best evaluation (the last, where no other was kept), or the last.
+        checkpoint: Which weights to load: "best" are those of the best evaluation (or the last, if no other was kept).
 
     Raises:
-        UserError: There is no run, it has no such checkpoint, or its classes are not there.
+        UserError: There is no run, it has no such checkpoint, or its classes cannot be found.
     """
     folder = Path(path)
     if not (folder / CONFIG).is_file():

@@ -1,4 +1,4 @@
-"""The logger behind `metrics.csv`: one row a step, written whole, and continued exactly by a resumed run."""
+"""The logger behind `metrics.csv`: one row per step, written whole, and continued exactly by a resumed run."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import read_text
 from lit_adaptconv.layers.built_in import resolve
 from lit_adaptconv.train.classifier import ImageClassifier
-from lit_adaptconv.train.parser import OneLineParser, options_of
+from lit_adaptconv.train.parser import OneLineParser
+from lit_adaptconv.train.plain_parser import options_of
 
 DEFAULTS: dict[str, Any] = {
     "data": {"class_path": "lit_adaptconv.data.Digits"},

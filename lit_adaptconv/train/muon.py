@@ -35,6 +35,9 @@ class MuonAdamW(Optimizer):
 
     Raises:
         ValueError: The learning rate or the weight decay is negative, or the momentum is not between 0 and 1.
+
+    Examples:
+        >>> optimizer = MuonAdamW(torch.nn.Conv2d(3, 8, 3).parameters(), lr=0.01)
     """
 
     def __init__(

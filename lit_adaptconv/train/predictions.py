@@ -54,7 +54,7 @@ def stack_predictions(batches: Sequence[Any]) -> Tensor:
 
 
 def write_predictions(output: Path, predictions: Tensor, data: LightningDataModule | None) -> int:
-    """Write a row a sample.
+    """Write one row per sample.
 
     Where the data module has `class_names`, a row has the most probable class and the probability of every class;
     else what the module predicted, a number a column. Its first column is the sample's name, from the data module's

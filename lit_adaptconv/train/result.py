@@ -70,6 +70,10 @@ class RunResult:
         git_commit: Commit of the working directory, if it is in a git repository.
         started: Start, ISO 8601 with time zone.
         schema: Version of this schema.
+
+    Examples:
+        >>> RunResult("mine", "1", kind="adaptive").kind
+        'adaptive'
     """
 
     name: str

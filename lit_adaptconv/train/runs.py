@@ -14,7 +14,7 @@ from lit_adaptconv.errors import DivergedError, UserError
 from lit_adaptconv.files import open_regular, write_atomically
 from lit_adaptconv.measure.budget import Budget
 from lit_adaptconv.text import visible
-from lit_adaptconv.train.parser import options_of
+from lit_adaptconv.train.plain_parser import options_of
 
 CONFIG = "config.yaml"
 CHECKPOINTS = {name: Path("checkpoints") / f"{name}.ckpt" for name in ("last", "best")}
@@ -28,19 +28,19 @@ class RunOptions:
     """The run's folder, its tracking, and what happens after training.
 
     Args:
-        name: Name of the run; by default data, backbone and kind.
+        name: Name of the run. The default is made of the data, the backbone and the kind.
         root: Folder of all runs.
-        id: Id of the run within its name; by default the time of its start.
-        title: Name that Weights & Biases shows; by default `name`.
-        wandb_id: Id of the Weights & Biases run; by default `name` and `id`.
-        group: Group of runs that it belongs to, for Weights & Biases.
-        job_type: Its role in the group, for Weights & Biases.
-        tags: Tags, for Weights & Biases.
-        project: Weights & Biases project.
-        wandb: Whether to log to Weights & Biases (offline without a login).
-        test: Whether `fit` ends by testing the finished model.
-        test_metric: The logged metric that tables show of the test; by default `convergence.monitor` with `test/` for
-            `val/`.
+        id: Id of the run within its name. The default is the time of its start.
+        title: Name that Weights & Biases shows. The default is `name`.
+        wandb_id: Id of the Weights & Biases run. The default is made of `name` and `id`.
+        group: Group of the run in Weights & Biases.
+        job_type: Role of the run in that group.
+        tags: Tags in Weights & Biases.
+        project: Project in Weights & Biases.
+        wandb: Log to Weights & Biases; without a login it logs offline.
+        test: Test the finished model at the end of `fit`.
+        test_metric: The logged metric of the test to show in tables. The default is `convergence.monitor` with `test/`
+            in place of `val/`.
         budget: Budget to record; a sweep sets it.
     """
 

@@ -14,10 +14,15 @@ class OneCycle(OneCycleLR):
 
     Args:
         optimizer: Its learning rate (of each parameter group) is the peak.
-        total_steps: Number of optimizer steps; filled in with the training's length if left out of a config.
+        total_steps: Number of optimizer steps. The default is the length of the training.
         pct_start: Share of the steps in which the rate rises.
         div_factor: Peak over initial rate.
         final_div_factor: Initial over final rate.
+
+    Examples:
+        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        >>> round(OneCycle(optimizer, total_steps=100).get_last_lr()[0], 3)
+        0.04
     """
 
     def __init__(
@@ -46,12 +51,16 @@ class WarmupCosine(LRScheduler):
 
     Args:
         optimizer: Its learning rate (of each parameter group) is the peak.
-        total_steps: Number of optimizer steps; filled in with the training's length if left out of a config.
+        total_steps: Number of optimizer steps. The default is the length of the training.
         warmup: Share of the steps in which the rate rises.
         final: Final rate over peak.
 
     Raises:
         ValueError: There are no steps, or a share is none.
+
+    Examples:
+        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        >>> schedule = WarmupCosine(optimizer, total_steps=100, warmup=0.1)
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int = 0, warmup: float = 0.05, final: float = 0.0) -> None:

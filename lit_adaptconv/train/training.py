@@ -37,7 +37,8 @@ from lit_adaptconv.train.model_and_data import (
     named_model,
 )
 from lit_adaptconv.train.no_profiler import NoProfiler
-from lit_adaptconv.train.parser import OneLineParser, options_of
+from lit_adaptconv.train.parser import OneLineParser
+from lit_adaptconv.train.plain_parser import options_of
 from lit_adaptconv.train.predictions import check_output, stack_predictions, write_predictions
 from lit_adaptconv.train.recorder import RunRecorder
 from lit_adaptconv.train.result import RunResult
@@ -70,6 +71,7 @@ class Training(LightningCLI):
         self._continues = False
         self._first_steps = FirstSteps()
         self._named = named_model(args[args["subcommand"]] if isinstance(args, dict) else args)
+        self._asked = args["subcommand"] if isinstance(args, dict) else next(iter(args), None)
         with contextlib.ExitStack() as self._held:
             try:
                 super().__init__(
@@ -92,6 +94,11 @@ class Training(LightningCLI):
     def __deepcopy__(self, memo: dict[int, Any]) -> Training:
         """A callback may copy the module, whose optimizers are made by this training: the copy's are too."""
         return self
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The one that is asked for, where it is known: it takes time to make a parser."""
+        known = super().subcommands()
+        return {self._asked: known[self._asked]} if self._asked in known else known
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the trainer, the model and its data."""
@@ -240,16 +247,16 @@ class Training(LightningCLI):
         """Make the run's folder and write `config.yaml`, from which alone the run can be repeated or continued."""
         if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
             return
-        self._config_text()  # it can be read again, or nothing is begun
+        text = self._config_text()  # it can be read again, or nothing is begun
         self._held.enter_context(started_in(run, self._continues, self._first_steps.were_done))
         self._held.push(finish_failed)
         self.config["fit"].run.id = run.id
         if not self._continues:
-            self._write_config()
+            self._write_config(text)
 
-    def _write_config(self) -> None:
+    def _write_config(self, text: str | None = None) -> None:
         run = self.config["fit"].run
-        write_text(Path(run.root) / str(run.name) / str(run.id) / CONFIG, self._config_text())
+        write_text(Path(run.root) / str(run.name) / str(run.id) / CONFIG, text or self._config_text())
 
     def _config_text(self) -> str:
         config = self.config["fit"].clone()

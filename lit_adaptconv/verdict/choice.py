@@ -215,7 +215,7 @@ def networks_of(results: pa.Table, metric: Metric, runtime: Runtime = "onnx") ->
     """The networks of a results table.
 
     Args:
-        results: A row a trial, with the columns of `results.parquet`.
+        results: One row per trial, with the columns of `results.parquet`.
         metric: What they are judged by.
         runtime: Whose latency they have.
     """

@@ -11,7 +11,7 @@ from typing import Literal
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.text import visible
-from lit_adaptconv.verdict.numbers import NONE, percentage
+from lit_adaptconv.verdict.numbers import NONE, minus, percentage
 
 SHARES = {"acc", "accuracy", "auc", "auroc", "dice", "f1", "iou", "jaccard", "map", "miou", "precision", "recall"}
 """Words in the names of metrics that are shares, which people read in percent."""
@@ -97,7 +97,7 @@ class Metric:
         """A value without its unit: 97.12, or 0.1235."""
         if value is None or not math.isfinite(value):
             return NONE
-        return f"{100 * value:.2f}" if self.percent else _digits(value, 4)
+        return minus(f"{100 * value:.2f}") if self.percent else _digits(value, 4)
 
     def shown(self, value: float | None) -> str:
         """A value: 97.12 %, or 0.1235."""
@@ -110,7 +110,9 @@ class Metric:
 
     def difference(self, difference: float) -> str:
         """A difference with its sign, in percentage points of a share: +0.52."""
-        return f"{100 * difference:+.2f}" if self.percent else f"{'-' if difference < 0 else '+'}{self.gap(difference)}"
+        if self.percent:
+            return minus(f"{100 * difference:+.2f}")
+        return f"{'−' if difference < 0 else '+'}{self.gap(difference)}"
 
     def margin(self, margin: float) -> str:
         """A margin with its unit, without a sign: 0.2 points, or 0.05."""
@@ -133,9 +135,9 @@ def _name(logged: str) -> str:
 def _digits(value: float, digits: int) -> str:
     """A number with so many significant digits."""
     if value and not 1e-4 <= abs(value) < 1e9:
-        return f"{value:.{digits - 1}e}"
+        return minus(f"{value:.{digits - 1}e}")
     before = math.floor(math.log10(abs(value))) if value else 0
-    return f"{value:,.{max(0, digits - 1 - before)}f}"
+    return minus(f"{value:,.{max(0, digits - 1 - before)}f}")
 
 
 ACCURACY = Metric()

@@ -6,6 +6,11 @@ NONE = "–"
 """What is not known."""
 
 
+def minus(text: str) -> str:
+    """A number with the sign − in the place of a hyphen."""
+    return f"−{text[1:]}" if text.startswith("-") else text
+
+
 def percentage(share: float) -> str:
     """0.98 as "98 %"."""
     return f"{100 * share:.10g} %"

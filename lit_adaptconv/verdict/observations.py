@@ -60,7 +60,7 @@ class Observations:
     """The trials of a sweep.
 
     Attributes:
-        table: A row a trial.
+        table: One row per trial.
         arms: Names, the primary arm first.
         budgets: In order, None last.
         rows: Row of the table that holds each trial, shape `(arms, budgets, pairs)`; -1 where there is no trial.
@@ -228,10 +228,10 @@ def observe(
     """Arrange a results table by arm, budget and pair.
 
     Args:
-        results: A row a trial.
+        results: One row per trial.
         targets: The targets whose columns are needed.
         primary_arm: The arm that comes first.
-        curves: A row an evaluation, the columns of `curves.parquet`; without them a target is reached when it is
+        curves: One row per evaluation, the columns of `curves.parquet`; without them a target is reached when it is
             reached first.
         metric: What the networks are judged by.
 

@@ -155,8 +155,8 @@ def spread_of(
     """Standard deviation between the seeds of an earlier sweep, over all its networks.
 
     Args:
-        results: A row a trial.
-        curves: A row an evaluation.
+        results: One row per trial.
+        curves: One row per evaluation.
         targets: Its targets.
         primary: Its primary arm.
         metric: What it was judged by.

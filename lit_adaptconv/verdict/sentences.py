@@ -101,7 +101,7 @@ def evidence_text(c: Comparison, confidence: float) -> str:
         parts.append(f"{c.images_text} {NEW_SEEDS_AND_IMAGES}")
     parts.append(f"n = {c.n_text}{f' at {c.over} budgets' if c.over > 1 else ''}")
     if c.n_cut:
-        parts.append(f"{c.n_cut} of the trials cut off")
+        parts.append(f"{c.n_cut:,} trial{'s' * (c.n_cut > 1)} did not reach it")
     if c.p_adjusted is not None:
         parts.append(f"p = {c.p_text}")
     if c.exploratory:
@@ -111,7 +111,7 @@ def evidence_text(c: Comparison, confidence: float) -> str:
 
 def further_text(c: Comparison) -> str:
     """What a new plan would take; empty where that is not known."""
-    return f"; a new plan with {c.seeds:,} seeds would find {c.margin_text}, 4 times of 5" if c.seeds else ""
+    return f"; a new plan with {c.seeds:,} seeds would find {c.margin_text} 4 times out of 5" if c.seeds else ""
 
 
 def _smallest(s: SmallestBudget, primary: SmallestBudget, metric: Metric, confidence: float) -> str:

@@ -53,14 +53,88 @@ def verdict_table(
     return SummaryTable(title, tuple(columns), tuple(shown))
 
 
+def answer_tables(
+    comparisons: tuple[Comparison, ...], main_target: float, confidence: float, metric: Metric
+) -> tuple[SummaryTable, ...]:
+    """The answers in short, on the metric and on steps to the main target, first what the plan asks.
+
+    An arm has one row, over all its budgets together; or a row for each budget, where there is nothing over all.
+    """
+    made = []
+    for name, heading in (
+        (f"test {metric.name}", f"Difference{metric.unit and f', {metric.unit.strip()}'}"),
+        (f"steps to {metric.goal(main_target)}", "Ratio of steps"),
+    ):
+        of_steps = name.startswith("steps")
+        found = [
+            c
+            for c in comparisons
+            if (c.measure == "steps" and c.target == main_target if of_steps else c.measure == metric)
+        ]
+        together = {c.arm for c in found if c.over > 1}
+        shown = [c for c in found if c.over > 1 or c.arm not in together]
+        rows = [
+            (c.arm, _where(c.over, c.budget), c.estimate_text, c.interval_text, c.p_text, c.answer_text) for c in shown
+        ]
+        if rows:
+            columns = ("Arm", "Budget", heading, f"{percentage(confidence)} interval", "p", "Answer")
+            title = f"Against {shown[0].primary}: {name}"
+            made.append((all(c.exploratory for c in shown), SummaryTable(title, columns, tuple(rows))))
+    return tuple(table for _, table in sorted(made, key=lambda one: one[0]))
+
+
+def summary_table(
+    finished: tuple[MetricSummary, ...], comparisons: tuple[Comparison, ...], main_target: float, metric: Metric
+) -> SummaryTable:
+    """What each network costs, how good it is, and the answers against the primary arm, an arm and budget a row."""
+    primary = comparisons[0].primary if comparisons else ""
+    value = f"Test {metric.name}{', %' if metric.percent else ''}"
+    asked = all(c.exploratory for c in comparisons if c.measure == "steps")
+    steps = f"Steps to {metric.goal(main_target)}{' (exploratory)' if asked else ''}"
+    difference = f"Difference{metric.unit and f', {metric.unit.strip()}'}"
+    answers = (difference, "Answer", steps, "Answer") if comparisons else ()
+    columns = ("Arm", "Budget", value, *answers, "Parameters", "FLOPs", "Trials")
+    of_metric = {(c.arm, c.budget): c for c in comparisons if c.over == 1 and c.measure == metric}
+    of_steps = {
+        (c.arm, c.budget): c for c in comparisons if c.over == 1 and c.measure == "steps" and c.target == main_target
+    }
+    rows = []
+    for a in finished:
+        value = metric.bare(a.mean) + ("" if a.sd is None else f" ± {metric.gap(a.sd)}")
+        told: list[str] = []
+        for found in (of_metric, of_steps) if comparisons else ():
+            c = found.get((a.at.arm, a.at.budget))
+            blank = "primary arm" if a.at.arm == primary else NONE
+            told += [NONE, blank] if c is None else [c.estimate_text, c.answer]
+        size = (count(a.at.parameters), count(a.at.flops), count(a.at.n))
+        rows.append((a.at.arm, limits_text(a.at.budget), value, *told, *size))
+    return SummaryTable("Summary", columns, tuple(rows))
+
+
+def size_table(finished: tuple[MetricSummary, ...], confidence: float, metric: Metric) -> SummaryTable:
+    """The metric in the test in short, an arm and budget a row, for a screen."""
+    unfinished = any(a.at.n_unfinished for a in finished)
+    columns = ("Arm", "Budget", "Parameters", "FLOPs", "Trials", *["Unfinished"] * unfinished)
+    unit = ", %" if metric.percent else ""
+    rows = []
+    for a in finished:
+        size = (limits_text(a.at.budget), count(a.at.parameters), count(a.at.flops), count(a.at.n))
+        interval = " to ".join(map(metric.bare, a.interval)) if a.interval else NONE
+        values = (metric.bare(a.mean), NONE if a.sd is None else metric.gap(a.sd), interval)
+        rows.append((a.at.arm, *size, *[count(a.at.n_unfinished)] * unfinished, *values))
+    return SummaryTable(
+        f"Test {metric.name}", (*columns, f"Mean{unit}", "SD", f"{percentage(confidence)} interval"), tuple(rows)
+    )
+
+
 def _where(over: int, budget: Limits | None) -> str:
     return "together" if over > 1 else limits_text(budget)
 
 
 def metric_table(finished: tuple[MetricSummary, ...], confidence: float, metric: Metric) -> SummaryTable:
-    """The metric in the test, an arm and budget a row."""
+    """The metric in the test, one row per arm and budget."""
     images = any(a.interval_images is not None for a in finished)
-    columns = (*_CELL, "Mean %" if metric.percent else "Mean", "SD", *interval_headings(confidence, images))
+    columns = (*_CELL, "Mean, %" if metric.percent else "Mean", "SD", *interval_headings(confidence, images))
     rows = []
     for a in finished:
         intervals = [a.interval, a.interval_images] if images else [a.interval]

@@ -82,8 +82,28 @@ class Verdict:
             self.metric,
         )
 
+    def short_tables(self) -> list[SummaryTable]:
+        """What a screen has room for: the metric in the test, then the answers, one row an arm where that can be."""
+        return [
+            tables.size_table(self.finished, self.confidence, self.metric),
+            *tables.answer_tables(self.comparisons, self.main_target, self.confidence, self.metric),
+        ]
+
+    def summary(self) -> SummaryTable:
+        """What a page begins with: cost, the metric in the test and the answers of every network."""
+        return tables.summary_table(self.finished, self.comparisons, self.main_target, self.metric)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Why nothing is known of an arm on what the plan asks, a sentence each."""
+        asked = [c for c in self.comparisons if not c.exploratory and c.p is None and c.answer == "undecided"]
+        said = dict.fromkeys(f"{c.arm}: undecided, {c.reason}." for c in asked)
+        if not self.comparisons:
+            said = dict.fromkeys(self.sentences)
+        return tuple(said)
+
     def tables(self) -> list[SummaryTable]:
-        """All of it as text; the first is the verdict in short, the one for a screen."""
+        """All of it as text; the first is the verdict."""
         return [
             tables.verdict_table(self.comparisons, self.main_target, self.confidence, self.metric),
             tables.metric_table(self.finished, self.confidence, self.metric),
@@ -107,15 +127,15 @@ def summarise(
     """Summarise the finished trials of a sweep; degenerate results are "undecided" and say why.
 
     Args:
-        results: A row a trial, with the columns of `results.parquet`.
+        results: One row per trial, with the columns of `results.parquet`.
         targets: Values of the metric in validation whose times to reach were recorded.
         primary_arm: The arm to compare the others with.
         metric: What the networks are judged by.
         confidence: Level of the intervals, between 0.5 and 1; a claim needs p ≤ 1 − confidence.
         main_target: The target that the sentences speak of. By default the hardest that at least half of all trials
             reached, arms and budgets together, so that the choice favours no arm; the easiest where there is none.
-        curves: A row an evaluation, the columns of `curves.parquet`; without them a target counts as reached when it is
-            reached first.
+        curves: One row per evaluation, with the columns of `curves.parquet`; without them a target counts as reached
+            when it is first reached.
         question: What the plan asks; by default the metric in the test.
 
     Raises:
@@ -177,7 +197,15 @@ def verdict_of(
     curves: pa.Table | None = None,
     question: Question | None = None,
 ) -> Verdict | None:
-    """What the trials so far show, see `summarise`; None while the arm to compare with has no trial."""
+    """What the trials so far show, see `summarise`; None while the arm to compare with has no trial.
+
+    Examples:
+        >>> from lit_adaptconv.sweep.store import read_results
+        >>> results = read_results(Path("docs/results/digits"))  # in a clone of the repository
+        >>> verdict = verdict_of(results, [0.8], "standard")
+        >>> verdict.main_target
+        0.8
+    """
     if primary_arm not in results["arm"].to_pylist():
         return None
     return summarise(results, targets, primary_arm, metric, curves=curves, question=question)

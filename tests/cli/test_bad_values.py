@@ -184,7 +184,7 @@ OTHERS = [
     ("status text", 1, "text/sweep.json"),
     ("report empty", 1, "empty is not the folder of a sweep"),
     ("configs nope", 2, "no configuration 'nope'"),
-    ("kinds nope", 2, "unrecognized arguments: nope"),
+    ("kinds nope", 2, "unexpected argument 'nope'"),
     ("sweep --config plan.yaml --budgets 5000", 2, "--budgets takes a list, such as [5000], got 5000"),
     ("sweep --config plan.yaml --workers 0", 1, "workers at least 1"),
     ("sweep --config plan.yaml --trainer.max_epochs 0", 1, "trainer.max_epochs at least 1"),

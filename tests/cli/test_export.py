@@ -99,6 +99,7 @@ def test_a_program_of_pytorchs_needs_no_operator_of_this_package(checkpoint: Pat
     assert loaded.module()(torch.zeros(7, 1, 16, 16)).shape == (7, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["executorch", "litert"])
 def test_the_file_for_a_device_tells_how_to_feed_it_and_reaches_its_accuracy(
     format: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]

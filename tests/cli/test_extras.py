@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from adaptconv_cli.extras import EXTRAS, missing_extra
 
-HIDDEN = [package for package in EXTRAS if package != "scipy"]  # that comes with scikit-learn
+HIDDEN = [package for package in (*EXTRAS, "datasets") if package != "scipy"]  # that comes with scikit-learn
 FIT = [
     "fit",
     "--config",
@@ -50,15 +51,19 @@ def test_a_command_that_lacks_its_extra_says_which(tmp_path: Path) -> None:
             ["sweep", "--config", "sweeps/digits"],
             ["status", "."],
         ],
+        "datasets is needed: pip install 'lit-adaptconv[huggingface]'": [
+            ["fit", "--data", "HuggingFace", "--data.path", "x"]
+        ],
         "plotly is needed: pip install 'lit-adaptconv[report]'": [["kernels"]],
         "pip install 'lit-adaptconv[": [["report", "."]],
     }
-    for line, commands in lacking.items():
-        for status, errors in run_without_extras(tmp_path, *commands):
-            assert status == 1
-            assert errors.startswith("adaptconv: error: ")
-            assert errors.count("\n") == 1
-            assert line in errors
+    lines = [line for line, commands in lacking.items() for _ in commands]
+    found = run_without_extras(tmp_path, *itertools.chain(*lacking.values()))
+    for line, (status, errors) in zip(lines, found, strict=True):
+        assert status == 1
+        assert errors.startswith("adaptconv: error: ")
+        assert errors.count("\n") == 1
+        assert line in errors
 
 
 @pytest.mark.slow

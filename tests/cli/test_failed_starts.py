@@ -104,8 +104,22 @@ def runs(folder: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(folder)
 
 
-@pytest.mark.parametrize("start", STARTS)
-@pytest.mark.parametrize("how", ["new", "with an id", "another name", "continued"])
+HOWS = ("new", "with an id", "another name", "continued")
+QUICK = ("learning rate", "constructor", "callback at on_train_batch_start")
+"""What is tried in every way by default; the others are, in turn, in one of them."""
+PAIRS = [
+    pytest.param(
+        start,
+        how,
+        marks=() if start in QUICK or HOWS[number % len(HOWS)] == how else pytest.mark.slow,
+        id=f"{start}-{how}",
+    )
+    for number, start in enumerate(STARTS)
+    for how in HOWS
+]
+
+
+@pytest.mark.parametrize(("start", "how"), PAIRS)
 def test_a_start_that_fails_leaves_every_run_as_it_was(
     runs: None, start: str, how: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -119,7 +119,9 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("what", ["predict", "parquet", "export"])
+@pytest.mark.parametrize(
+    "what", ["predict", *(pytest.param(what, marks=pytest.mark.slow) for what in ("parquet", "export"))]
+)
 def test_wherever_the_disk_fails_a_command_ends_in_a_line_and_leaves_the_old_file(
     folder: Path, checkpoint: Path, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+from adaptconv_cli.fitted import WORDS, fitted
 from adaptconv_cli.main import main
 from adaptconv_cli.tables import checkpoint_note, result_note, result_table, stage_table
 from adaptconv_cli.verdict import print_verdict
@@ -82,16 +83,34 @@ def test_what_a_stage_logged_is_shown_of_any_module() -> None:
     assert shown == {"Network": ["Depth"], "Parameters": ["3"], "test/rmse": ["0.1235"], "test/iou": ["50.00 %"]}
 
 
+@pytest.mark.parametrize("details", [False, True])
 @pytest.mark.parametrize("width", [80, 300])
-def test_the_verdict_on_a_screen_speaks_of_the_metric(tmp_path: Path, width: int) -> None:
+def test_the_verdict_on_a_screen_speaks_of_the_metric(tmp_path: Path, width: int, details: bool) -> None:
     made_up_sweep(tmp_path, metric=Metric("val/rmse", "min", "test/rmse"), failures=False)
     content = read_content(tmp_path)
     console = Console(file=io.StringIO(), width=width)
-    print_verdict(console, content.results, content.curves, content.sweep)
+    print_verdict(console, content.results, content.curves, content.sweep, details=details)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     assert "accura" not in text
     assert "Test rmse" in text
-    assert (f"Against {content.sweep.primary_arm}: rmse" in text) == (width == 80)
+    assert f"Against {content.sweep.primary_arm}: {'rmse' if details else 'test rmse'}" in text
+    assert max(map(len, text.splitlines()[:-10])) <= width
+    assert ("• " in text) == details
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_number_is_broken_over_lines(tmp_path: Path, width: int) -> None:
+    made_up_sweep(tmp_path, failures=False)
+    content = read_content(tmp_path)
+    assert content.verdict is not None
+    for table in (content.verdict.summary(), *content.verdict.short_tables(), *content.verdict.tables()):
+        console = Console(file=io.StringIO(), width=width)
+        console.print(fitted(table, console))
+        shown: str = console.file.getvalue()  # type: ignore[attr-defined]
+        for row in table.rows:
+            for name, cell in zip(table.columns, row, strict=True):
+                if name not in WORDS:
+                    assert cell in shown, (name, cell)
 
 
 @pytest.mark.parametrize(

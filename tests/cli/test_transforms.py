@@ -53,6 +53,7 @@ def test_bad_transforms_are_one_line(
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_a_run_with_every_augmentation_killed_within_an_epoch_ends_as_the_undisturbed_one(network: Path) -> None:
     def arguments(name: str) -> list[str]:
         model = ["--model.backbone", "dropping.Dropping", "--trainer.max_epochs", "4"]

@@ -383,7 +383,7 @@ def test_more_images_than_fit_into_memory_are_not_cropped_at_random(
         return {picture.numpy().tobytes() for images, _ in data.train_dataloader() for picture in images}
 
     small = training()
-    monkeypatch.setattr("lit_adaptconv.data.folder.IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr("lit_adaptconv.data.stored.IN_MEMORY_BYTES", 0)
     assert training() == small
     assert training(in_memory=False) == small
     assert training(random_crops=True).isdisjoint(small)

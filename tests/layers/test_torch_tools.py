@@ -35,7 +35,8 @@ every_layer = pytest.mark.parametrize("name", LAYERS)
 # torchvision's operator has a first derivative only, in reverse mode, and no rule for vmap.
 PLAIN = [name for name in LAYERS if name not in ("deformable", "dcnv4")]
 every_plain_layer = pytest.mark.parametrize("name", PLAIN)
-every_adaptive_layer = pytest.mark.parametrize("name", list(LAYERS)[:5])
+OURS = list(LAYERS)[:6]
+every_adaptive_layer = pytest.mark.parametrize("name", OURS[:5])
 
 
 def make(name: str, **where: object) -> nn.Module:
@@ -80,8 +81,13 @@ def test_pickling_and_saving_give_back_the_layer(name: str) -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
-@every_layer
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        *(pytest.param(name, "aot_eager", marks=[] if name in OURS else pytest.mark.slow) for name in LAYERS),
+        *(pytest.param(name, "inductor", marks=pytest.mark.slow) for name in (*OURS, "fdconv")),
+    ],
+)
 @pytest.mark.filterwarnings("ignore:Torchinductor does not support code generation for complex")  # fdconv's transform
 def test_compiled_without_a_break_it_gives_the_same_output_and_gradients(name: str, backend: str) -> None:
     torch.compiler.reset()

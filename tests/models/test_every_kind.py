@@ -28,6 +28,7 @@ QUICK = {("ResNet8", kind) for kind in kinds()} | {(network.__name__, "adaptive_
 ONE_EACH = (
     "LeNet5",
     "CaffeLeNet",
+    "DropoutLeNet",
     "ConvNet",
     "ResNet20",
     "ResNet18",
@@ -93,7 +94,6 @@ def test_every_family_compiles_without_a_graph_break_and_computes_the_same(netwo
     "kind", [kind if kind == "adaptive" else pytest.param(kind, marks=pytest.mark.slow) for kind in kinds()]
 )
 def test_every_kind_compiles_in_every_place_of_every_backbone(kind: str) -> None:
-    assert_compiles(backbones.ResNet8(3, 10, (32, 32), conv_kind(kind), WIDTH).eval(), torch.randn(2, 3, 32, 32))
     assert_compiles(Everywhere(kind).eval(), torch.randn(2, 4, 9, 10))
 
 

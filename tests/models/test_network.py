@@ -176,7 +176,10 @@ def photographs(tmp_path: Path) -> Path:
 
 
 def quick(config: Path) -> bool:
-    return config.stem in ("resnet8_adaptive_low_rank",) or config.parent.name == "imagenet"
+    return config.stem == "resnet8_adaptive_low_rank" or (config.parent.name, config.stem) == (
+        "imagenet",
+        "resnet18_adaptive",
+    )
 
 
 @pytest.mark.parametrize(

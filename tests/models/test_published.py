@@ -106,6 +106,19 @@ def test_the_stem_can_stay_ordinary(name: str) -> None:
     assert [m.in_channels for m in plain] == [3]
 
 
+def test_the_stem_can_have_a_width_of_its_own() -> None:
+    """A ResNet-18 with 16 channels in its stem has what the released code counts for one, without its first layer."""
+    network = backbones.ResNet18(3, 10, (32, 32), stem_width=16)
+    assert count_parameters(network) - count_parameters(network.conv1) == 11_145_642
+    small = backbones.ResNet20(stem_width=4)
+    assert count_parameters(backbones.ResNet20()) - count_parameters(small) == 12 * 27 + 12 * 2 + 12 * 16 * 9
+    assert small.widths == (16, 32, 64)
+    for made in (network, small):
+        assert made(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+    with pytest.raises(UserError, match="^stem_width must be at least 1, got 0$"):
+        backbones.ResNet20(stem_width=0)
+
+
 def test_batch_norm_keeps_the_activations_of_a_squeezenet_alive() -> None:
     torch.manual_seed(0)
     images = torch.randn(4, 3, 32, 32)

@@ -67,7 +67,7 @@ def test_an_error_claims_what_the_score_with_the_other_sign_claims(contents: dic
 
 def _words(line: str) -> str:
     """A headline without its numbers: the other sign lists estimates in the other order."""
-    return re.sub(r"to 0\.\d+ |\([^)]*\)|[+-]0\.\d+", "", line)
+    return re.sub(r"to 0\.\d+ |\([^)]*\)|[+−]0\.\d+", "", line)
 
 
 def test_the_front_is_that_of_the_best_values(contents: dict[str, SweepContent]) -> None:

@@ -179,6 +179,7 @@ def test_processes_are_counted_as_lightning_starts_them() -> None:
     assert processes({}, 0) == 1
 
 
+@pytest.mark.slow
 def test_a_worker_and_what_it_starts_see_the_gpus_of_its_slot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1a,GPU-2b")
     engine = LocalEngine(act, Slots(3, 1, ("GPU-1a", "GPU-2b")))
@@ -193,7 +194,7 @@ def test_a_worker_and_what_it_starts_see_the_gpus_of_its_slot(tmp_path: Path, mo
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="processes have no groups")
-@pytest.mark.parametrize("how", ["closed", "killed"])
+@pytest.mark.parametrize("how", [pytest.param("closed", marks=pytest.mark.slow), "killed"])
 def test_what_a_trial_has_started_ends_with_it(tmp_path: Path, how: str) -> None:
     engine = LocalEngine(act, Slots(1, 1))
     try:

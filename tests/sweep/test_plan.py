@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from adaptconv_cli.sweep import parse
 from sweep_cases import plan
@@ -200,6 +201,29 @@ def test_an_arm_may_have_a_network_of_another_class(tmp_path: Path, monkeypatch:
     assert read.backbones == ("ResNet20", "ResNet8")
     (tmp_path / "complete.yaml").write_text(plan_text(read))
     assert parse(["--config", str(tmp_path / "complete.yaml")])[0] == read
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("optimizer", {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1, "nesterov": True, "momentum": 0.9}}),
+        ("optimizer", {"class_path": "lit_adaptconv.train.MuonAdamW"}),
+        ("optimizer", {"class_path": "AdamW", "init_args": {"lr": 0.01}}),
+        ("scheduler", {"class_path": "torch.optim.lr_scheduler.StepLR", "init_args": {"step_size": 3}}),
+        ("scheduler", {"class_path": "lit_adaptconv.train.WarmupCosine", "init_args": {"warmup": 0.2}}),
+    ],
+)
+def test_an_arm_may_have_any_class_of_its_own_in_its_model(tmp_path: Path, name: str, value: dict[str, Any]) -> None:
+    content = {"name": "a", "arms": {"one": {}, "other": {"model": {name: value}}}}
+    read = read_plan(content)
+    (tmp_path / "plan.yaml").write_text(plan_text(read))
+    assert read_plan(tmp_path / "plan.yaml") == read
+    for arm in networks(read, build_data(read)).values():
+        module = arm.build({})
+        module.optimizer([nn.Parameter(torch.zeros(2))])  # type: ignore[operator]
+    given = arm_settings(read, read.arms["other"])["model"][name]
+    assert value["class_path"].rpartition(".")[2] == given["class_path"].rpartition(".")[2]
+    assert value.get("init_args", {}).items() <= given.get("init_args", {}).items()
 
 
 def test_an_unknown_network_of_an_arm_is_an_error_that_names_the_known(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
+import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -192,56 +194,51 @@ def left_of(folder: Path) -> dict[str, tuple[Any, Any]]:
     return found
 
 
-@pytest.mark.parametrize("kill", [3, *(pytest.param(kill, marks=pytest.mark.slow) for kill in (0, 1, 6))])
+@pytest.mark.parametrize("kills", [(3,), pytest.param((0, 1, 6), marks=pytest.mark.slow)], ids=str)
 def test_a_killed_stack_ends_bit_for_bit_as_if_it_had_not_been(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: tuple[int, ...]
 ) -> None:
-    whole, cut = stack_folder(tmp_path / "whole", 3), stack_folder(tmp_path / "cut", 3)
+    whole = stack_folder(tmp_path / "whole", 3)
+    left_by_kills(tmp_path, "whole", monkeypatch, lambda number: number in kills)
     run_trial(whole)
-    calls = itertools.count()
+    for kill in kills:
+        cut = tmp_path / str(kill) / STACKS / whole.name
+        run_trial(cut)
+        assert left_of(tmp_path / "whole") == left_of(tmp_path / str(kill))
+        stack = Stack.read(cut)
+        assert [stack.ends[name].status for name in stack.members] == ["done"] * 3
 
-    def killing(*args: Any) -> None:
-        if next(calls) == kill:
-            raise Killed
+
+def left_by_kills(folder: Path, sweep: str, patch: pytest.MonkeyPatch, here: Callable[[int], bool]) -> None:
+    """Copy what a kill would leave of a sweep before those of its commits whose numbers are chosen."""
+    commits = itertools.count()
+
+    def copying(*args: Any) -> None:
+        if here(number := next(commits)):
+            shutil.copytree(folder / sweep, folder / str(number))
         commit(*args)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(running, "commit", killing)
-        with pytest.raises(Killed):
-            run_trial(cut)
-    run_trial(cut)
-    assert left_of(tmp_path / "whole") == left_of(tmp_path / "cut")
-    stack = Stack.read(cut)
-    assert [stack.ends[name].status for name in stack.members] == ["done"] * 3
+    patch.setattr(running, "commit", copying)
 
 
 def test_a_trial_that_diverged_before_a_kill_has_diverged_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = stack_folder(tmp_path, 3)
-    wrong = tmp_path / Stack.read(folder).members[1] / CONFIG
+    whole = stack_folder(tmp_path / "whole", 3)
+    wrong = tmp_path / "whole" / Stack.read(whole).members[1] / CONFIG
     config = yaml.safe_load(wrong.read_text())
     config["model"]["optimizer"]["init_args"]["lr"] = 1e30
     wrong.write_text(yaml.safe_dump(config))
-    commits = itertools.count()
-
-    def killing(*args: Any) -> None:
-        commit(*args)
-        if Stack.read(folder).ends and next(commits) == 1:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(running, "commit", killing)
-        with pytest.raises(Killed):
-            run_trial(folder)
-    run_trial(folder)
-    stack = Stack.read(folder)
-    assert [stack.ends[name].status for name in stack.members] == ["done", "diverged", "done"]
-    assert [RunResult.read(tmp_path / name / "result.json").status for name in stack.members] == [
-        "done",
-        "diverged",
-        "done",
-    ]
+    left_by_kills(tmp_path, "whole", monkeypatch, lambda number: bool(Stack.read(whole).ends))
+    run_trial(whole)
+    first = min(int(place.name) for place in tmp_path.iterdir() if place.name.isdigit())
+    cut = tmp_path / str(first) / STACKS / whole.name
+    run_trial(cut)
+    for folder in (whole, cut):
+        stack = Stack.read(folder)
+        assert [stack.ends[name].status for name in stack.members] == ["done", "diverged", "done"]
+        results = [RunResult.read(folder.parents[1] / name / "result.json") for name in stack.members]
+        assert [found.status for found in results] == ["done", "diverged", "done"]
 
 
 def test_a_stack_whose_trials_were_taken_away_begins_anew(tmp_path: Path) -> None:
@@ -259,21 +256,23 @@ def test_a_stack_whose_trials_were_taken_away_begins_anew(tmp_path: Path) -> Non
     assert {found.status for found in map(store.result, trials) if found} == {"failed"}
 
 
-def test_an_interrupted_stack_leaves_trials_that_say_so_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("no space is left")], ids=repr)
+def test_a_stack_that_an_error_ends_leaves_trials_that_say_so_and_no_thread_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     folder = stack_folder(tmp_path, 2)
-    calls = itertools.count()
+    calls, threads = itertools.count(), threading.enumerate()
 
-    def interrupting(*args: Any) -> None:
+    def failing(*args: Any) -> None:
         if next(calls) == 3:
-            raise KeyboardInterrupt
+            raise error
         commit(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(running, "commit", interrupting)
-        with pytest.raises(KeyboardInterrupt):
+        patch.setattr(running, "commit", failing)
+        with pytest.raises(type(error)):
             run_trial(folder)
+    assert {*threading.enumerate()} <= {*threads}
     results = [RunResult.read(place / "result.json") for place in (tmp_path / "trials").iterdir()]
     assert {found.status for found in results} == {"interrupted"}
     run_trial(folder)

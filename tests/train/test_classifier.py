@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from functools import partial
 from pathlib import Path
@@ -38,7 +39,12 @@ class Recorder(pl.Callback):
         self.metrics.append({name: float(value) for name, value in trainer.callback_metrics.items()})
 
 
-@pytest.mark.parametrize("kind", kinds())
+QUICK = ("standard", "adaptive", "adaptive_low_rank", "odconv")
+
+
+@pytest.mark.parametrize(
+    "kind", [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in kinds()]
+)
 def test_every_kind_learns_a_batch_by_heart(kind: str) -> None:
     pl.seed_everything(0)
     model = ImageClassifier(partial(ConvNet, channels=(8, 8)), kind, scheduler=None, image_size=(12, 12))
@@ -164,6 +170,32 @@ def test_label_smoothing_spreads_the_target_in_training_alone() -> None:
         sizes[name] = -(target * logits.log_softmax(1)).sum(1).mean().item()
     assert seen.metrics[0]["train/loss"] == pytest.approx(sizes["train"], rel=1e-5)
     assert seen.metrics[0]["val/loss"] == pytest.approx(sizes["val"], rel=1e-5)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_binary_cross_entropy_asks_of_each_class_whether_it_is_there(mixed: bool) -> None:
+    model = ImageClassifier(loss="binary_cross_entropy", **SMALL)
+    logits = torch.randn(4, 10, generator=torch.Generator().manual_seed(0))
+    shares = torch.zeros(4, 10)
+    there = [(0, 1), (2,), (3, 4), (5,)] if mixed else [(0,), (1,), (2,), (3,)]
+    for row, classes in enumerate(there):
+        shares[row, classes[0]] = 1 - (0.3 if len(classes) == 2 else 0.15 * mixed)
+        shares[row, 9] += 0.15 * mixed * (len(classes) == 1)  # too little to count
+        for other in classes[1:]:
+            shares[row, other] = 0.3
+    expected = 0.0
+    for row, label in itertools.product(range(4), range(10)):
+        probability = 1 / (1 + math.exp(-float(logits[row, label])))
+        expected -= math.log(probability if label in there[row] else 1 - probability) / 40
+    assert float(model._training_loss(logits, shares)) == pytest.approx(expected, rel=1e-5)
+    if not mixed:
+        assert float(model._training_loss(logits, shares.argmax(1))) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"loss": "mse"}, {"loss": "binary_cross_entropy", "label_smoothing": 0.1}])
+def test_a_loss_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="^(loss must be one of|label_smoothing is of)"):
+        ImageClassifier(**wrong, **SMALL)
 
 
 def test_predictions_are_probabilities() -> None:

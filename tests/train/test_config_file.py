@@ -20,6 +20,7 @@ from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.training import Training
 
 FAST = ["--run.wandb", "false", "--trainer.enable_progress_bar", "false", "--run.name", "a", "--run.id", "1"]
+SMALL = ["--data.image_size", "12"]
 TEXT_OPTIONS = [
     "run.name",
     "run.root",
@@ -171,7 +172,7 @@ def config_and_result(id: str) -> tuple[dict[str, Any], RunResult]:
     ids=lambda options: options[1],
 )
 def test_a_run_is_continued_and_repeated_from_its_folder(options: list[str]) -> None:
-    assert main(["fit", *FAST, "--trainer.max_epochs", "2", *options]) == 0
+    assert main(["fit", *FAST, "--trainer.max_epochs", "2", *SMALL, *options]) == 0
     config, first = config_and_result("1")
     assert "Finder" not in str(config)
     assert main(["fit", *FAST[:4], "--ckpt_path", "last"]) == 0
@@ -186,7 +187,7 @@ def test_a_run_is_continued_and_repeated_from_its_folder(options: list[str]) -> 
 @pytest.mark.usefixtures("folder")
 def test_the_config_and_the_schedule_have_what_the_finder_found() -> None:
     finder = ["--trainer.callbacks", "BatchSizeFinder", "--trainer.callbacks.max_val", "64"]
-    assert main(["fit", *FAST, "--trainer.max_epochs", "1", *finder, "--data.batch_size", "256"]) == 0
+    assert main(["fit", *FAST, "--trainer.max_epochs", "1", *SMALL, *finder, "--data.batch_size", "256"]) == 0
     config, result = config_and_result("1")
     assert config["data"]["init_args"]["batch_size"] == 64
     assert result.steps == -(-1221 // 64)  # as many as the schedule was made for: it ends with an error before
@@ -215,7 +216,7 @@ def test_the_config_and_the_schedule_have_what_the_finder_found() -> None:
 )
 def test_a_schedule_follows_its_own_monitor(options: list[str]) -> None:
     rates = ["--trainer.callbacks", "LearningRateMonitor"]
-    assert main(["fit", *FAST, "--trainer.max_epochs", "4", "--model.scheduler", *options, *rates]) == 0
+    assert main(["fit", *FAST, "--trainer.max_epochs", "4", *SMALL, "--model.scheduler", *options, *rates]) == 0
     rows = Path("runs/a/1/metrics.csv").read_text()
     fell = "0.0003" in rows
     assert fell == ("val/accuracy" in options)  # which rises, where a fall is wished for

@@ -24,7 +24,6 @@ from lit_adaptconv.train.stacked.network import StackedNetwork, check_stackable
 from lit_adaptconv.train.stacked.training import NotTogetherError, _member, check_config, train_together
 from lit_adaptconv.train.training import Training
 
-STEPS = 50
 CLOCK = ("seconds", "training_seconds", "started", "stacked")
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "torch.optim.AdamW": {"lr": 0.003, "weight_decay": 0.02},
@@ -68,7 +67,7 @@ class Dropped(Backbone):
 
 
 def config(folder: Path, seed: int, **given: Any) -> dict[str, Any]:
-    """A run of 50 steps in double precision; `given` are its sections, by names with two underscores for a dot."""
+    """A short run in double precision; `given` are its sections, by names with two underscores for a dot."""
     fit: dict[str, Any] = {
         "seed_everything": seed,
         "data": {
@@ -81,7 +80,7 @@ def config(folder: Path, seed: int, **given: Any) -> dict[str, Any]:
             "accelerator": "cpu",
             "precision": "64-true",
             "val_check_interval": 0.5,
-            "limit_train_batches": STEPS // 2,
+            "limit_train_batches": 10,
             "enable_progress_bar": False,
         },
         "run": {"root": str(folder), "name": "run", "id": str(seed), "wandb": False},
@@ -226,6 +225,16 @@ def test_transforms_are_drawn_by_each_as_alone(tmp_path: Path) -> None:
     assert both(tmp_path, configs) == ([None] * 2, [None] * 2)
 
 
+def test_frozen_parts_stay_as_alone(tmp_path: Path) -> None:
+    given = {
+        "model__kind": "adaptive_low_rank",
+        "model__adaptive_in": "first",
+        "model__freeze": ["features.0", "*.bias"],
+    }
+    configs = [config(tmp_path, seed, **given) for seed in (3, 4)]
+    assert both(tmp_path, configs) == ([None] * 2, [None] * 2)
+
+
 def test_one_that_diverges_ends_alone_and_the_others_go_on(tmp_path: Path) -> None:
     configs = [
         config(tmp_path, seed, model__optimizer=optimizer("torch.optim.SGD", lr=rate), trainer__log_every_n_steps=5)
@@ -332,6 +341,7 @@ def test_a_stack_takes_and_gives_back_its_members() -> None:
         ({"model__compile": True}, "compiled"),
         ({"model__channels_last": True}, "channels are laid out last"),
         ({"model__teacher": "runs/a/1"}, "learns from a teacher"),
+        ({"model__loss": "binary_cross_entropy"}, "the loss is binary_cross_entropy"),
         ({"trainer__accumulate_grad_batches": 2}, "accumulate_grad_batches"),
         ({"trainer__precision": "16-mixed"}, "precision"),
         ({"trainer__devices": 2}, "several devices"),

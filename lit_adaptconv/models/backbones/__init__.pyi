@@ -8,6 +8,7 @@ from .cifar_resnet import ResNet56 as ResNet56
 from .cifar_resnet import ResNet110 as ResNet110
 from .convnet import ConvNet as ConvNet
 from .lenet import CaffeLeNet as CaffeLeNet
+from .lenet import DropoutLeNet as DropoutLeNet
 from .lenet import LeNet5 as LeNet5
 from .mobilenet import MobileNetV2 as MobileNetV2
 from .resnet import ResNet18 as ResNet18

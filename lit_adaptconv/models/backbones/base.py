@@ -50,6 +50,10 @@ def resolve_widths(base: Sequence[int], width: Width) -> tuple[int, ...]:
 
     Raises:
         UserError: A factor that is not positive, a width below 1, or a number of widths that is not `base`'s.
+
+    Examples:
+        >>> resolve_widths((16, 32), 0.5), resolve_widths((16, 32), [10, 20])
+        ((8, 16), (10, 20))
     """
     if isinstance(width, (int, float)):
         if width <= 0:

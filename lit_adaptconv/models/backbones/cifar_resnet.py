@@ -12,6 +12,7 @@ from lit_adaptconv.layers.kinds import Conv
 from lit_adaptconv.models.backbones.activations import BlockActivation, set_activation
 from lit_adaptconv.models.backbones.base import Backbone, Width, resolve_widths
 from lit_adaptconv.models.backbones.resnet import start_as_torchvision
+from lit_adaptconv.models.backbones.stem import choose_stem_width
 from lit_adaptconv.models.swap import swap_convolutions
 
 
@@ -45,10 +46,11 @@ class CifarResNet(Backbone):
         num_classes: Number of classes.
         image_size: Height and width of the images; any will do.
         conv: The convolution to build with.
-        width: A factor on the widths (16, 32, 64) of the stages, or three widths; the stem has the first stage's.
+        width: A factor on the widths (16, 32, 64) of the stages, or three widths.
         activation: After every BatchNorm and every sum: "relu", "leaky_relu", "prelu", "gelu" or "identity"; the last
             leaves all that is not linear to the convolutions, as an adaptive one is.
         standard_first: Whether the stem keeps an ordinary convolution.
+        stem_width: Channels of the stem, whatever the width; None means the first stage's width.
 
     Attributes:
         blocks: Number of blocks in each stage.
@@ -69,14 +71,16 @@ class CifarResNet(Backbone):
         *,
         activation: BlockActivation = "relu",
         standard_first: bool = False,
+        stem_width: int | None = None,
     ) -> None:
         super().__init__()
         self.widths = resolve_widths(self.BASE, width)
         first, second, third = self.widths
-        self.conv1 = nn.Conv2d(in_channels, first, 3, padding=1, bias=self.bias)
-        self.bn1 = nn.BatchNorm2d(first)
+        stem_channels = choose_stem_width(stem_width, self.widths)
+        self.conv1 = nn.Conv2d(in_channels, stem_channels, 3, padding=1, bias=self.bias)
+        self.bn1 = nn.BatchNorm2d(stem_channels)
         self.relu = nn.ReLU(inplace=True)
-        self.layer1 = self._stage(first, first, 1)
+        self.layer1 = self._stage(stem_channels, first, 1)
         self.layer2 = self._stage(first, second, 2)
         self.layer3 = self._stage(second, third, 2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
@@ -87,7 +91,7 @@ class CifarResNet(Backbone):
         swap_convolutions(self, conv, keep=lambda layer: standard_first and layer is stem)
 
     def _stage(self, before: int, after: int, stride: int) -> nn.Sequential:
-        shortcut = None if stride == 1 else self.shortcut(before, after, stride)
+        shortcut = None if stride == 1 and before == after else self.shortcut(before, after, stride)
         blocks = [BasicBlock(before, after, stride, shortcut)]
         blocks += [BasicBlock(after, after) for _ in range(1, self.blocks)]
         if self.bias:
@@ -116,6 +120,10 @@ class ResNet8(CifarResNet):
 
     Source: Banbury et al., *MLPerf Tiny Benchmark*, NeurIPS Datasets and Benchmarks 2021,
     https://arxiv.org/abs/2106.07597.
+
+    Examples:
+        >>> ResNet8(width=0.5)(torch.randn(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
     """
 
     blocks = 1

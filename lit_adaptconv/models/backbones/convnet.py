@@ -16,11 +16,11 @@ from lit_adaptconv.models.backbones.base import Backbone, Width, resolve_widths
 
 
 class ConvNet(Backbone):
-    """Blocks of convolution, where told 2×2 max pooling, BatchNorm and activation; global pooling; one linear layer.
+    """Blocks of convolution, optional 2×2 max pooling, BatchNorm and activation; global pooling; one linear layer.
 
-    Pooling comes right after the convolution, since BatchNorm and activation then cost a quarter: a training step takes
-    about half the time. The convolutions have no bias, since BatchNorm has one. On adaptive layers, which are not
-    linear themselves, `activation="identity"` may do better than ReLU.
+    Pooling comes right after the convolution, because BatchNorm and activation then cost a quarter, and a training step
+    takes about half the time. The convolutions have no bias, because BatchNorm has one. With adaptive layers, which are
+    themselves nonlinear, `activation="identity"` may do better than ReLU.
 
     Args:
         in_channels: Channels of the images.
@@ -39,6 +39,11 @@ class ConvNet(Backbone):
 
     Raises:
         UserError: No channels, no kernel, a pooling after a block that does not exist, or images that are too small.
+
+    Examples:
+        >>> from lit_adaptconv.layers.kinds import conv_kind
+        >>> ConvNet(3, 10, (32, 32), conv_kind("adaptive_low_rank"))(torch.randn(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(

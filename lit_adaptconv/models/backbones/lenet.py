@@ -1,4 +1,4 @@
-"""The two networks that "LeNet" can mean: LeNet-5, and the larger one that came with Caffe."""
+"""The networks that "LeNet" can mean: LeNet-5, the larger one that came with Caffe, and one with dropout."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ class LeNet5(Backbone):
         image_size: Height and width of the images, at least 12 each.
         conv: The convolution to build with.
         width: A factor on the widths (6, 16, 120, 84), or four widths.
-        activation: In the place of every ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
+        activation: Replaces every ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
+
+    Examples:
+        >>> LeNet5(width=0.5).widths
+        (3, 8, 60, 42)
     """
 
     BASE: ClassVar[tuple[int, ...]] = (6, 16, 120, 84)
@@ -90,7 +94,11 @@ class CaffeLeNet(Backbone):
         image_size: Height and width of the images, at least 16 each.
         conv: The convolution to build with.
         width: A factor on the widths (20, 50, 500), or three widths.
-        activation: In the place of the ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
+        activation: Replaces the ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
+
+    Examples:
+        >>> CaffeLeNet()(torch.randn(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
     """
 
     BASE: ClassVar[tuple[int, ...]] = (20, 50, 500)
@@ -115,6 +123,64 @@ class CaffeLeNet(Backbone):
         )
         self.head = nn.Sequential(
             nn.Flatten(), nn.Linear(second * height * columns, hidden), active(), nn.Linear(hidden, num_classes)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images `(N, C, H, W)` to logits `(N, num_classes)`."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+
+class DropoutLeNet(Backbone):
+    """The MNIST network of the released code for adaptive convolutions: 133,816 parameters with ordinary layers.
+
+    Convolution 5×5 to 6 maps (padding 2), pooling, ReLU, convolution 5×5 to 50, dropout of whole maps, pooling, ReLU,
+    linear of 100, ReLU, dropout, linear. There only the first convolution is adaptive (`adaptive_in="first"` in
+    `ImageClassifier`). Source: https://github.com/adapconv/adaptive-cnn, November 2018.
+
+    Args:
+        in_channels: Channels of the images.
+        num_classes: Number of classes.
+        image_size: Height and width of the images, at least 12 each.
+        conv: The convolution to build with.
+        width: A factor on the widths (6, 50, 100), or three widths.
+        activation: Replaces every ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
+        dropout: Probability with which a map of the second convolution, or a feature of the hidden layer, is dropped.
+    """
+
+    BASE: ClassVar[tuple[int, ...]] = (6, 50, 100)
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        num_classes: int = 10,
+        image_size: tuple[int, int] = (28, 28),
+        conv: Conv = nn.Conv2d,
+        width: Width = 1.0,
+        *,
+        activation: BlockActivation = "relu",
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        active = BLOCK_ACTIVATIONS[activation]
+        height, columns = _pooled(image_size, 2, "DropoutLeNet")
+        self.widths = resolve_widths(self.BASE, width)
+        first, second, hidden = self.widths
+        self.features = nn.Sequential(
+            conv(in_channels, first, 5, padding=2),
+            nn.MaxPool2d(2),
+            active(),
+            conv(first, second, 5),
+            nn.Dropout2d(dropout),
+            nn.MaxPool2d(2),
+            active(),
+        )
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(second * height * columns, hidden),
+            active(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, num_classes),
         )
 
     def forward(self, images: Tensor) -> Tensor:

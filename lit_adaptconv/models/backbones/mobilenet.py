@@ -18,8 +18,8 @@ from lit_adaptconv.models.swap import swap_convolutions
 class MobileNetV2(Backbone):
     """MobileNetV2: inverted residual blocks, whose 3×3 convolutions are depthwise; 3,504,872 parameters.
 
-    The conv kind takes the place of the stem's convolution and of every depthwise one (with `groups` their channels);
-    1×1 convolutions stay ordinary. With kind `standard`, width 1 and the "imagenet" stem, parameters, initialisation,
+    The kind replaces the stem's convolution and every depthwise one (with as many `groups` as channels); 1×1
+    convolutions stay ordinary. With kind `standard`, width 1 and the "imagenet" stem, parameters, initialisation,
     names in the `state_dict` and outputs are torchvision's. Unlike torchvision's `width_mult`, a width is not rounded
     to multiples of 8 and also narrows the last convolution, so that small budgets can be met.
 
@@ -37,7 +37,11 @@ class MobileNetV2(Backbone):
             for images below 64 pixels.
         standard_first: Whether the stem keeps an ordinary convolution.
         dropout: Share of the last layer's inputs that is dropped in training.
-        activation: In the place of every ReLU6: "relu6", "relu", "leaky_relu", "prelu", "gelu" or "identity".
+        activation: Replaces every ReLU6: "relu6", "relu", "leaky_relu", "prelu", "gelu" or "identity".
+
+    Examples:
+        >>> MobileNetV2(num_classes=10, image_size=(32, 32), width=0.25)(torch.randn(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
     """
 
     BASE: ClassVar[tuple[int, ...]] = (32, 16, 24, 32, 64, 96, 160, 320, 1280)

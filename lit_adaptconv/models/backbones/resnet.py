@@ -10,7 +10,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from lit_adaptconv.layers.kinds import Conv
 from lit_adaptconv.models.backbones.activations import BlockActivation, set_activation
 from lit_adaptconv.models.backbones.base import Backbone, Width, resolve_widths
-from lit_adaptconv.models.backbones.stem import Stem, choose_stem
+from lit_adaptconv.models.backbones.stem import Stem, choose_stem, choose_stem_width
 from lit_adaptconv.models.swap import swap_convolutions
 
 
@@ -30,11 +30,12 @@ class ResNet(Backbone):
         image_size: Height and width of the images.
         conv: The convolution to build with.
         width: A factor on the widths (64, 128, 256, 512) of the stages, or four widths; a bottleneck's output has four
-            times its stage's width, and the stem has the first stage's.
+            times its stage's width.
         stem: "imagenet", a 7×7 convolution of stride 2 and 3×3 max pooling, or "cifar", a 3×3 convolution; None
             chooses "cifar" for images below 64 pixels.
         standard_first: Whether the stem keeps an ordinary convolution.
-        activation: In the place of every ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
+        activation: Replaces every ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
+        stem_width: Channels of the stem, whatever the width; None means the first stage's width.
 
     Attributes:
         block: The kind of block.
@@ -56,10 +57,11 @@ class ResNet(Backbone):
         stem: Stem | None = None,
         standard_first: bool = False,
         activation: BlockActivation = "relu",
+        stem_width: int | None = None,
     ) -> None:
         super().__init__()
         self.widths = resolve_widths(self.BASE, width)
-        first = self.widths[0]
+        first = choose_stem_width(stem_width, self.widths)
         if choose_stem(stem, image_size) == "imagenet":
             self.conv1 = nn.Conv2d(in_channels, first, 7, 2, 3, bias=False)
             self.maxpool: nn.Module = nn.MaxPool2d(3, 2, 1)
@@ -105,7 +107,12 @@ def start_as_torchvision(network: nn.Module) -> None:
 
 
 class ResNet18(ResNet):
-    """ResNet-18: 11,689,512 parameters for 1000 classes, 11,173,962 for ten with the "cifar" stem."""
+    """ResNet-18: 11,689,512 parameters for 1000 classes, 11,173,962 for ten with the "cifar" stem.
+
+    Examples:
+        >>> ResNet18(num_classes=10, image_size=(32, 32), width=0.25)(torch.randn(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
 
     block = BasicBlock
     blocks = (2, 2, 2, 2)

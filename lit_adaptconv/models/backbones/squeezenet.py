@@ -18,7 +18,7 @@ from lit_adaptconv.models.swap import swap_convolutions
 class SqueezeNet(Backbone):
     """SqueezeNet 1.1: fire modules, which squeeze by 1×1 and expand by 1×1 and 3×3 convolutions; 1,235,496 parameters.
 
-    The conv kind takes the place of the stem's convolution and of every 3×3 one; 1×1 convolutions stay ordinary. With
+    The conv kind replaces the stem's convolution and of every 3×3 one; 1×1 convolutions stay ordinary. With
     kind `standard`, width 1 and the "imagenet" stem, parameters, initialisation, names in the `state_dict` and outputs
     are torchvision's. As published, it has no normalisation, and needs a lower learning rate than a ResNet.
 
@@ -39,10 +39,14 @@ class SqueezeNet(Backbone):
         dropout: Share of the last layer's inputs that is dropped in training.
         batch_norm: Whether BatchNorm follows every convolution but the last. Most kinds start by keeping the variance
             of their input, which eight ReLUs would use up without it.
-        activation: In the place of every ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
+        activation: Replaces every ReLU: "relu", "leaky_relu", "prelu", "gelu" or "identity".
 
     Raises:
         UserError: Images that are too small.
+
+    Examples:
+        >>> SqueezeNet(num_classes=10, image_size=(64, 64), width=0.25)(torch.randn(2, 3, 64, 64)).shape
+        torch.Size([2, 10])
     """
 
     SQUEEZES: ClassVar[tuple[int, ...]] = (16, 16, 32, 32, 48, 48, 64, 64)

@@ -16,15 +16,15 @@ from lit_adaptconv.models.backbones.base import Backbone, Width, resolve_widths
 
 
 class ThriftyNet(Backbone):
-    """A single convolution, applied again and again; only its normalisation and its shortcuts differ from step to step.
+    """A single convolution, applied at every step; only normalisation and shortcuts differ between steps.
 
         x[t+1] = pool( norm[t]( mix[t][0] · activation(conv(x[t])) + Σ_i mix[t][i] · x[t+1-i] ) )
 
-    for i from 1 to `history`, as far back as there is an x. x[0] is the image, with as many channels of zeros as the
-    network is wider (what it is narrower, the image loses); where a step pools, all earlier x are pooled too. Then
-    global max pooling and one linear layer. For f channels, T steps and a k×k convolution it has
-    `f * f * k * k + 2 * f * T + (f + 1) * num_classes` parameters, and one for each term of a sum: the convolution's
-    count once, and its FLOPs at every step. With kind "separable" it shares one separable layer.
+    for i from 1 to `history`, as far back as there is an x. x[0] is the image, filled up with channels of zeros to the
+    network's width (or cut to it). Where a step pools, all earlier x are pooled too. At the end come global max pooling
+    and one linear layer. For f channels, T steps and a k×k convolution it has
+    `f * f * k * k + 2 * f * T + (f + 1) * num_classes` parameters, and one for each term of a sum. The convolution's
+    parameters count once, and its FLOPs at every step. With kind "separable" it shares one separable layer.
 
     A mixture starts as half the convolution and half the step before; in the authors' code it starts as 0.1 and 0.9,
     which takes longer to learn.
@@ -47,6 +47,10 @@ class ThriftyNet(Backbone):
     Raises:
         UserError: No step, no history, a kernel that is even, a pooling after a step that does not exist, or images
             that are too small.
+
+    Examples:
+        >>> ThriftyNet(width=0.25)(torch.randn(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
     """
 
     BASE: ClassVar[tuple[int, ...]] = (64,)

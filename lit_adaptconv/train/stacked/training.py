@@ -6,7 +6,6 @@ Each is an ordinary `Training`, with its own folder, data order, learning curve,
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -87,6 +86,8 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise UserError("the channels are laid out last")
     if config["model"].get("teacher"):
         raise UserError("the network learns from a teacher")
+    if config["model"].get("loss", "cross_entropy") != "cross_entropy":
+        raise UserError(f"the loss is {config['model']['loss']}")
     usual = inspect.signature(pl.Trainer).parameters
     for name, value in trainer.items():
         if name not in TRAINER and value is not None and name in usual and value != usual[name].default:
@@ -144,11 +145,9 @@ def train_together(
             asking, answers = _served([member for member in members if not member.over])
             for member, answer in zip(asking, answers, strict=True):
                 member.go(answer)
-    except (KeyboardInterrupt, NotTogetherError):
+    except BaseException:
         for member in members:
-            if member.request is not None and not member.over:
-                with contextlib.suppress(KeyboardInterrupt):
-                    member.go(error=SIGTERMException())  # what Lightning does with Ctrl-C needs the main thread
+            member.end(SIGTERMException())  # what Lightning does with Ctrl-C needs the main thread
         raise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import threading
@@ -60,10 +61,18 @@ class Turn:
                 break
             except KeyboardInterrupt as error:
                 interrupted = error
+        if self.over:
+            self._thread.join()
         self.state = GlobalState.now()
         before.set()
         if interrupted is not None:
             raise interrupted
+
+    def end(self, error: BaseException) -> None:
+        """Let it come to its end by an error, which is raised whenever it asks for something; its thread ends, too."""
+        while self._begun and not self.over:
+            with contextlib.suppress(KeyboardInterrupt):
+                self.go(error=error)
 
     def _run(self, run: Callable[[Callable[[Any], Any]], None]) -> None:
         try:

@@ -1,0 +1,108 @@
+"""Encoded images, in files or elsewhere: what they are turned into, and whether memory holds them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_adaptconv.data.cache import cached_images, decoded
+from lit_adaptconv.data.decode import (
+    Encoded,
+    Pixels,
+    decode,
+    find_bit_depth,
+    naming_all_broken,
+    open_image,
+    pixels_like,
+)
+from lit_adaptconv.data.listing import ImageFile
+from lit_adaptconv.data.source import ImageSource, ResidentImages
+from lit_adaptconv.data.statistics import channel_statistics
+from lit_adaptconv.data.stream import StreamedImages
+
+IN_MEMORY_BYTES = 2 * 2**30
+DEPTH_SAMPLE = 256  # images whose largest value tells how many bits there are
+STATISTICS_SAMPLE = 1024  # images that mean and std are estimated from where they are not in memory
+
+
+@dataclass(frozen=True)
+class StoredImages:
+    """Encoded images with one label each.
+
+    Attributes:
+        images: the images.
+        labels: class indices, int64, shape (N,); -1 where unknown.
+        size: height and width to which they are scaled and cropped; None: they all have the size of the first.
+        channels: 1 (grey) or 3 (colour); None: as the first.
+        bit_depth: how many bits the values of grey images with more than 8 bits use; None: as it is found.
+        in_memory: whether all are held in memory; None: if they take at most 2 GiB.
+        random_crops: whether training sees a random part of each, see `StreamedImages`.
+        num_workers: processes that decode what is not in memory.
+        files: what the cache knows the images by; None: they are decoded again each time.
+    """
+
+    images: Sequence[Encoded]
+    labels: Tensor
+    size: tuple[int, int] | None
+    channels: int | None
+    bit_depth: int | None
+    in_memory: bool | None
+    random_crops: bool
+    num_workers: int
+    files: Sequence[ImageFile] | None = None
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """What each image is turned into.
+
+        Raises:
+            UserError: images cannot be read.
+        """
+        with naming_all_broken(self.images):
+            first = open_image(self.images[0])
+            sample = range(0, len(self.images), math.ceil(len(self.images) / DEPTH_SAMPLE))
+            bits = self.bit_depth or find_bit_depth([self.images[index] for index in sample])
+        return pixels_like(first, self.size, self.channels, bits)
+
+    @property
+    def fit(self) -> bool:
+        """Whether they are held in memory."""
+        if self.in_memory is not None:
+            return self.in_memory
+        return len(self.images) * self.pixels.nbytes <= IN_MEMORY_BYTES
+
+    def keep(self) -> None:
+        """Decode those that memory shall hold into the cache."""
+        if self.fit and self.files is not None:
+            cached_images(self.files, self.pixels)
+
+    @cached_property
+    def source(self) -> ImageSource:
+        """The images as batches are made of them.
+
+        Raises:
+            UserError: images cannot be read.
+        """
+        if not self.fit:
+            return StreamedImages(self.images, self.labels, self.pixels, self.num_workers, self.random_crops)
+        kept = decoded(self.images, self.pixels) if self.files is None else cached_images(self.files, self.pixels)
+        return ResidentImages(torch.from_numpy(kept), self.labels)
+
+    def statistics(self, indices: Tensor) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each channel over some images, or a sample of them; see `channel_statistics`.
+
+        Raises:
+            UserError: images cannot be read.
+        """
+        if isinstance(self.source, ResidentImages):
+            return self.source.statistics(indices)
+        chosen = np.unique(np.linspace(0, len(indices) - 1, STATISTICS_SAMPLE).astype(int))
+        with naming_all_broken(self.images):
+            sample = (decode(self.images[index], self.pixels)[None] for index in indices[chosen].tolist())
+            return channel_statistics(sample, self.pixels.channels)
