@@ -32,10 +32,7 @@ def print_verdict(
         for sentence in verdict.sentences if details else verdict.unknown:
             console.print(text(f"• {sentence}"))
         if not details:
-            console.print(
-                text("Intervals are for new seeds. Answers marked exploratory are not what the plan asked."),
-                soft_wrap=True,
-            )
+            console.print(text("Intervals are for new seeds. The plan did not ask what is marked exploratory."))
     for note in (*(verdict.notes if verdict else ()), *sweep.notes):
         console.print(text(note), soft_wrap=True)
     print_failures(console, results, sweep)

@@ -22,6 +22,7 @@ from adaptconv_cli.main import main
 from documented import ROOT, Command, documented
 from PIL import Image
 from report_cases import latencies, made_up_sweep
+from torchvision_sets import svhn
 
 from lit_adaptconv.errors import UserError
 
@@ -148,7 +149,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A reader's own folder, with images and the network of docs/sweeps.md."""
+    """A reader's own folder, with images, the network of docs/sweeps.md and the data of docs/howto/own_data.md."""
     folder = tmp_path_factory.mktemp("own")
     random = np.random.default_rng(0)
     for root, classes, size in (
@@ -182,9 +183,10 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
             header = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes()
             content = random.integers(0, 256 if len(shape) > 1 else 10, shape, np.uint8)
             (raw / f"{name}-{kind}-ubyte").write_bytes(header + content.tobytes())
-    text = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
-    (network,) = re.findall(r"In `my_network.py`:\s+```python\n(.*?)```", text, flags=re.DOTALL)
-    (folder / "my_network.py").write_text(network)
+    for page, file in (("sweeps.md", "my_network.py"), ("howto/own_data.md", "stripes.py")):
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        (code,) = re.findall(rf"`{file}`:\s+```python\n(.*?)```", text, flags=re.DOTALL)
+        (folder / file).write_text(code)
     (folder / "tiny.yaml").write_text(TINY)
     (folder / "kinds.yaml").symlink_to(ROOT / "configs" / "wandb" / "digits_kinds.yaml")
     (folder / "digits_grid.yaml").symlink_to(ROOT / "configs" / "wandb" / "digits_kinds.yaml")
@@ -278,6 +280,8 @@ def test_a_command_of_ours_runs(
         pytest.importorskip(needed.get(words[words.index("--format") + 1], "torch"))
     if "HuggingFace" in words:
         write_tables(folder, monkeypatch)
+    if "SVHN" in words:
+        svhn(folder / "data", "SVHN", monkeypatch)  # what is there is not downloaded
     make_runs(words, request.getfixturevalue("run_on_photos") if "new_photos" in words else run)
     assert main(words[1:]) == 0, capsys.readouterr().err
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import open_regular, read_text, write_text
 from lit_adaptconv.records import record
-from lit_adaptconv.sweep.trial import Trial
+from lit_adaptconv.sweep.trial import SERIES, Trial
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.verdict.metric import ACCURACY, Metric
 from lit_adaptconv.verdict.question import Question
@@ -142,9 +142,8 @@ class SweepFolder:
             if others and not self.settled(trial):
                 for id in others:
                     other = replace(trial, id=id)
-                    if (result := self.settled(other)) is not None:
-                        version = result.versions.get("lit-adaptconv", "?")
-                        found[trial.id] = replace(other, code=f"{version}+{id.rpartition('-')[2]}")
+                    if self.settled(other) is not None:
+                        found[trial.id] = replace(other, code=f"{SERIES}+{id.rpartition('-')[2]}")
         return found
 
     @contextlib.contextmanager

@@ -19,6 +19,7 @@ from lit_adaptconv.data.shards import list_images
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.kinds import conv_kind
 from lit_adaptconv.ops.choice import implementation
+from lit_adaptconv.sweep.trial import SERIES
 
 PACKAGE = Path(next(iter(lit_adaptconv.__path__)))
 
@@ -27,10 +28,6 @@ NUMBERS = ("data", "functional.py", "layers", "measure/budget.py", "measure/coun
 
 LIBRARIES = ("lit_adaptconv", "torch", "lightning", "builtins")
 """Packages whose classes are known by the version or the fingerprint of the package."""
-
-
-SERIES = "0.1.0"
-"""Begins the name of all code, whatever its version: a trial is the same in two versions that compute it alike."""
 
 
 def code_version(settings: Mapping[str, Any], cpu: bool = False) -> str:

@@ -41,6 +41,10 @@ TUNING_SEED = 1_000_000
 """Seeds of tuning trials start here, so that the comparison has fresh ones."""
 
 
+SERIES = "0.1.0"
+"""Begins the name of all code, whatever its version: a trial is the same in two versions that compute it alike."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """One training.

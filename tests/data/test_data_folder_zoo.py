@@ -442,7 +442,7 @@ class TestCache:
 def pixels_of(root: Path) -> np.ndarray:
     data = ImageFolder(str(root), val_size=1)
     data.prepare_data()
-    return data._source.images.numpy()  # type: ignore[attr-defined]
+    return data._stored.source.images.numpy()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("copies", [0, 1, 3])

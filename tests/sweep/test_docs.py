@@ -89,7 +89,7 @@ def test_the_documented_tuning_is_one_and_makes_as_many_trials_as_the_text_says(
     values = draw(plan.tuning.space, plan.tuning.trials)
     assert "eight pairs of values" in TEXT
     assert len(values) == 8
-    assert f"{len(values) * plan.tuning.seeds} trials an\narm and budget" in TEXT
+    assert f"{len(values) * plan.tuning.seeds} trials per\narm and budget" in TEXT
     made = Tuner(maker(plan), plan.tuning)
     optimizers = {str(maker(plan).config(trial, "uid")["model"]["optimizer"]["init_args"]) for trial in made.trials}
     assert len(optimizers) == 8  # rate and weight decay are searched together

@@ -134,11 +134,11 @@ def test_a_value_out_of_range_is_refused_in_one_line(changes: dict[str, Any], me
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--seedz", "3"], "did you mean 'seeds'"),
+        (["--seedz", "3"], r"did you mean --seeds\?"),
         (["--data.bach_size", "3"], "did you mean 'batch_size'"),
         (["--optimizer.lrr", "3"], "did you mean 'lr'"),
         (["--data", "Digitz"], "known: .*Digits"),
-        (["--trainer.max_epoch", "3"], "did you mean 'trainer.max_epochs'"),
+        (["--trainer.max_epoch", "3"], r"did you mean --trainer\.max_epochs\?"),
     ],
 )
 def test_a_misspelt_name_is_answered_with_the_nearest_known_one(file: Path, args: list[str], message: str) -> None:

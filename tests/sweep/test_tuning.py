@@ -498,7 +498,7 @@ def test_a_dry_run_counts_the_tuning_and_says_so(
     decays = {"optimizer.lr": {"choices": [0.01, 0.02, 0.04]}, "optimizer.init_args.weight_decay": {"choices": [0, 1]}}
     assert dry(tmp_path, {"space": decays, "seeds": 2}) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "48 of the trials are to tune, before the comparison begins. 60 trials, 0 of them done" in out
+    assert "48 of the trials tune, before the comparison begins. 60 trials, 0 of them done" in out
 
 
 @pytest.mark.parametrize(
