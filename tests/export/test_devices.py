@@ -135,20 +135,23 @@ def test_images_may_lie_in_memory_as_they_like(runtime: Runtime, channels: int) 
         torch.testing.assert_close(run(laid), expected, rtol=1e-4, atol=1e-5)
 
 
-@needs("executorch")
-def test_in_int8_a_network_for_executorch_is_smaller_and_computes_nearly_the_same() -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["standard", "separable", "adaptive", "adaptive_low_rank"])
+def test_in_int8_a_network_for_executorch_is_smaller_and_computes_nearly_the_same(kind: str) -> None:
+    pytest.importorskip("executorch")
     torch.manual_seed(0)
     shape = (2, 8, 8)
-    network = nn.Sequential(nn.Conv2d(2, 64, 3), nn.ReLU(), nn.Conv2d(64, 32, 3), nn.Flatten(), nn.Linear(512, 10))
+    first = conv_kind(kind)(2, 64, 3)
+    network = nn.Sequential(first, nn.BatchNorm2d(64), nn.Conv2d(64, 32, 3), nn.Flatten(), nn.Linear(512, 10))
     batches = [(torch.randn(8, *shape), torch.zeros(8, dtype=torch.int64)) for _ in range(2)]
     plain = executorch.save(executorch.to_executorch(network.eval(), shape), {})
     int8 = executorch.save(executorch.to_executorch(network, shape, batches), {})
-    assert len(int8) < 0.5 * len(plain)
+    assert len(int8) < 0.7 * len(plain)
     images, _ = batches[0]
     with torch.no_grad():
         expected = network(images)
     apart = (executorch.runtime(int8)(images) - expected).abs().max()
-    assert 0 < apart < 0.05 * (expected.max() - expected.min())
+    assert 0 < apart < 0.1 * (expected.max() - expected.min())
 
 
 class Wide(nn.Module):
