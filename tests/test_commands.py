@@ -51,7 +51,7 @@ SHORT = {
     "python benchmarks/memory_layout.py": ["--rounds", "1"],
     "python benchmarks/onnx_latency.py": ["--rounds", "1", "--seconds", "0.01"],
     "python benchmarks/overhead.py": ["--epochs", "1", "--rounds", "1"],
-    "python benchmarks/streaming.py": ["--images", "12", "--rounds", "1"],
+    "python benchmarks/streaming.py": ["--images", "60", "--rounds", "1"],
     "python benchmarks/stacked.py": ["--members", "2", "--epochs", "1", "--rounds", "1", "--kinds", "standard"],
     "python benchmarks/sweep_kill.py": ["--plan", "tiny.yaml", "--kills", "0"],  # tests/sweep/test_kill.py
     "python benchmarks/sweep_scale.py": ["--plan", "tiny.yaml", "--seeds", "1"],
