@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import pyarrow.compute as pc
 
 from benchmarks.lookup import Lookup
 from lit_adaptconv.verdict.evidence import permuted
@@ -52,8 +51,10 @@ class Numbers(Lookup):
 
     def choosing(self, arm: str, budget: str) -> str:
         """What the best of all evaluations has more than the last, in validation: the worth of choosing it there."""
-        trials = self._content.results.filter(pc.field("status") == "done").to_pandas()
-        mine = trials[(trials["arm"] == arm) & (trials["budget"].map(_written) == budget)]["trial"]
+        rows = self._content.results.select(["trial", "arm", "budget", "status"]).to_pylist()
+        mine = [
+            row["trial"] for row in rows if (row["arm"], str(row["budget"]), row["status"]) == (arm, budget, "done")
+        ]
         curves = self._content.curves.to_pandas().sort_values("step").groupby("trial")["val_metric"]
         gains = (curves.max() - curves.last()).loc[mine]
         return f"{self._metric.difference(gains.mean())}{self._metric.unit} ± {self._metric.gap(gains.std())}"
@@ -81,11 +82,6 @@ class Numbers(Lookup):
         n = " and ".join(dict.fromkeys(str(len(x)) for x in samples))
         mean = self._metric.difference(float(evidence.estimate[0]))
         return f"{mean}{self._metric.unit} ({interval}n = {n}, p = {p_value(p)})"
-
-
-def _written(budget: float | None) -> str:
-    """A budget as documents write it; None is a network's usual size."""
-    return "None" if budget is None or np.isnan(budget) else str(int(budget))
 
 
 def _evidence(c: Comparison) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,18 +11,16 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lit_adaptconv.data.base import ImageData
-from lit_adaptconv.data.decode import checked_channels, checked_size
 from lit_adaptconv.data.listing import Listing
 from lit_adaptconv.data.shards import list_images
 from lit_adaptconv.data.source import ResidentImages, Split
 from lit_adaptconv.data.split import stratified_split
-from lit_adaptconv.data.stored import StoredImages
+from lit_adaptconv.data.stored import StoredImageData, StoredImages
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.text import characters
 
 
-class ImageFolder(ImageData):
+class ImageFolder(StoredImageData):
     """Images of any format that PIL reads, sorted into one folder per class.
 
     `root` holds either `train/<class>/…` and, optionally, `val/<class>/…` and `test/<class>/…` (or `Training`, `valid`,
@@ -99,6 +97,11 @@ class ImageFolder(ImageData):
         random_crops: bool = False,
     ) -> None:
         super().__init__(
+            image_size,
+            in_channels,
+            in_memory,
+            random_crops,
+            num_workers,
             batch_size=batch_size,
             val_size=val_size,
             seed=seed,
@@ -109,39 +112,20 @@ class ImageFolder(ImageData):
             split_seed=split_seed,
             transforms=transforms,
         )
-        self._image_size = checked_size(image_size)
-        self._in_channels = checked_channels(in_channels)
         if test_size <= 0 or (test_size > 1 and test_size != int(test_size)):
             raise UserError(f"test_size must be a fraction between 0 and 1 or a count of images, got {test_size}")
         if len(set(class_names or [])) < len(class_names or []):
             raise UserError(f"class_names must differ from each other, got {', '.join(class_names or [])}")
         if bit_depth is not None and bit_depth < 8:
             raise UserError(f"bit_depth must be at least 8, got {bit_depth}")
-        if num_workers < 0:
-            raise UserError(f"num_workers must be at least 0, got {num_workers}")
         if std is not None and min(std, default=0) <= 0:
             raise UserError(f"std must be above 0, got {std}")
-        if random_crops and in_memory:
-            raise UserError("random_crops are taken from images that are not in memory: leave in_memory out")
         self.root = root
         self.test_size = test_size
-        self.in_memory = False if random_crops else in_memory
-        self.random_crops = random_crops
-        self.num_workers = num_workers
         self._class_names = class_names and list(map(characters, class_names))
         self._mean = mean
         self._std = std
         self._bit_depth = bit_depth
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of an image: 1 or 3."""
-        return self._stored.pixels.channels
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of an image in pixels."""
-        return (self._stored.pixels.height, self._stored.pixels.width)
 
     @property
     def class_names(self) -> list[str]:
@@ -181,10 +165,6 @@ class ImageFolder(ImageData):
         super().setup(stage)
         if stage == "fit" and isinstance(self._stored.source, ResidentImages):
             self._tell_copies(self._stored.source.images.numpy())
-
-    def load(self, part: Literal["train", "test"]) -> Split:
-        """Return the images to train and validate with (without those of a folder `val`), or those to test with."""
-        return Split(self._stored.source, self._parts[0 if part == "train" else 1])
 
     def hold_out(self, pool: Split) -> tuple[Split, Split]:
         """Part the images to train and validate with; where there is a folder `val`, its images validate."""

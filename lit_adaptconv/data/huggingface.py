@@ -8,16 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
 
-from lit_adaptconv.data.base import ImageData
-from lit_adaptconv.data.decode import checked_channels, checked_size
-from lit_adaptconv.data.source import Split
 from lit_adaptconv.data.split import stratified_split
-from lit_adaptconv.data.stored import StoredImages
+from lit_adaptconv.data.stored import StoredImageData, StoredImages
 from lit_adaptconv.errors import UserError, cause_of
 
 TEST = ("test", "validation")
@@ -59,7 +56,7 @@ class Row:
         return str(image["path"])
 
 
-class HuggingFace(ImageData):
+class HuggingFace(StoredImageData):
     """Images with one label each that `datasets` reads: Parquet, Arrow, image folders, webdataset's shards and more.
 
     `datasets` keeps what it has read as tables in its own cache (`$HF_DATASETS_CACHE`), so it needs no network later.
@@ -124,6 +121,11 @@ class HuggingFace(ImageData):
         transforms: list[nn.Module] | None = None,
     ) -> None:
         super().__init__(
+            image_size,
+            in_channels,
+            in_memory,
+            random_crops,
+            num_workers,
             batch_size=batch_size,
             val_size=val_size,
             seed=seed,
@@ -134,12 +136,6 @@ class HuggingFace(ImageData):
             split_seed=split_seed,
             transforms=transforms,
         )
-        if num_workers < 0:
-            raise UserError(f"num_workers must be at least 0, got {num_workers}")
-        if random_crops and in_memory:
-            raise UserError("random_crops are taken from images that are not in memory: leave in_memory out")
-        self._image_size = checked_size(image_size)
-        self._in_channels = checked_channels(in_channels)
         self.path = path
         self.split = split
         self.test_split = test_split
@@ -147,19 +143,6 @@ class HuggingFace(ImageData):
         self.image_column = image_column
         self.label_column = label_column
         self.download = download
-        self.in_memory = False if random_crops else in_memory
-        self.random_crops = random_crops
-        self.num_workers = num_workers
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of an image: 1 or 3."""
-        return self._stored.pixels.channels
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of an image in pixels."""
-        return (self._stored.pixels.height, self._stored.pixels.width)
 
     @property
     def class_names(self) -> list[str]:
@@ -184,14 +167,6 @@ class HuggingFace(ImageData):
     def prepare_data(self) -> None:
         """Let `datasets` read the files into its cache."""
         _ = self._tables
-
-    def load(self, part: Literal["train", "test"]) -> Split:
-        """Return the images to train and validate with, or those to test with.
-
-        Raises:
-            UserError: images cannot be read.
-        """
-        return Split(self._stored.source, self._parts[0 if part == "train" else 1])
 
     @cached_property
     def _tables(self) -> list[tuple[str, Any]]:

@@ -64,16 +64,10 @@ def freeze(network: nn.Module, parts: list[str] | str) -> None:
     Raises:
         UserError: A pattern fits no parameter (the message lists the parts that there are), or all of them.
     """
-    name, patterns = type(network).__name__, [parts] if isinstance(parts, str) else parts
-    parameters = dict(network.named_parameters(remove_duplicate=False))
-    wrong = [pattern for pattern in patterns if not any(map(Selection([pattern]).fits_name, parameters))]
-    if wrong or not patterns:
-        known = [part for part, module in network.named_modules() if part and any(True for _ in module.parameters())]
-        unknown = f"{name} has no {' or '.join(map(repr, wrong))}" if wrong else "it is empty"
-        raise UserError(f"freeze: {unknown}; give names of these: {', '.join(known)}")
-    for part, parameter in parameters.items():
-        if Selection(list(patterns)).fits_name(part):
-            parameter.requires_grad_(False)
+    name, parameters = type(network).__name__, dict(network.named_parameters(remove_duplicate=False))
+    known = [part for part, module in network.named_modules() if part and any(True for _ in module.parameters())]
+    for part in _fitting("freeze", parts, [*parameters], name, f"names of these: {', '.join(known)}"):
+        parameters[part].requires_grad_(False)
     if not any(parameter.requires_grad for parameter in parameters.values()):
         raise UserError(f"freeze: nothing of {name} is left to train")
 
@@ -87,10 +81,20 @@ def _chosen(marked: Backbone, adaptive_in: AdaptiveIn) -> list[str]:
         return distinct[:1]
     if adaptive_in == "last":
         return distinct[-1:]
-    patterns = [adaptive_in] if isinstance(adaptive_in, str) else adaptive_in
     every = [name for name, module in marked.named_modules(remove_duplicate=False) if type(module) is _Place]
-    wrong = [pattern for pattern in patterns if not any(Selection([pattern]).fits_name(name) for name in every)]
+    known = f"all, first, last or names of these: {', '.join(distinct)}"
+    return _fitting("adaptive_in", adaptive_in, every, type(marked).__name__, known)
+
+
+def _fitting(option: str, given: list[str] | str, names: list[str], network: str, known: str) -> list[str]:
+    """The names that fit one of the patterns given for an option.
+
+    Raises:
+        UserError: A pattern fits none, or there is no pattern; the message says what may be given.
+    """
+    patterns = [given] if isinstance(given, str) else given
+    wrong = [pattern for pattern in patterns if not any(map(Selection([pattern]).fits_name, names))]
     if wrong or not patterns:
-        unknown = f"{type(marked).__name__} has no {' or '.join(map(repr, wrong))}" if wrong else "it is empty"
-        raise UserError(f"adaptive_in: {unknown}; give all, first, last or names of these: {', '.join(distinct)}")
-    return [name for name in every if Selection(list(patterns)).fits_name(name)]
+        unknown = f"{network} has no {' or '.join(map(repr, wrong))}" if wrong else "it is empty"
+        raise UserError(f"{option}: {unknown}; give {known}")
+    return [name for name in names if Selection(patterns).fits_name(name)]

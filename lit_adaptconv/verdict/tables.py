@@ -61,16 +61,11 @@ def answer_tables(
     An arm has one row, over all its budgets together; or a row for each budget, where there is nothing over all.
     """
     made = []
-    for name, heading in (
-        (f"test {metric.name}", f"Difference{metric.unit and f', {metric.unit.strip()}'}"),
-        (f"steps to {metric.goal(main_target)}", "Ratio of steps"),
+    of_metric, of_steps = _asked(comparisons, main_target, metric)
+    for name, heading, found in (
+        (f"test {metric.name}", _difference(metric), of_metric),
+        (f"steps to {metric.goal(main_target)}", "Ratio of steps", of_steps),
     ):
-        of_steps = name.startswith("steps")
-        found = [
-            c
-            for c in comparisons
-            if (c.measure == "steps" and c.target == main_target if of_steps else c.measure == metric)
-        ]
         together = {c.arm for c in found if c.over > 1}
         shown = [c for c in found if c.over > 1 or c.arm not in together]
         rows = [
@@ -88,21 +83,16 @@ def summary_table(
 ) -> SummaryTable:
     """What each network costs, how good it is, and the answers against the primary arm, an arm and budget a row."""
     primary = comparisons[0].primary if comparisons else ""
-    value = f"Test {metric.name}{', %' if metric.percent else ''}"
     asked = all(c.exploratory for c in comparisons if c.measure == "steps")
     steps = f"Steps to {metric.goal(main_target)}{' (exploratory)' if asked else ''}"
-    difference = f"Difference{metric.unit and f', {metric.unit.strip()}'}"
-    answers = (difference, "Answer", steps, "Answer") if comparisons else ()
-    columns = ("Arm", "Budget", value, *answers, "Parameters", "FLOPs", "Trials")
-    of_metric = {(c.arm, c.budget): c for c in comparisons if c.over == 1 and c.measure == metric}
-    of_steps = {
-        (c.arm, c.budget): c for c in comparisons if c.over == 1 and c.measure == "steps" and c.target == main_target
-    }
+    answers = (_difference(metric), "Answer", steps, "Answer") if comparisons else ()
+    columns = ("Arm", "Budget", _measured(f"Test {metric.name}", metric), *answers, "Parameters", "FLOPs", "Trials")
+    each = [{(c.arm, c.budget): c for c in of if c.over == 1} for of in _asked(comparisons, main_target, metric)]
     rows = []
     for a in finished:
         value = metric.bare(a.mean) + ("" if a.sd is None else f" ± {metric.gap(a.sd)}")
         told: list[str] = []
-        for found in (of_metric, of_steps) if comparisons else ():
+        for found in each if comparisons else ():
             c = found.get((a.at.arm, a.at.budget))
             blank = "primary arm" if a.at.arm == primary else NONE
             told += [NONE, blank] if c is None else [c.estimate_text, c.answer]
@@ -115,16 +105,30 @@ def size_table(finished: tuple[MetricSummary, ...], confidence: float, metric: M
     """The metric in the test in short, an arm and budget a row, for a screen."""
     unfinished = any(a.at.n_unfinished for a in finished)
     columns = ("Arm", "Budget", "Parameters", "FLOPs", "Trials", *["Unfinished"] * unfinished)
-    unit = ", %" if metric.percent else ""
     rows = []
     for a in finished:
         size = (limits_text(a.at.budget), count(a.at.parameters), count(a.at.flops), count(a.at.n))
         interval = " to ".join(map(metric.bare, a.interval)) if a.interval else NONE
         values = (metric.bare(a.mean), NONE if a.sd is None else metric.gap(a.sd), interval)
         rows.append((a.at.arm, *size, *[count(a.at.n_unfinished)] * unfinished, *values))
-    return SummaryTable(
-        f"Test {metric.name}", (*columns, f"Mean{unit}", "SD", f"{percentage(confidence)} interval"), tuple(rows)
-    )
+    columns = (*columns, _measured("Mean", metric), "SD", f"{percentage(confidence)} interval")
+    return SummaryTable(f"Test {metric.name}", columns, tuple(rows))
+
+
+def _asked(
+    comparisons: tuple[Comparison, ...], main_target: float, metric: Metric
+) -> tuple[list[Comparison], list[Comparison]]:
+    """The comparisons of the metric in the test, and those of steps to the main target."""
+    of_steps = [c for c in comparisons if c.measure == "steps" and c.target == main_target]
+    return [c for c in comparisons if c.measure == metric], of_steps
+
+
+def _measured(heading: str, metric: Metric) -> str:
+    return f"{heading}, %" if metric.percent else heading
+
+
+def _difference(metric: Metric) -> str:
+    return f"Difference{metric.unit and f', {metric.unit.strip()}'}"
 
 
 def _where(over: int, budget: Limits | None) -> str:
@@ -134,7 +138,7 @@ def _where(over: int, budget: Limits | None) -> str:
 def metric_table(finished: tuple[MetricSummary, ...], confidence: float, metric: Metric) -> SummaryTable:
     """The metric in the test, one row per arm and budget."""
     images = any(a.interval_images is not None for a in finished)
-    columns = (*_CELL, "Mean, %" if metric.percent else "Mean", "SD", *interval_headings(confidence, images))
+    columns = (*_CELL, _measured("Mean", metric), "SD", *interval_headings(confidence, images))
     rows = []
     for a in finished:
         intervals = [a.interval, a.interval_images] if images else [a.interval]

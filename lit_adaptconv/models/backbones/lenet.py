@@ -22,7 +22,19 @@ def _pooled(image_size: tuple[int, int], padding: int, name: str) -> tuple[int, 
     return height, width
 
 
-class LeNet5(Backbone):
+class _LeNet(Backbone):
+    """Base of the three: convolutions with pooling, then linear layers."""
+
+    features: nn.Sequential
+    head: nn.Sequential
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images `(N, C, H, W)` to logits `(N, num_classes)`."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+
+class LeNet5(_LeNet):
     """LeNet-5 with ReLU and max pooling: 61,706 parameters for 1×28×28 and ten classes.
 
     Convolution 5×5 to 6 maps (padding 2), pooling, convolution 5×5 to 16, pooling, then linear layers of 120, 84 and
@@ -76,13 +88,8 @@ class LeNet5(Backbone):
             nn.Linear(fourth, num_classes),
         )
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images `(N, C, H, W)` to logits `(N, num_classes)`."""
-        logits: Tensor = self.head(self.features(images))
-        return logits
 
-
-class CaffeLeNet(Backbone):
+class CaffeLeNet(_LeNet):
     """The LeNet of Caffe's MNIST example: 431,080 parameters for 1×28×28 and ten classes.
 
     Convolution 5×5 to 20 maps, pooling, convolution 5×5 to 50, pooling, linear of 500, ReLU, linear. The convolutions
@@ -125,13 +132,8 @@ class CaffeLeNet(Backbone):
             nn.Flatten(), nn.Linear(second * height * columns, hidden), active(), nn.Linear(hidden, num_classes)
         )
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images `(N, C, H, W)` to logits `(N, num_classes)`."""
-        logits: Tensor = self.head(self.features(images))
-        return logits
 
-
-class DropoutLeNet(Backbone):
+class DropoutLeNet(_LeNet):
     """The MNIST network of the released code for adaptive convolutions: 133,816 parameters with ordinary layers.
 
     Convolution 5×5 to 6 maps (padding 2), pooling, ReLU, convolution 5×5 to 50, dropout of whole maps, pooling, ReLU,
@@ -182,8 +184,3 @@ class DropoutLeNet(Backbone):
             nn.Dropout(dropout),
             nn.Linear(hidden, num_classes),
         )
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images `(N, C, H, W)` to logits `(N, num_classes)`."""
-        logits: Tensor = self.head(self.features(images))
-        return logits

@@ -18,7 +18,7 @@ from lit_adaptconv.models.swap import swap_convolutions
 class SqueezeNet(Backbone):
     """SqueezeNet 1.1: fire modules, which squeeze by 1×1 and expand by 1×1 and 3×3 convolutions; 1,235,496 parameters.
 
-    The conv kind replaces the stem's convolution and of every 3×3 one; 1×1 convolutions stay ordinary. With
+    The conv kind replaces the stem's convolution and every 3×3 one; 1×1 convolutions stay ordinary. With
     kind `standard`, width 1 and the "imagenet" stem, parameters, initialisation, names in the `state_dict` and outputs
     are torchvision's. As published, it has no normalisation, and needs a lower learning rate than a ResNet.
 
