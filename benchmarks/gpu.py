@@ -11,7 +11,7 @@ It needs PyTorch, Triton and, for `--tests`, pytest with pytest-xdist. For each 
 - the share of its limit that a step reaches: the larger of the time that its bytes take at the speed of a large copy,
   and its FLOPs at the speed of a large matrix product in float32 without matrix units, both measured in the same run,
 - what is kept for backward beside the layer's input and parameters, in bytes,
-- the seconds of the first training step, with nothing compiled before.
+- the seconds of the first training step, with nothing compiled before but one layer of a single pixel.
 
 With `--graphs`, the steps inside CUDA graphs too, as `torch.compile(mode="reduce-overhead")` makes them. `--network`
 times the first training step of a ResNet-18 of adaptive layers, in a process of its own. `--tests N` runs the tests of
@@ -80,6 +80,7 @@ SHAPES = {
 }
 PRECISIONS = {"float32": (torch.float32, "ieee"), "TF32": (torch.float32, "tf32"), "bfloat16": (torch.bfloat16, "tf32")}
 BOUNDS = {"float32": 1e-5, "TF32": 5e-3, "bfloat16": 2e-2}
+IN_GRAPHS = ("conv", "adaptive", "two convs, channels last", "low rank, channels last")
 PLAIN = ("A", "B", "D")  # shapes at which plain PyTorch is timed: elsewhere it takes too long or too much memory
 
 
@@ -205,7 +206,7 @@ def measure(name: str, precise: str, rounds: int, graphs: bool, speeds: dict[str
             "adaptive, channels last": training([adaptive], x_last, grad_last),
         }
         if graphs:
-            steps |= {f"{layer}, graph": captured(steps[layer]) for layer in ("conv", "adaptive")}
+            steps |= {f"{layer}, graph": captured(steps[layer]) for layer in IN_GRAPHS}
         tasks = [Task(call) for call in steps.values()]
         if name in PLAIN and precise == "float32":
             steps["plain PyTorch"] = plain(step)
@@ -231,7 +232,12 @@ def measure(name: str, precise: str, rounds: int, graphs: bool, speeds: dict[str
                 if key in ("conv", "plain PyTorch")
             }
             | ({"conv, graph": times["adaptive, graph"].over(times["conv, graph"])} if graphs else {})
-            | {"low rank to two convs": times["low rank, channels last"].over(times["two convs, channels last"])},
+            | {
+                f"low rank to two convs{how}": times[f"low rank, channels last{how}"].over(
+                    times[f"two convs, channels last{how}"]
+                )
+                for how in ("", ", graph")[: 1 + graphs]
+            },
             limit=limits[limited_by] * 1e3,
             limited_by=limited_by,
             share=limits[limited_by] / fastest.spread.median,
@@ -268,7 +274,7 @@ def limits() -> dict[str, float]:
 def table(rows: list[Row]) -> str:
     """One line a shape and precision: medians of ratios, times in milliseconds."""
     columns = ("shape", "precision", "conv", "adaptive", "× conv", "graph", "× conv", "plain ×", "low rank × 2 conv",
-               "limit", "share", "first s", "kept", "error")  # fmt: skip
+               "graph", "limit", "share", "first s", "kept", "error")  # fmt: skip
     lines = [" | ".join(columns)]
     for row in rows:
         time_of = {key: value.median for key, value in row.milliseconds.items()}
@@ -280,6 +286,7 @@ def table(rows: list[Row]) -> str:
             f"{row.shape} | {row.precision} | {time_of['conv']:.3f} | {time_of['adaptive']:.3f} | "
             f"{ratio['conv']:.2f} | "
             f"{graph[0]} | {graph[1]} | {speedup} | {ratio['low rank to two convs']:.2f} | "
+            f"{ratio.get('low rank to two convs, graph', float('nan')):.2f} | "
             f"{row.limit:.3f} ({row.limited_by}) | {row.share:.0%} | {row.first_step:.1f} | {row.kept} | "
             f"{max(row.errors):.0e}"
         )
@@ -289,7 +296,7 @@ def table(rows: list[Row]) -> str:
 def run_tests(processes: int) -> dict[str, Any]:
     """Run the kernels' tests, and say how long they took."""
     begin = time.perf_counter()
-    command = [sys.executable, "-m", "pytest", "tests/ops/gpu_kernel.py", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "tests/ops/gpu_kernel.py", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark"]
     done = subprocess.run(
         [*command, "-n", str(processes)], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False
     )
@@ -320,6 +327,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("gpu.json"))
     parser.add_argument("--shapes", default=";".join(SHAPES), help="names, separated by semicolons")
+    parser.add_argument("--precisions", nargs="*", default=list(PRECISIONS), choices=PRECISIONS)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--graphs", action="store_true")
     parser.add_argument("--network", action="store_true")
@@ -328,7 +336,9 @@ def main() -> None:
     if not torch.cuda.is_available():
         sys.exit("benchmarks/gpu.py needs a GPU that PyTorch can use.")
     os.environ["TRITON_CACHE_DIR"] = tempfile.mkdtemp()  # nothing is compiled yet
-    torch.zeros(1, device="cuda").add_(1)
+    build(AdaptiveConv2d, Shape(1, 1, 1, 1, 1, 1, 1), torch.float32, generator_size=1)(
+        torch.zeros(1, 1, 1, 1, device="cuda")
+    )
     if arguments.network:
         arguments.output.write_text(json.dumps({"network_first_step": network_first_step()}))
         return
@@ -337,7 +347,7 @@ def main() -> None:
     print(json.dumps(device), flush=True)
     rows = []
     for name in arguments.shapes.split(";"):
-        for precise in PRECISIONS:
+        for precise in arguments.precisions:
             rows.append(measure(name, precise, arguments.rounds, arguments.graphs, speeds))
             print(table(rows[-1:]).splitlines()[1], flush=True)
     tests = run_tests(arguments.tests) if arguments.tests else None

@@ -1,10 +1,11 @@
 """How many networks a second are trained as one stacked network, beside one after the other.
 
     python benchmarks/stacked.py [--device cuda] [--members 64] [--batch-size 128] [--rounds 3] [--processes 16]
+                                 [--mnist FOLDER]
 
-Each round trains every kind's network (four blocks, 2,500 parameters) on the digits, first alone, then so many at once,
-and on a GPU in so many processes that share it, too. Starts and evaluations are not counted. The ratio is that of
-networks a second, with the smallest and the largest of all rounds.
+Each round trains every kind's network (four blocks, 2,500 parameters) on the digits or MNIST, first alone, then so many
+at once; in the end so many processes train one each at the same time. Starts and evaluations are not counted. The ratio
+is that of networks a second, with the smallest and the largest of all rounds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import multiprocessing
 import statistics
 import sys
 import tempfile
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,14 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def config(folder: str, kind: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     model = {"backbone": {"class_path": "lit_adaptconv.models.ConvNet"}, "budget": options.budget, **KINDS[kind]}
+    images = {"image_size": options.image_size} if options.mnist is None else {"root": options.mnist}
     return {
         "subcommand": "fit",
         "fit": {
             "seed_everything": seed,
             "data": {
-                "class_path": "lit_adaptconv.data.Digits",
-                "init_args": {"batch_size": options.batch_size, "image_size": options.image_size, "shift": 1},
+                "class_path": f"lit_adaptconv.data.{'Digits' if options.mnist is None else 'MNIST'}",
+                "init_args": {"batch_size": options.batch_size, "shift": 1, **images},
             },
             "model": model,
             "trainer": {
@@ -80,25 +81,39 @@ def stacked(kind: str, options: argparse.Namespace) -> float:
         return float(options.members / seconds_of(folder))
 
 
-def _worker(kind: str, options: argparse.Namespace, start: Any, taken: Any) -> None:
+def _worker(options: argparse.Namespace, start: Any, taken: Any) -> None:
     quieten()
-    alone(kind, options)  # warm
-    start.wait()
-    begin = time.perf_counter()
-    alone(kind, options)
-    taken.put(time.perf_counter() - begin)
+    torch.set_num_threads(options.threads)
+    alone(options.kinds[0], options)  # warm
+    for _ in range(options.rounds):
+        for kind in options.kinds:
+            start.wait()
+            taken.put((kind, alone(kind, options)))
+            start.wait()
 
 
-def processes(kind: str, options: argparse.Namespace) -> float:
+def processes(options: argparse.Namespace) -> dict[str, list[float]]:
+    """The networks a second of processes that train at the same time, by kind."""
     context = multiprocessing.get_context("spawn")
     start, taken = context.Barrier(options.processes), context.Queue()
-    workers = [context.Process(target=_worker, args=(kind, options, start, taken)) for _ in range(options.processes)]
+    workers = [context.Process(target=_worker, args=(options, start, taken)) for _ in range(options.processes)]
     for worker in workers:
         worker.start()
-    seconds = [taken.get() for _ in workers]
+    rates: dict[str, list[float]] = {kind: [] for kind in options.kinds}
+    for _ in range(options.rounds * len(options.kinds)):
+        found = [taken.get() for _ in workers]
+        rates[found[0][0]].append(options.processes * min(rate for _, rate in found))
     for worker in workers:
         worker.join()
-    return float(options.processes / max(seconds))
+    return rates
+
+
+def _line(kind: str, how: str, many: list[float], one: list[float]) -> str:
+    ratios = [together / alone for together, alone in zip(many, one, strict=True)]
+    return (
+        f"{kind}: {how}, {statistics.median(ratios):.2f} times as many networks a second as one "
+        f"({min(ratios):.2f} to {max(ratios):.2f}, n = {len(ratios)})"
+    )
 
 
 def main() -> None:
@@ -112,6 +127,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--processes", type=int, default=0)
+    parser.add_argument("--mnist", help="a folder with MNIST in it; else the digits are used")
     parser.add_argument("--kinds", nargs="*", default=list(KINDS))
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
@@ -120,7 +136,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     quieten()
     torch.set_num_threads(options.threads)
-    ways = {"alone": alone, "stacked": stacked, **({"processes": processes} if options.processes else {})}
+    ways = {"alone": alone, "stacked": stacked}
     found: dict[str, dict[str, list[float]]] = {kind: {way: [] for way in ways} for kind in options.kinds}
     for kind in options.kinds:
         alone(kind, options)  # compiles what is compiled
@@ -130,14 +146,11 @@ def main() -> None:
                 rates[way].append(run(kind, options))
     print(f"{device_name(torch.device(options.device))}, {options.threads} threads, {versions()['torch']}")
     for kind, rates in found.items():
-        for way in ways:
-            if way != "alone":
-                ratios = [many / one for many, one in zip(rates[way], rates["alone"], strict=True)]
-                number = options.members if way == "stacked" else options.processes
-                print(
-                    f"{kind}: {number} {way}, {statistics.median(ratios):.2f} times as many networks a second "
-                    f"({min(ratios):.2f} to {max(ratios):.2f}, n = {len(ratios)})"
-                )
+        print(_line(kind, f"{options.members} stacked", rates["stacked"], rates["alone"]), flush=True)
+    if options.processes:
+        for kind, together in processes(options).items():
+            found[kind]["processes"] = together
+            print(_line(kind, f"{options.processes} processes", together, found[kind]["alone"]), flush=True)
     if options.output is not None:
         options.output.write_text(json.dumps(found, indent=1) + "\n")
 

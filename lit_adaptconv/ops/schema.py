@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ LIBRARY.define(
 FORWARD = torch.ops.lit_adaptconv.adaptive_conv2d.default
 BACKWARD = torch.ops.lit_adaptconv.adaptive_conv2d_backward.default
 
+PLAIN = (Tensor, torch.nn.Parameter)
 Ints = list[int]
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -47,7 +49,12 @@ def as_call(kernel_size: Ints, stride: Ints, padding: Ints, dilation: Ints, grou
 
 def _passes(tensor: Tensor) -> Any:
     """Return the module with the passes `forward` and `backward`; its compiler is imported when first needed."""
-    return importlib.import_module(f"lit_adaptconv.ops.{fused(tensor.device.type, tensor.dtype)}")
+    return _module(fused(tensor.device.type, tensor.dtype))
+
+
+@cache
+def _module(implementation: str) -> Any:
+    return importlib.import_module(f"lit_adaptconv.ops.{implementation}")
 
 
 def _forward(
@@ -98,6 +105,15 @@ def memory_format(tensor: Tensor) -> torch.memory_format:
 
 def _on_gpu(tensor: Tensor) -> bool:
     return tensor.device.type == "cuda"
+
+
+def _expect_backward(ctx: Any, inputs: tuple[Any, ...]) -> None:
+    """Where what computes the backward pass must be compiled first, let it begin before the forward pass."""
+    input, generator_weight, generator_bias, _, *call = inputs
+    if _on_gpu(input):
+        needed = ctx.needs_input_grad
+        tensors = (input, generator_weight, generator_bias)
+        _passes(input).expect_backward(*tensors, as_call(*call), needed[0], needed[1] or needed[2])
 
 
 def _save_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -190,38 +206,74 @@ def _grouped(call: tuple[Any, ...], size: int) -> tuple[Any, ...]:
     return (*call[:4], call[4] * size, *call[5:])
 
 
-def _register(operator: Any, devices: Any, compute: Any, fake: Any, save: Any, differentiate: Any, map: Any) -> Any:
+def _register(
+    operator: Any,
+    devices: Any,
+    compute: Any,
+    fake: Any,
+    save: Any,
+    differentiate: Any,
+    map: Any,
+    expect: Callable[[Any, tuple[Any, ...]], None] | None = None,
+) -> Any:
     """Tell PyTorch all about an operator, and return what calls it, also under the transforms of `torch.func`.
 
     They cannot see through an operator; they need a Function of autograd with its parts apart. Elsewhere one whose
     `forward` does all is called, since PyTorch looks up the signature of the other at each call, which takes longer
-    than a small kernel.
+    than a small kernel. So does the way through PyTorch's dispatcher: where nobody listens there, it is not taken.
     """
 
     def forward(*args: Any) -> Any:
         with torch._C._AutoDispatchBelowAutograd():
             return operator(*args)
 
+    def function(forward: Callable[..., Any], **rules: Callable[..., Any]) -> Any:
+        parts = {name: staticmethod(rule) for name, rule in rules.items()}
+        return type(operator._opname, (torch.autograd.Function,), {"forward": staticmethod(forward), **parts})
+
     def forward_and_save(ctx: Any, *args: Any) -> Any:
         output = forward(*args)
         save(ctx, args, output)
         return output
 
-    def function(**rules: Callable[..., Any]) -> Any:
-        parts = {name: staticmethod(rule) for name, rule in rules.items()}
-        return type(operator._opname, (torch.autograd.Function,), parts)
+    def compute_and_save(ctx: Any, *args: Any) -> Any:
+        if expect is not None:
+            expect(ctx, args)
+        output = compute(*args)
+        save(ctx, args, output)
+        return output
 
-    whole = function(forward=forward_and_save, backward=differentiate)
-    apart = function(forward=forward, setup_context=save, backward=differentiate, vmap=map)
+    whole = function(forward_and_save, backward=differentiate)
+    direct = function(compute_and_save, backward=differentiate)
+    apart = function(forward, setup_context=save, backward=differentiate, vmap=map)
     torch.library.register_kernel(operator, devices, compute, lib=LIBRARY)
     torch.library.register_fake(operator, fake, lib=LIBRARY)
     torch.library.register_vmap(operator, map, lib=LIBRARY)
     LIBRARY.impl(operator._opname, whole.apply, "Autograd")
-    return lambda *args: (apart.apply if torch._C._are_functorch_transforms_active() else operator)(*args)
+
+    def call(*args: Any) -> Any:
+        if torch._C._are_functorch_transforms_active():
+            return apart.apply(*args)
+        if torch.compiler.is_compiling() or not _unobserved(args):
+            return operator(*args)
+        return direct.apply(*args) if torch.is_grad_enabled() else compute(*args)
+
+    return call
+
+
+def _unobserved(args: tuple[Any, ...]) -> bool:
+    """Whether a call has plain tensors on a CPU or GPU, and no mode, tracer or profiler that wants to see it."""
+    return not (
+        torch._C._len_torch_dispatch_stack()
+        or torch._C._len_torch_function_stack()
+        or torch._C._get_tracing_state()
+        or torch._C._autograd._profiler_enabled()
+        or not (args[0].is_cuda or args[0].is_cpu)
+    ) and all(arg is None or (type(arg) in PLAIN and not arg.is_neg()) for arg in args[:4])
 
 
 adaptive_conv2d = _register(  # on any device
-    FORWARD, None, _forward, _fake_forward, _save_forward, _differentiate_forward, _map_forward
+    FORWARD, None, _forward, _fake_forward, _save_forward, _differentiate_forward, _map_forward, _expect_backward
 )
 _adaptive_conv2d_backward = _register(
     BACKWARD, ("cpu", "cuda"), _backward, _fake_backward, _save_backward, _differentiate_backward, _map_backward

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ triton = pytest.importorskip("triton", reason="Triton is there on Linux only")
 from no_gpu import TARGETS, NoGPU  # noqa: E402
 from triton.runtime import JITFunction, driver  # noqa: E402
 
-from lit_adaptconv.ops.gpu import passes, tiles  # noqa: E402
+from lit_adaptconv.ops.gpu import launch, passes, tiles  # noqa: E402
 from lit_adaptconv.ops.gpu.sizes import Extent, Sizes, measure  # noqa: E402
 
 pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter compiles nothing")
@@ -118,6 +119,33 @@ def test_results_do_not_depend_on_the_order_of_threads_for_no_kernel_is_atomic(c
     code = [kernel.asm["ptx"] for kernel in made]
     assert all("ld.global" in text and "st.global" in text for text in code)
     assert not any(re.search(r"\b(atom|red)\.", text) for text in code)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "outputs"), [(torch.float32, 0), (torch.bfloat16, 8)])
+def test_what_backward_launches_is_compiled_before_it(
+    compile_all: Compile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dtype: torch.dtype, outputs: int
+) -> None:
+    monkeypatch.setattr(driver, "_active", NoGPU(TARGETS["sm_90"]))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    groups, filters = (1, outputs * 4) if outputs else (4, 4)
+    x, weight = torch.zeros((2, 4, 9, 17), dtype=dtype), torch.zeros((filters, 9, 3, 3), dtype=dtype)
+    bias = torch.zeros((filters * groups // 4, 4 // groups, 9), dtype=dtype)
+    grad = torch.zeros((2, outputs or 4, 9, 17), dtype=dtype)
+    call = Call((3, 3), (1, 1), (1, 1, 1, 1), (1, 1), groups, "tanh")
+    for _ in range(2):  # the second time there is nothing to do
+        passes.expect_backward(x, weight, bias, call, True, True)
+    launch._compilers().shutdown()
+    launch._compilers.cache_clear()
+
+    def binaries() -> set[Path]:
+        return set(tmp_path.glob("*/*.cubin"))
+
+    ahead = binaries()
+    assert len(ahead) == (4 if outputs else 2)
+    passes.backward(grad, x, weight, bias, call, True, True)
+    assert binaries() == ahead
 
 
 def sizes(window: int, group_in: int = 2, group_out: int = 2) -> tuple[Extent, Sizes]:

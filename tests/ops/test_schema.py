@@ -13,6 +13,9 @@ from cases import Case
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.func import functional_call, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from lit_adaptconv import AdaptiveConv2d
@@ -211,6 +214,72 @@ def test_a_copied_layer_computes_its_own_gradients() -> None:
 def checkpointed(function: Callable[..., Tensor], *args: Tensor) -> Tensor:
     out: Tensor = torch.utils.checkpoint.checkpoint(function, *args, use_reentrant=False)
     return out
+
+
+class Passing(TorchDispatchMode):
+    """Notes the operators that are called, and lets them pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Any] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen.append(func)
+        return func(*args, **(kwargs or {}))
+
+
+class PassingFunctions(TorchFunctionMode):
+    """Notes the functions that are called, and lets them pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Any] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen.append(func)
+        return func(*args, **(kwargs or {}))
+
+
+def test_whoever_watches_operators_sees_this_one() -> None:
+    """Where nobody does, PyTorch's dispatcher is passed by."""
+    args = arguments()
+    with Passing() as operators:
+        torch.autograd.grad(adaptive_conv2d(*args, **OPTIONS).sum(), args)
+    assert {schema.FORWARD, schema.BACKWARD} <= set(operators.seen)
+    with PassingFunctions() as functions:
+        adaptive_conv2d(*args, **OPTIONS)
+    assert schema.FORWARD in functions.seen
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        torch.autograd.grad(adaptive_conv2d(*args, **OPTIONS).sum(), args)
+    assert {"lit_adaptconv::adaptive_conv2d", "lit_adaptconv::adaptive_conv2d_backward"} <= {
+        event.key for event in profile.key_averages()
+    }
+    graph = make_fx(lambda x: adaptive_conv2d(x, *args[1:], **OPTIONS))(args[0].detach()).graph
+    assert schema.FORWARD in {node.target for node in graph.nodes}
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_watched_or_not_it_gives_the_same_bits(grad: bool) -> None:
+    args = arguments(grad=grad)
+
+    def results() -> list[Tensor]:
+        out = adaptive_conv2d(*args, **OPTIONS)
+        if not grad:
+            return [out]
+        first = torch.autograd.grad(out.square().sum(), args, create_graph=True)
+        return [out, *first, *torch.autograd.grad(sum(g.square().sum() for g in first), args)]
+
+    alone = results()
+    with Passing():
+        watched = results()
+    assert all(torch.equal(one, other) for one, other in zip(alone, watched, strict=True))
+
+
+def test_a_view_with_a_pending_sign_is_read_with_it() -> None:
+    args = arguments(grad=False)
+    pending = torch.complex(torch.zeros_like(args[0]), args[0]).conj().imag
+    assert pending.is_neg()
+    assert torch.equal(adaptive_conv2d(pending, *args[1:], **OPTIONS), adaptive_conv2d(-args[0], *args[1:], **OPTIONS))
 
 
 def test_checkpointing_gives_the_same_gradients() -> None:

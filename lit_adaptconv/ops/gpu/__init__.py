@@ -11,10 +11,12 @@ Nothing is kept for backward but input and parameters: kernels are generated aga
 
 float16 and bfloat16 are read as they are and rounded once, at the end; sums are made in float32. No operation is
 atomic, so the same input gives the same bits. Images are read and written in the order in which they lie in memory.
-Kernels are compiled at a shape's first call, once for each machine; nothing is measured.
+Kernels are compiled at a shape's first call, once for each machine, those of backward while the forward pass goes on;
+nothing is measured.
 
 `benchmarks/gpu.py` checks and times all of it on a GPU; docs/performance.md has its table.
 """
 
 from lit_adaptconv.ops.gpu.passes import backward as backward
+from lit_adaptconv.ops.gpu.passes import expect_backward as expect_backward
 from lit_adaptconv.ops.gpu.passes import forward as forward

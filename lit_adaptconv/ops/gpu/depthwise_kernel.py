@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 
 from lit_adaptconv.ops.gpu.input_kernels import landing_in_window, landing_on_tap
-from lit_adaptconv.ops.gpu.pixels import generate, scalars, slope, under_tap, window, zeros
+from lit_adaptconv.ops.gpu.pixels import beside, generate, scalars, slope, under_tap, window, zeros
 
 
 @triton.jit
@@ -53,6 +53,10 @@ def depthwise_kernel(
     maps_of_window: tl.constexpr = sizes.seen if needs_input else 0
     count: tl.constexpr = sizes.taps * sizes.seen
     each: tl.constexpr = channels * (count + sizes.taps + 1) * block
+    seen_size: tl.constexpr = triton.next_power_of_2(sizes.seen)
+    seen_levels: tl.constexpr = seen_size.bit_length() - 1
+    taps_size: tl.constexpr = triton.next_power_of_2(sizes.taps)
+    taps_levels: tl.constexpr = taps_size.bit_length() - 1
     program = tl.program_id(0)
     channel = program % channels
     part = program // channels
@@ -94,7 +98,7 @@ def depthwise_kernel(
                     under = seen[t]
                 else:
                     under = under_tap(plane, y, x_at, t, valid, extent, sizes, strides, real)
-                kernel = generate(seen, weights, biases[t], t * sizes.seen, sizes, how)
+                kernel = generate(seen, weights[t * seen_pixels : t * seen_pixels + seen_pixels], biases[t], sizes, how)
                 dz = slope(kernel, under, d, sizes)
                 new = ()
                 for s in tl.static_range(maps_of_window):
@@ -124,10 +128,13 @@ def depthwise_kernel(
     # A thread's sums are numbers of their own: adding them up here takes long where a program has few pixels.
     row = parts + part.to(tl.int64) * each + tl.arange(0, block)
     bias_row = row + channels * (count * block)
-    for s in tl.static_range(count):
-        tl.store(row + (channel * count + s) * block, sums[s])
+    s = tl.arange(0, seen_size)
     for t in tl.static_range(taps):
-        tl.store(bias_row + (channel * taps + t) * block, bias_sums[t])
+        at = row[:, None] + ((channel * taps + t) * seen_pixels + s)[None, :] * block
+        tl.store(at, beside(sums, t * sizes.seen, seen_pixels, seen_size, seen_levels), mask=(s < seen_pixels)[None, :])
+    t = tl.arange(0, taps_size)
+    at = bias_row[:, None] + (channel * taps + t)[None, :] * block
+    tl.store(at, beside(bias_sums, 0, taps, taps_size, taps_levels), mask=(t < taps)[None, :])
     tl.store(bias_row + (channels * taps + channel) * block, bias_sums[taps])
 
 

@@ -95,6 +95,6 @@ def _add(
         # Beyond the last channel, the last one is computed once more, and not stored.
         tap = (row + tl.minimum(o, last)) * (extent.group_in * sizes.taps) + at
         weights = scalars(weight + tap * sizes.seen, sizes.seen, real)
-        kernel = generate(seen, weights, tl.load(generator_bias + tap).to(real), 0, sizes, how)
+        kernel = generate(seen, weights, tl.load(generator_bias + tap).to(real), sizes, how)
         new += (sums[o] + kernel * under,)
     return new

@@ -99,7 +99,7 @@ def _spread(
     along = under * 0
     for _ in range(extent.group_out):
         weights = scalars(weight + at * sizes.seen, sizes.seen, real)
-        kernel = generate(seen, weights, tl.load(generator_bias + at).to(real), 0, sizes, how)
+        kernel = generate(seen, weights, tl.load(generator_bias + at).to(real), sizes, how)
         d = tl.load(above, mask=valid, other=0.0).to(real)
         along += kernel * d
         dz = slope(kernel, under, d, sizes)

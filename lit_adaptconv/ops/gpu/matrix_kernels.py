@@ -218,8 +218,9 @@ def backward_matrix_kernel(
             for k in tl.static_range(taps_at_once):
                 tap = (filter_at * sizes.taps + first_tap + k)[None, :]
                 stored = kept[None, :] & (first_tap + k < sizes.taps)
-                tl.store(row + tap * sizes.seen + s[:, None], sums[k], mask=stored & (s < sizes.seen)[:, None])
-                bias_at = row + filters * sizes.taps * sizes.seen + tap + s[:, None] * 0
-                tl.store(bias_at, sums[k], mask=stored & (s == sizes.seen)[:, None])
+                # The row behind the window's pixels has the sums for the generators' biases.
+                behind = (s == sizes.seen)[:, None]
+                at = tl.where(behind, filters * sizes.taps * sizes.seen + tap, tap * sizes.seen + s[:, None])
+                tl.store(row + at, sums[k], mask=stored & (s <= sizes.seen)[:, None])
             bias_at = row + filters * sizes.taps * (sizes.seen + 1) + channel_out
             tl.store(bias_at, bias_sums, mask=kept & (within == 0) & (first_tap == 0))

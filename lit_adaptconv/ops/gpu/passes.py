@@ -21,7 +21,7 @@ from lit_adaptconv.ops.gpu import tiles
 from lit_adaptconv.ops.gpu.depthwise_kernel import depthwise_kernel
 from lit_adaptconv.ops.gpu.forward_kernel import forward_kernel
 from lit_adaptconv.ops.gpu.input_kernels import collect_kernel, spread_kernel
-from lit_adaptconv.ops.gpu.launch import Launch, device_of
+from lit_adaptconv.ops.gpu.launch import Launch, device_of, without_memory
 from lit_adaptconv.ops.gpu.matrix_kernels import backward_matrix_kernel, forward_matrix_kernel, pack_kernel
 from lit_adaptconv.ops.gpu.sizes import Extent, Sizes, Strides, measure, wide
 from lit_adaptconv.ops.gpu.tanh import how
@@ -32,6 +32,8 @@ SCRATCH = 2**24  # bytes for them under the interpreter
 
 Forward = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 Backward = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
+
+_expected: set[Backward] = set()
 
 
 def forward(input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, call: Call) -> Tensor:
@@ -68,6 +70,46 @@ def backward(
     )  # fmt: skip
     with device_of(input):
         return plan(grad_output, input, generator_weight.contiguous(), generator_bias.contiguous())
+
+
+def expect_backward(
+    input: Tensor,
+    generator_weight: Tensor,
+    generator_bias: Tensor,
+    call: Call,
+    needs_input: bool,
+    needs_weights: bool,
+) -> None:
+    """Begin to compile what `backward` will launch, for such tensors and a gradient laid out like the output."""
+    plan, grad_output = _expectation(
+        input.shape, input.stride(), generator_weight.shape, call, input.dtype, coarse(input.dtype), input.device,
+        needs_input, needs_weights,
+    )  # fmt: skip
+    if plan not in _expected:
+        _expected.add(plan)
+        with device_of(input):
+            plan(grad_output, *map(without_memory, (input, generator_weight.contiguous(), generator_bias.contiguous())))
+
+
+@lru_cache(maxsize=1024)
+def _expectation(
+    shape: Sequence[int],
+    strides: Sequence[int],
+    weight_shape: Sequence[int],
+    call: Call,
+    dtype: torch.dtype,
+    coarse: bool,
+    device: torch.device,
+    needs_input: bool,
+    needs_weights: bool,
+) -> tuple[Backward, Tensor]:
+    """The plan of a backward pass, and its gradient without memory."""
+    extent, _ = measure(shape, weight_shape, call)
+    out_shape = (shape[0], extent.groups * extent.group_out, extent.out_height, extent.out_width)
+    grad = torch.empty(out_shape, dtype=dtype, device="meta", memory_format=memory_format(shape, strides))
+    return _plan_backward(
+        shape, strides, weight_shape, grad.stride(), call, dtype, coarse, device, needs_input, needs_weights
+    ), grad
 
 
 def coarse(dtype: torch.dtype) -> bool:
@@ -125,7 +167,7 @@ def _plan_forward(
     grid = cdiv(pixels, tile["block"]) * extent.groups * cdiv(extent.group_out, tile["outputs"])
     after = (pixels, Strides(*strides), out_strides)
     if matrix:
-        pack, form = _packing(extent, sizes, dtype, device)
+        pack, form = _packing(extent, sizes)
         launch = Launch(
             forward_matrix_kernel, grid, after, {"extent": extent, "sizes": sizes, **options, **form, **tile}
         )
@@ -265,7 +307,7 @@ def _matrix(task: _Task) -> tuple[int, int, Work]:
     """Plan the matrix kernels, for some images at a time."""
     extent, sizes, types = task.extent, task.sizes, task.types
     tile = tiles.matrix_backward(extent, sizes)
-    pack, form = _packing(extent, sizes, types.dtype, task.device)
+    pack, form = _packing(extent, sizes)
     pieces = _pieces(task, sizes.maps if task.needs_input else 0)
     most = cdiv(pieces[0].pixels, tile["block"])
     each = cdiv(most, max(1, min(2 * tiles.PROGRAMS // pieces[0].channels, most)))
@@ -383,16 +425,14 @@ def _collecting(piece: _Piece, task: _Task, merged: bool) -> Launch:
     )
 
 
-def _packing(
-    extent: Extent, sizes: Sizes, dtype: torch.dtype, device: torch.device
-) -> tuple[Callable[[Tensor, Tensor], Tensor], dict[str, Any]]:
+def _packing(extent: Extent, sizes: Sizes) -> tuple[Callable[[Tensor, Tensor], Tensor], dict[str, Any]]:
     """What lays the generators out as matrices, and the form of these."""
     form = tiles.matrices(extent, sizes)
     programs = extent.groups * extent.group_in * form["taps"]
     launch = Launch(pack_kernel, programs, (), {"extent": extent, "sizes": sizes, **form})
 
     def pack(weight: Tensor, bias: Tensor) -> Tensor:
-        packed = torch.empty(programs * form["inner"] * form["outer"], dtype=dtype, device=device)
+        packed = weight.new_empty(programs * form["inner"] * form["outer"])
         launch(weight, bias, packed)
         return packed
 

@@ -4,7 +4,7 @@ A tile is a run of pixels of one channel, in order of image, row and column: nei
 pixels, and small images fill it as well as large ones.
 """
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,assignment"
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,assignment,misc"
 
 from __future__ import annotations
 
@@ -71,12 +71,38 @@ def zeros(count: tl.constexpr, block: tl.constexpr, real: tl.constexpr):
 
 
 @triton.jit
-def generate(seen, weights, bias, first: tl.constexpr, sizes: tl.constexpr, how: tl.constexpr):
-    """One tap of the kernels of a tile: from what it sees, and the weights from `first` on."""
+def _in_pairs(parts, half: tl.constexpr):
+    out = ()
+    for s in tl.static_range(half):
+        out += (tl.join(parts[s], parts[s + half]),)
+    return out
+
+
+@triton.jit
+def beside(tiles, first: tl.constexpr, count: tl.constexpr, size: tl.constexpr, levels: tl.constexpr):
+    """`count` tiles from `first` on as one, `(block, size)`, padded by zeros; `size` is two to the power of `levels`.
+
+    One store of many tiles compiles in a fraction of the time that a store of each takes.
+    """
+    zero = tl.zeros_like(tiles[first])
+    parts = ()
+    for s in tl.static_range(size):
+        if s < count:
+            parts += (tiles[first + s],)
+        else:
+            parts += (zero,)
+    for level in tl.static_range(levels):
+        parts = _in_pairs(parts, size >> (level + 1))
+    return tl.reshape(parts[0], [tiles[first].shape[0], size])
+
+
+@triton.jit
+def generate(seen, weights, bias, sizes: tl.constexpr, how: tl.constexpr):
+    """One tap of the kernels of a tile: from what it sees, and the weights for that."""
     count: tl.constexpr = sizes.seen
-    total = bias + weights[first] * seen[0]
+    total = bias + weights[0] * seen[0]
     for s in tl.static_range(1, count):
-        total += weights[first + s] * seen[s]
+        total += weights[s] * seen[s]
     if sizes.applies_tanh:
         total = tanh(total, how)
     return total

@@ -66,7 +66,7 @@ def weight_kernel(
         for k in tl.static_range(taps_at_once):
             tap = tl.minimum(first + k, sizes.taps - 1)
             under = under_tap(plane, y, x_at, tap, valid, extent, sizes, strides, real)
-            kernel = generate(seen, weights, biases[k], k * sizes.seen, sizes, how)
+            kernel = generate(seen, weights[k * seen_pixels : k * seen_pixels + seen_pixels], biases[k], sizes, how)
             # Beyond the last pixel, a kernel that is NaN or infinite must not count.
             dz = tl.where(valid, slope(kernel, under, d, sizes), 0.0)
             new_bias_sums += (bias_sums[k] + dz,)
