@@ -53,7 +53,7 @@ def augmenting(transforms: list[nn.Module]) -> Callable[[], object]:
     numbers = generator(0)
 
     def make() -> object:
-        draws = preprocess.draw(len(images), SHAPE[2:], numbers)
+        draws = preprocess.draw(len(images), numbers)
         return preprocess(images, labels, [draws] if draws else [])
 
     return make

@@ -73,7 +73,7 @@ class BatchLoader:
         )
         for number, (images, labels) in enumerate(batches, start=first):
             self._position = (epoch, number + 1)
-            draws = self._draw(epoch, number, len(images), images.shape)
+            draws = self._draw(epoch, number, len(images))
             yield self._preprocess(images, labels, [draws] if draws else [])
         order.set_epoch(epoch + 1)
 
@@ -83,12 +83,12 @@ class BatchLoader:
         Raises:
             UserError: the images are not in memory.
         """
-        shape = self._resident().images.shape
+        self._resident()
         order, (epoch, first) = self.sampler, self._begin()
         indices, edges = self._subset[order.indices()], order.edges()
         for number, (begin, end) in enumerate(pairwise(edges[first:]), start=first):
             self._position = (epoch, number + 1)
-            yield PlannedBatch(indices[begin:end], self._draw(epoch, number, end - begin, shape))
+            yield PlannedBatch(indices[begin:end], self._draw(epoch, number, end - begin))
         order.set_epoch(epoch + 1)
 
     def make(self, planned: Sequence[PlannedBatch]) -> tuple[Tensor, Tensor]:
@@ -106,14 +106,14 @@ class BatchLoader:
             raise UserError("the images are read as they are needed, not kept in memory")
         return self.source
 
-    def _draw(self, epoch: int, number: int, images: int, shape: Sequence[int]) -> Draws | None:
-        """Draw how a batch of so many images, of the shape `(..., H, W)`, is augmented; None where it is not."""
+    def _draw(self, epoch: int, number: int, images: int) -> Draws | None:
+        """Draw how a batch of so many images is augmented; None where it is not."""
         order = self.sampler
         if not order.shuffle or not self._preprocess.is_random:  # making a generator takes time
             return None
         # 1 + number: a key that ends in zeros is the key without them, which draws the permutation
         numbers = generator(order.seed, epoch, 1 + number, order.rank)
-        return self._preprocess.draw(images, (shape[-2], shape[-1]), numbers)
+        return self._preprocess.draw(images, numbers)
 
     def _begin(self) -> tuple[int, int]:
         """The epoch that an iteration is of, and the number of its first batch."""

@@ -13,56 +13,44 @@ from torch.nn import functional as F
 from lit_adaptconv.data.augment import Transforms, drawing_from
 
 
-class Moves(NamedTuple):
-    """Where the pixels of each image of a batch come from.
-
-    Attributes:
-        rows: row of the padded image that each row shows, int64, shape (B, H).
-        columns: column, likewise, shape (B, W).
-    """
-
-    rows: Tensor
-    columns: Tensor
-
-
-def draw_moves(batch: int, size: tuple[int, int], shift: int, flip: bool, generator: torch.Generator) -> Moves:
+def draw_moves(batch: int, shift: int, flip: bool, generator: torch.Generator) -> Int64[Tensor, "batch 3"]:
     """Draw how every image is moved, by its own random offset, and mirrored left to right, with probability one half.
 
     Args:
         batch: number of images.
-        size: their height and width.
         shift: the largest offset in pixels; both offsets are uniform on -shift … shift.
         flip: whether to mirror.
         generator: a CPU generator, so that the draws are the same on every device.
+
+    Returns:
+        For each image the first row and the first column that it shows of the padded image, and whether it is mirrored.
     """
-    height, width = size
-    rows = torch.arange(height).expand(batch, height)
-    columns = torch.arange(width).expand(batch, width)
+    moves = torch.zeros(3, batch, 1, dtype=torch.int64)
     if flip:
-        mirrored = torch.rand(batch, 1, generator=generator) < 0.5
-        columns = torch.where(mirrored, width - 1 - columns, columns)
+        moves[2] = torch.rand(batch, 1, generator=generator) < 0.5
     if shift:
-        down, right = torch.randint(0, 2 * shift + 1, (2, batch, 1), generator=generator)
-        rows, columns = rows + down, columns + right
-    return Moves(rows, columns)
+        torch.randint(0, 2 * shift + 1, (2, batch, 1), generator=generator, out=moves[:2])
+    return moves[:, :, 0].T
 
 
 def move(
-    images: UInt8[Tensor, "batch channels height width"], moves: Moves, shift: int
+    images: UInt8[Tensor, "batch channels height width"], moves: Int64[Tensor, "batch 3"], shift: int
 ) -> UInt8[Tensor, "batch channels height width"]:
     """Move and mirror images as it was drawn. Uncovered pixels become 0.
 
     Args:
         images: pixels, shape (B, C, H, W), on any device.
-        moves: what was drawn for them.
+        moves: what `draw_moves` drew for them.
         shift: the largest offset in pixels.
     """
     batch, channels, height, width = images.shape
     if shift:
         images = F.pad(images, (shift, shift, shift, shift))
     # Not waited for: what comes from ordinary memory is copied aside before the call returns.
-    rows, columns = (offsets.to(images.device, non_blocking=True) for offsets in moves)
-    source = (rows[:, :, None] * (width + 2 * shift) + columns[:, None, :]).view(batch, 1, height * width)
+    down, right, mirrored = moves.to(images.device, non_blocking=True).T[:, :, None]
+    rows, columns = (torch.arange(size, device=images.device) for size in (height, width))
+    columns = torch.where(mirrored == 1, width - 1 - columns, columns) + right
+    source = ((rows + down)[:, :, None] * (width + 2 * shift) + columns[:, None, :]).view(batch, 1, height * width)
     return images.flatten(2).gather(2, source.expand(-1, channels, -1)).view(batch, channels, height, width)
 
 
@@ -71,12 +59,12 @@ class Draws(NamedTuple):
 
     Attributes:
         images: the number of its images.
-        moves: where their pixels come from; None where they are not moved.
+        moves: what `draw_moves` drew for them; None where they are not moved.
         seed: what transforms draw from; None where there are none.
     """
 
     images: int
-    moves: Moves | None
+    moves: Tensor | None
     seed: int | None
 
 
@@ -109,12 +97,12 @@ class Preprocess:
         """Whether training images are augmented."""
         return bool(self.shift or self.flip or self.transforms)
 
-    def draw(self, batch: int, size: tuple[int, int], generator: torch.Generator | None) -> Draws | None:
-        """Draw how so many images of this height and width are augmented; None where they are not."""
+    def draw(self, batch: int, generator: torch.Generator | None) -> Draws | None:
+        """Draw how so many images are augmented; None where they are not."""
         if generator is None or not self.is_random:
             return None
         moved = self.shift or self.flip
-        moves = draw_moves(batch, size, self.shift, self.flip, generator) if moved else None
+        moves = draw_moves(batch, self.shift, self.flip, generator) if moved else None
         seed = int(torch.randint(2**62, (), generator=generator)) if self.transforms else None
         return Draws(batch, moves, seed)
 
@@ -132,7 +120,7 @@ class Preprocess:
         """
         moved = [draw.moves for draw in draws if draw.moves is not None]
         if moved:
-            images = move(images, Moves(*map(torch.cat, zip(*moved, strict=True))), self.shift)
+            images = move(images, torch.cat(moved), self.shift)
         if self.transforms is None or not draws:
             return self._normalised(images), labels
         sizes = [draw.images for draw in draws]
