@@ -14,8 +14,8 @@ from lit_adaptconv.errors import UserError
 
 def generator(*key: int) -> torch.Generator:
     """Return a CPU generator whose numbers depend on `key` alone, not on the global random state."""
-    (state,) = np.random.SeedSequence(key).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+    low, high = np.random.SeedSequence(key).generate_state(2).tolist()
+    return torch.Generator().manual_seed((high << 32 | low) >> 1)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from lit_adaptconv.data.augment import Transforms, drawing_from
 
 
-def draw_moves(batch: int, shift: int, flip: bool, generator: torch.Generator) -> Int64[Tensor, "batch 3"]:
+def draw_moves(batch: int, shift: int, flip: bool, generator: torch.Generator) -> Int64[Tensor, "3 batch"]:
     """Draw how every image is moved, by its own random offset, and mirrored left to right, with probability one half.
 
     Args:
@@ -25,16 +25,13 @@ def draw_moves(batch: int, shift: int, flip: bool, generator: torch.Generator) -
     Returns:
         For each image the first row and the first column that it shows of the padded image, and whether it is mirrored.
     """
-    moves = torch.zeros(3, batch, 1, dtype=torch.int64)
-    if flip:
-        moves[2] = torch.rand(batch, 1, generator=generator) < 0.5
-    if shift:
-        torch.randint(0, 2 * shift + 1, (2, batch, 1), generator=generator, out=moves[:2])
-    return moves[:, :, 0].T
+    mirrored = torch.rand(1, batch, generator=generator) < 0.5 if flip else torch.zeros(1, batch, dtype=torch.bool)
+    offsets = torch.randint(0, 2 * shift + 1, (2, batch), generator=generator) if shift else torch.zeros(2, batch)
+    return torch.cat((offsets.long(), mirrored.long()))
 
 
 def move(
-    images: UInt8[Tensor, "batch channels height width"], moves: Int64[Tensor, "batch 3"], shift: int
+    images: UInt8[Tensor, "batch channels height width"], moves: Int64[Tensor, "3 batch"], shift: int
 ) -> UInt8[Tensor, "batch channels height width"]:
     """Move and mirror images as it was drawn. Uncovered pixels become 0.
 
@@ -47,7 +44,7 @@ def move(
     if shift:
         images = F.pad(images, (shift, shift, shift, shift))
     # Not waited for: what comes from ordinary memory is copied aside before the call returns.
-    down, right, mirrored = moves.to(images.device, non_blocking=True).T[:, :, None]
+    down, right, mirrored = moves.to(images.device, non_blocking=True)[:, :, None]
     rows, columns = (torch.arange(size, device=images.device) for size in (height, width))
     columns = torch.where(mirrored == 1, width - 1 - columns, columns) + right
     source = ((rows + down)[:, :, None] * (width + 2 * shift) + columns[:, None, :]).view(batch, 1, height * width)
@@ -120,7 +117,7 @@ class Preprocess:
         """
         moved = [draw.moves for draw in draws if draw.moves is not None]
         if moved:
-            images = move(images, torch.cat(moved), self.shift)
+            images = move(images, torch.cat(moved, 1), self.shift)
         if self.transforms is None or not draws:
             return self._normalised(images), labels
         sizes = [draw.images for draw in draws]
