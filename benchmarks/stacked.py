@@ -34,6 +34,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "adaptive": {"kind": "adaptive"},
 }
 
+LONGEST = 600
+"""Seconds that one process waits for another, which may have died."""
+
 
 def config(folder: str, kind: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     model = {"backbone": {"class_path": "lit_adaptconv.models.ConvNet"}, "budget": options.budget, **KINDS[kind]}
@@ -84,12 +87,13 @@ def stacked(kind: str, options: argparse.Namespace) -> float:
 def _worker(options: argparse.Namespace, start: Any, taken: Any) -> None:
     quieten()
     torch.set_num_threads(options.threads)
-    alone(options.kinds[0], options)  # warm
+    for kind in options.kinds:
+        alone(kind, options)  # warm
     for _ in range(options.rounds):
         for kind in options.kinds:
-            start.wait()
+            start.wait(LONGEST)
             taken.put((kind, alone(kind, options)))
-            start.wait()
+            start.wait(LONGEST)
 
 
 def processes(options: argparse.Namespace) -> dict[str, list[float]]:
@@ -101,7 +105,7 @@ def processes(options: argparse.Namespace) -> dict[str, list[float]]:
         worker.start()
     rates: dict[str, list[float]] = {kind: [] for kind in options.kinds}
     for _ in range(options.rounds * len(options.kinds)):
-        found = [taken.get() for _ in workers]
+        found = [taken.get(timeout=LONGEST) for _ in workers]
         rates[found[0][0]].append(options.processes * min(rate for _, rate in found))
     for worker in workers:
         worker.join()
@@ -147,6 +151,8 @@ def main() -> None:
     print(f"{device_name(torch.device(options.device))}, {options.threads} threads, {versions()['torch']}")
     for kind, rates in found.items():
         print(_line(kind, f"{options.members} stacked", rates["stacked"], rates["alone"]), flush=True)
+    if options.output is not None:
+        options.output.write_text(json.dumps(found, indent=1) + "\n")
     if options.processes:
         for kind, together in processes(options).items():
             found[kind]["processes"] = together

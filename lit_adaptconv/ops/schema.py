@@ -8,13 +8,14 @@ differentiating the reference implementation. Under `vmap` the mapped dimension 
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.utils.flop_counter import register_flop_formula
 
 from lit_adaptconv.ops import reference
@@ -35,7 +36,20 @@ LIBRARY.define(
 FORWARD = torch.ops.lit_adaptconv.adaptive_conv2d.default
 BACKWARD = torch.ops.lit_adaptconv.adaptive_conv2d_backward.default
 
-PLAIN = (Tensor, torch.nn.Parameter)
+
+def _plain_keys(device: str) -> set[int]:
+    """The dispatch keys of an ordinary tensor, and of one that inference mode made."""
+    keys = torch._C.DispatchKey
+
+    def together(*names: str) -> int:
+        sets = [torch._C.DispatchKeySet(getattr(keys, name)) for name in names]
+        return functools.reduce(lambda one, other: one | other, sets).raw_repr()
+
+    always = (device, f"Autocast{device}")
+    return {together(*always), together(*always, "ADInplaceOrView", f"Autograd{device}")}
+
+
+PLAIN_KEYS = _plain_keys("CPU") | _plain_keys("CUDA")
 Ints = list[int]
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -52,7 +66,7 @@ def _passes(tensor: Tensor) -> Any:
     return _module(fused(tensor.device.type, tensor.dtype))
 
 
-@cache
+@functools.cache
 def _module(implementation: str) -> Any:
     return importlib.import_module(f"lit_adaptconv.ops.{implementation}")
 
@@ -110,8 +124,8 @@ def _on_gpu(tensor: Tensor) -> bool:
 def _expect_backward(ctx: Any, inputs: tuple[Any, ...]) -> None:
     """Where what computes the backward pass must be compiled first, let it begin before the forward pass."""
     input, generator_weight, generator_bias, _, *call = inputs
-    if _on_gpu(input):
-        needed = ctx.needs_input_grad
+    needed = ctx.needs_input_grad[:4]
+    if any(needed) and _on_gpu(input) and _is_plain(input):
         tensors = (input, generator_weight, generator_bias)
         _passes(input).expect_backward(*tensors, as_call(*call), needed[0], needed[1] or needed[2])
 
@@ -214,7 +228,7 @@ def _register(
     save: Any,
     differentiate: Any,
     map: Any,
-    expect: Callable[[Any, tuple[Any, ...]], None] | None = None,
+    expect: Callable[[Any, tuple[Any, ...]], None] = lambda ctx, args: None,
 ) -> Any:
     """Tell PyTorch all about an operator, and return what calls it, also under the transforms of `torch.func`.
 
@@ -231,45 +245,52 @@ def _register(
         parts = {name: staticmethod(rule) for name, rule in rules.items()}
         return type(operator._opname, (torch.autograd.Function,), {"forward": staticmethod(forward), **parts})
 
-    def forward_and_save(ctx: Any, *args: Any) -> Any:
-        output = forward(*args)
-        save(ctx, args, output)
-        return output
-
-    def compute_and_save(ctx: Any, *args: Any) -> Any:
-        if expect is not None:
+    def saving(run: Callable[..., Any]) -> Callable[..., Any]:
+        def run_and_save(ctx: Any, *args: Any) -> Any:
             expect(ctx, args)
-        output = compute(*args)
-        save(ctx, args, output)
-        return output
+            output = run(*args)
+            save(ctx, args, output)
+            return output
 
-    whole = function(forward_and_save, backward=differentiate)
-    direct = function(compute_and_save, backward=differentiate)
+        return run_and_save
+
+    whole = function(saving(forward), backward=differentiate)
+    direct = function(saving(compute), backward=differentiate)
     apart = function(forward, setup_context=save, backward=differentiate, vmap=map)
     torch.library.register_kernel(operator, devices, compute, lib=LIBRARY)
     torch.library.register_fake(operator, fake, lib=LIBRARY)
     torch.library.register_vmap(operator, map, lib=LIBRARY)
     LIBRARY.impl(operator._opname, whole.apply, "Autograd")
 
-    def call(*args: Any) -> Any:
+    def dispatch(*args: Any) -> Any:
         if torch._C._are_functorch_transforms_active():
             return apart.apply(*args)
         if torch.compiler.is_compiling() or not _unobserved(args):
             return operator(*args)
         return direct.apply(*args) if torch.is_grad_enabled() else compute(*args)
 
-    return call
+    return dispatch
 
 
 def _unobserved(args: tuple[Any, ...]) -> bool:
-    """Whether a call has plain tensors on a CPU or GPU, and no mode, tracer or profiler that wants to see it."""
+    """Whether a call has plain tensors on a CPU or GPU, and no mode, tracer or profiler wants to see it."""
     return not (
         torch._C._len_torch_dispatch_stack()
         or torch._C._len_torch_function_stack()
         or torch._C._get_tracing_state()
         or torch._C._autograd._profiler_enabled()
-        or not (args[0].is_cuda or args[0].is_cpu)
-    ) and all(arg is None or (type(arg) in PLAIN and not arg.is_neg()) for arg in args[:4])
+        or forward_ad._current_level >= 0
+    ) and all(arg is None or _is_plain(arg) for arg in args[:4])
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether its memory holds its numbers, and nothing is to be done before they are read.
+
+    Subclasses say so by their type; views with a pending sign, batches under transforms and the like by their keys.
+    """
+    if type(tensor) not in (Tensor, torch.nn.Parameter):
+        return False
+    return torch._C._dispatch_keys(tensor).raw_repr() in PLAIN_KEYS
 
 
 adaptive_conv2d = _register(  # on any device

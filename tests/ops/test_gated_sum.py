@@ -225,6 +225,19 @@ def test_mapped_over_images_or_parameters_it_gives_what_a_loop_gives(
 
 
 @pytest.mark.usefixtures("chosen")
+@pytest.mark.usefixtures("chosen")
+def test_batches_of_gradients_equal_one_after_the_other() -> None:
+    """PyTorch's older vmap, whose batches look like ordinary tensors."""
+    args = arguments(CASES["both in one"])
+    inputs = [t.requires_grad_() for t in given(args)]
+    out = op.gated_sum(*args)
+    batch = torch.randn(3, *out.shape, dtype=out.dtype)
+    together = torch.autograd.grad(out, inputs, batch, is_grads_batched=True, retain_graph=True)
+    for number, grad in enumerate(batch):
+        alone = torch.autograd.grad(out, inputs, grad, retain_graph=True)
+        assert all(torch.allclose(many[number], one, rtol=1e-12) for many, one in zip(together, alone, strict=True))
+
+
 def test_hessians_in_every_mode_equal_one_by_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = make("one", monkeypatch)
 

@@ -68,6 +68,8 @@ KERNELS = {
     ],
 }
 
+FORWARD = ("forward_kernel", "forward_matrix_kernel")
+
 
 def names(made: list[Any]) -> list[str]:
     return [kernel.metadata.name for kernel in made]
@@ -122,17 +124,37 @@ def test_results_do_not_depend_on_the_order_of_threads_for_no_kernel_is_atomic(c
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dtype", "outputs"), [(torch.float32, 0), (torch.bfloat16, 8)])
-def test_what_backward_launches_is_compiled_before_it(
-    compile_all: Compile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dtype: torch.dtype, outputs: int
+@pytest.mark.parametrize(
+    ("dtype", "outputs", "scratch"),
+    [(torch.float32, 0, 2**24), (torch.bfloat16, 8, 2**24), (torch.bfloat16, 8, 4 * 8 * 32 * 9 * 4)],
+    ids=["depthwise", "matrices", "in pieces"],
+)
+def test_what_backward_launches_is_compiled_once_before_it(
+    compile_all: Compile,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    dtype: torch.dtype,
+    outputs: int,
+    scratch: int,
 ) -> None:
+    compiled: list[str] = []
+    compile_it = JITFunction._do_compile
+
+    def noted(self: Any, *args: Any) -> Any:
+        compiled.append(self.fn.__name__)
+        return compile_it(self, *args)
+
+    monkeypatch.setattr(JITFunction, "_do_compile", noted)
+    for remembered in (passes._expect_backward, passes._plan_backward, launch._form):
+        remembered.cache_clear()
+    monkeypatch.setattr(passes, "scratch", lambda device: scratch)
     monkeypatch.setattr(driver, "_active", NoGPU(TARGETS["sm_90"]))
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     groups, filters = (1, outputs * 4) if outputs else (4, 4)
-    x, weight = torch.zeros((2, 4, 9, 17), dtype=dtype), torch.zeros((filters, 9, 3, 3), dtype=dtype)
+    x, weight = torch.zeros((2, 4, 8, 32), dtype=dtype), torch.zeros((filters, 9, 3, 3), dtype=dtype)
     bias = torch.zeros((filters * groups // 4, 4 // groups, 9), dtype=dtype)
-    grad = torch.zeros((2, outputs or 4, 9, 17), dtype=dtype)
+    grad = torch.zeros((2, outputs or 4, 8, 32), dtype=dtype)
     call = Call((3, 3), (1, 1), (1, 1, 1, 1), (1, 1), groups, "tanh")
     for _ in range(2):  # the second time there is nothing to do
         passes.expect_backward(x, weight, bias, call, True, True)
@@ -143,9 +165,10 @@ def test_what_backward_launches_is_compiled_before_it(
         return set(tmp_path.glob("*/*.cubin"))
 
     ahead = binaries()
-    assert len(ahead) == (4 if outputs else 2)
+    assert {*compiled} == {*KERNELS["matrices" if outputs else "depthwise"]} - {*FORWARD}
     passes.backward(grad, x, weight, bias, call, True, True)
     assert binaries() == ahead
+    assert len(compiled) == len(ahead)
 
 
 def sizes(window: int, group_in: int = 2, group_out: int = 2) -> tuple[Extent, Sizes]:

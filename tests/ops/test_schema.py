@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -275,11 +276,74 @@ def test_watched_or_not_it_gives_the_same_bits(grad: bool) -> None:
     assert all(torch.equal(one, other) for one, other in zip(alone, watched, strict=True))
 
 
-def test_a_view_with_a_pending_sign_is_read_with_it() -> None:
+def pending_sign(tensor: Tensor) -> Tensor:
+    view = torch.complex(torch.zeros_like(tensor), -tensor).conj().imag
+    assert view.is_neg()
+    return view
+
+
+@pytest.mark.parametrize("disguise", [pending_sign, torch._to_functional_tensor, lambda t: t.to(torch.float64)])
+def test_a_tensor_is_read_as_pytorch_reads_it(disguise: Callable[[Tensor], Tensor]) -> None:
     args = arguments(grad=False)
-    pending = torch.complex(torch.zeros_like(args[0]), args[0]).conj().imag
-    assert pending.is_neg()
-    assert torch.equal(adaptive_conv2d(pending, *args[1:], **OPTIONS), adaptive_conv2d(-args[0], *args[1:], **OPTIONS))
+    out = adaptive_conv2d(disguise(args[0]), *args[1:], **OPTIONS)
+    if torch._is_functional_tensor(out):
+        out = torch._from_functional_tensor(out)
+    assert torch.equal(out, adaptive_conv2d(*args, **OPTIONS))
+
+
+def test_zeros_without_memory_give_zero_gradients() -> None:
+    args = arguments()
+    out = adaptive_conv2d(*args, **OPTIONS)
+    grads = torch.autograd.grad(out, args, torch._efficientzerotensor(out.shape, dtype=out.dtype))
+    assert not any(grad.any() for grad in grads)
+
+
+def test_batches_of_gradients_equal_one_after_the_other() -> None:
+    """PyTorch's older vmap, whose batches look like ordinary tensors."""
+    args = arguments()
+    out = adaptive_conv2d(*args, **OPTIONS)
+    batch = torch.randn(3, *out.shape, dtype=out.dtype)
+    together = torch.autograd.grad(out, args, batch, is_grads_batched=True, retain_graph=True)
+    for number, grad in enumerate(batch):
+        alone = torch.autograd.grad(out, args, grad, retain_graph=True)
+        assert all(torch.allclose(many[number], one, rtol=1e-12) for many, one in zip(together, alone, strict=True))
+
+
+def test_a_tangent_of_a_gradient_is_not_lost() -> None:
+    """It is refused, as before a call passed the dispatcher by."""
+    args = arguments()
+    out = adaptive_conv2d(*args, **OPTIONS)
+    with forward_ad.dual_level():
+        grad = forward_ad.make_dual(torch.ones_like(out), torch.ones_like(out))
+        with pytest.raises(NotImplementedError):
+            torch.autograd.grad(out, args[0], grad)
+
+
+def test_a_tensor_of_every_usual_making_passes_the_dispatcher_by() -> None:
+    plain = torch.randn(2, 3)
+    with torch.inference_mode():
+        inferred = torch.randn(2, 3)
+    made = [plain, plain[1:], plain.t(), plain.clone().requires_grad_(), nn.Parameter(plain), inferred, plain * 2]
+    assert all(schema._is_plain(tensor) for tensor in made)
+    others = [torch.empty(2, device="meta"), plain.to_sparse(), pending_sign(plain), plain.to_mkldnn()]
+    assert not any(schema._is_plain(tensor) for tensor in others)
+
+
+@pytest.mark.parametrize("needed", [(True, True), (True, False), (False, True), (False, False)])
+def test_backward_is_expected_where_it_may_come(needed: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    expected: list[tuple[Any, ...]] = []
+    passes = SimpleNamespace(
+        forward=schema._module("cpu").forward, expect_backward=lambda *args: expected.append(args[-2:])
+    )
+    monkeypatch.setattr(schema, "_on_gpu", lambda tensor: True)
+    monkeypatch.setattr(schema, "_passes", lambda tensor: passes)
+    args = arguments(grad=False)
+    args[0].requires_grad_(needed[0])
+    args[2].requires_grad_(needed[1])
+    adaptive_conv2d(*args, **OPTIONS)
+    with torch.no_grad():
+        adaptive_conv2d(*args, **OPTIONS)
+    assert expected == ([needed] if any(needed) else [])
 
 
 def test_checkpointing_gives_the_same_gradients() -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
-from functools import cache
-from threading import Lock
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import cache, lru_cache
+from threading import Lock, main_thread
 from typing import Any
 
 import torch
 from torch import Tensor
 from triton.runtime import driver
 
-ALIGNED = 16  # bytes: Triton compiles for tensors that begin at a multiple of this, and for others
+ALIGNED = 16  # bytes: Triton compiles for tensors that begin at a multiple of this, and for others; so for numbers
+COMPILERS = 4  # kernels that are compiled at a time, at most
 
 
 class Launch:
@@ -29,7 +29,7 @@ class Launch:
         constants = [name for name in kernel.arg_names if name in options]
         self._rest = (*numbers, *(options[name] for name in constants))
         self._launchers: dict[tuple[int, ...], Any] = {}
-        self._lock = Lock()
+        self._form = _form(kernel, frozenset(options.items()), _told_apart(numbers))
 
     def __call__(self, *tensors: Tensor) -> None:
         """Launch it."""
@@ -39,28 +39,50 @@ class Launch:
             launcher(*tensors, *self._rest, stream=driver.active.get_current_stream(key[0]))
             return
         if tensors[0].is_meta:
-            _compilers().submit(self._compile, tensors, torch.cuda.current_device())
+            self._compile_beside(tensors)
             return
-        with self._lock:  # it may be being compiled
+        with self._form.lock:  # it may be being compiled
             compiled = self._kernel[self._grid](*tensors, *self._numbers, **self._options)
         if compiled is not None:  # under the interpreter, which compiles nothing, it is
             self._launchers[key] = compiled[self._grid]
 
+    def _compile_beside(self, tensors: tuple[Tensor, ...]) -> None:
+        """Let the kernel be compiled in a thread; what fails there fails again where it is launched."""
+        if not self._form.begun:
+            self._form.begun = True
+            with suppress(RuntimeError):  # no thread can be started, or the interpreter is ending
+                _compilers().submit(self._compile, tensors, torch.cuda.current_device())
+
     def _compile(self, tensors: tuple[Tensor, ...], device: int) -> None:
-        """Compile the kernel; what fails here fails again where it is launched."""
-        with torch.cuda.device(device), self._lock:
-            self._kernel.run(*tensors, *self._numbers, **self._options, grid=self._grid, warmup=True)
+        if main_thread().is_alive():  # else nobody needs it any more
+            with torch.cuda.device(device), self._form.lock:
+                self._kernel.run(*tensors, *self._numbers, **self._options, grid=self._grid, warmup=True)
+
+
+def _told_apart(number: Any) -> Any:
+    """What Triton compiles for in a number, or in a tuple of numbers."""
+    if isinstance(number, tuple):
+        return tuple(map(_told_apart, number))
+    return number == 1, number % ALIGNED == 0, number.bit_length() > 31
+
+
+class _Form:
+    """One of a kernel's compiled forms: whoever needs it waits for whoever compiles it."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.begun = False
+
+
+@lru_cache(maxsize=4096)
+def _form(kernel: Any, options: frozenset[tuple[str, Any]], numbers: Any) -> _Form:
+    return _Form()
 
 
 @cache
 def _compilers() -> ThreadPoolExecutor:
     """Threads in which kernels are compiled: nearly all of it is done by compilers that let other threads run."""
-    return ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="triton")
-
-
-def without_memory(tensor: Tensor) -> Tensor:
-    """Such a tensor on the device "meta"."""
-    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+    return ThreadPoolExecutor(COMPILERS, thread_name_prefix="triton")
 
 
 def device_of(tensor: Tensor) -> AbstractContextManager[object]:

@@ -7,7 +7,7 @@ than a small kernel takes the GPU.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +21,7 @@ from lit_adaptconv.ops.gpu import tiles
 from lit_adaptconv.ops.gpu.depthwise_kernel import depthwise_kernel
 from lit_adaptconv.ops.gpu.forward_kernel import forward_kernel
 from lit_adaptconv.ops.gpu.input_kernels import collect_kernel, spread_kernel
-from lit_adaptconv.ops.gpu.launch import Launch, device_of, without_memory
+from lit_adaptconv.ops.gpu.launch import Launch, device_of
 from lit_adaptconv.ops.gpu.matrix_kernels import backward_matrix_kernel, forward_matrix_kernel, pack_kernel
 from lit_adaptconv.ops.gpu.sizes import Extent, Sizes, Strides, measure, wide
 from lit_adaptconv.ops.gpu.tanh import how
@@ -32,8 +32,6 @@ SCRATCH = 2**24  # bytes for them under the interpreter
 
 Forward = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 Backward = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
-
-_expected: set[Backward] = set()
 
 
 def forward(input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, call: Call) -> Tensor:
@@ -81,18 +79,15 @@ def expect_backward(
     needs_weights: bool,
 ) -> None:
     """Begin to compile what `backward` will launch, for such tensors and a gradient laid out like the output."""
-    plan, grad_output = _expectation(
-        input.shape, input.stride(), generator_weight.shape, call, input.dtype, coarse(input.dtype), input.device,
-        needs_input, needs_weights,
-    )  # fmt: skip
-    if plan not in _expected:
-        _expected.add(plan)
-        with device_of(input):
-            plan(grad_output, *map(without_memory, (input, generator_weight.contiguous(), generator_bias.contiguous())))
+    with device_of(input):
+        _expect_backward(
+            input.shape, input.stride(), generator_weight.shape, call, input.dtype, coarse(input.dtype), input.device,
+            needs_input, needs_weights,
+        )  # fmt: skip
 
 
 @lru_cache(maxsize=1024)
-def _expectation(
+def _expect_backward(
     shape: Sequence[int],
     strides: Sequence[int],
     weight_shape: Sequence[int],
@@ -102,14 +97,17 @@ def _expectation(
     device: torch.device,
     needs_input: bool,
     needs_weights: bool,
-) -> tuple[Backward, Tensor]:
-    """The plan of a backward pass, and its gradient without memory."""
+) -> None:
+    """Launch it for tensors without memory, which compiles it."""
     extent, _ = measure(shape, weight_shape, call)
     out_shape = (shape[0], extent.groups * extent.group_out, extent.out_height, extent.out_width)
-    grad = torch.empty(out_shape, dtype=dtype, device="meta", memory_format=memory_format(shape, strides))
-    return _plan_backward(
+    empty = partial(torch.empty, dtype=dtype, device="meta")
+    grad = empty(out_shape, memory_format=memory_format(shape, strides))
+    plan = _plan_backward(
         shape, strides, weight_shape, grad.stride(), call, dtype, coarse, device, needs_input, needs_weights
-    ), grad
+    )
+    bias = empty(extent.groups * extent.group_out, extent.group_in, weight_shape[1])
+    plan(grad, torch.empty_strided(shape, strides, dtype=dtype, device="meta"), empty(weight_shape), bias)
 
 
 def coarse(dtype: torch.dtype) -> bool:
