@@ -296,17 +296,8 @@ def table(rows: list[Row]) -> str:
 def run_tests(processes: int) -> dict[str, Any]:
     """Run the kernels' tests, and say how long they took."""
     begin = time.perf_counter()
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "tests/ops/gpu_kernel.py",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:benchmark",
-    ]
+    plugins = ["-p", "no:cacheprovider", "-p", "no:benchmark"]
+    command = [sys.executable, "-m", "pytest", "tests/ops/gpu_kernel.py", "-q", *plugins]
     done = subprocess.run(
         [*command, "-n", str(processes)], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False
     )

@@ -25,9 +25,12 @@ def draw_moves(batch: int, shift: int, flip: bool, generator: torch.Generator) -
     Returns:
         For each image the first row and the first column that it shows of the padded image, and whether it is mirrored.
     """
-    mirrored = torch.rand(1, batch, generator=generator) < 0.5 if flip else torch.zeros(1, batch, dtype=torch.bool)
-    offsets = torch.randint(0, 2 * shift + 1, (2, batch), generator=generator) if shift else torch.zeros(2, batch)
-    return torch.cat((offsets.long(), mirrored.long()))
+    offsets, mirrored = torch.zeros(2, batch, dtype=torch.int64), torch.zeros(1, batch, dtype=torch.bool)
+    if flip:
+        mirrored = torch.rand(1, batch, generator=generator) < 0.5
+    if shift:
+        offsets = torch.randint(0, 2 * shift + 1, (2, batch), generator=generator)
+    return torch.cat((offsets, mirrored))
 
 
 def move(

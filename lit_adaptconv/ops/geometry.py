@@ -30,8 +30,6 @@ def two_ints(value: int | tuple[int, int], name: str, least: int = 1) -> tuple[i
     Raises:
         ValueError: `value` is neither an int nor a pair of ints, or below `least`; the message names the argument.
     """
-    if type(value) is tuple and len(value) == 2 and all(type(v) is int and v >= least for v in value):
-        return value  # as a layer gives it at every step
     both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(both) != 2 or not all(isinstance(v, int) or hasattr(v, "__index__") for v in both):
         raise ValueError(f"{name} must be an int or a pair of ints, got {value!r}")

@@ -225,7 +225,6 @@ def test_mapped_over_images_or_parameters_it_gives_what_a_loop_gives(
 
 
 @pytest.mark.usefixtures("chosen")
-@pytest.mark.usefixtures("chosen")
 def test_batches_of_gradients_equal_one_after_the_other() -> None:
     """PyTorch's older vmap, whose batches look like ordinary tensors."""
     args = arguments(CASES["both in one"])
@@ -238,6 +237,7 @@ def test_batches_of_gradients_equal_one_after_the_other() -> None:
         assert all(torch.allclose(many[number], one, rtol=1e-12) for many, one in zip(together, alone, strict=True))
 
 
+@pytest.mark.usefixtures("chosen")
 def test_hessians_in_every_mode_equal_one_by_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = make("one", monkeypatch)
 

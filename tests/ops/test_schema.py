@@ -217,37 +217,33 @@ def checkpointed(function: Callable[..., Tensor], *args: Tensor) -> Tensor:
     return out
 
 
-class Passing(TorchDispatchMode):
-    """Notes the operators that are called, and lets them pass."""
+class Noting:
+    """A mode that notes what is called, and lets it pass."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[Any] = []
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def note(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.seen.append(func)
         return func(*args, **(kwargs or {}))
 
 
-class PassingFunctions(TorchFunctionMode):
-    """Notes the functions that are called, and lets them pass."""
+class NotingOperators(Noting, TorchDispatchMode):
+    __torch_dispatch__ = Noting.note
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[Any] = []
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.seen.append(func)
-        return func(*args, **(kwargs or {}))
+class NotingFunctions(Noting, TorchFunctionMode):
+    __torch_function__ = Noting.note
 
 
 def test_whoever_watches_operators_sees_this_one() -> None:
     """Where nobody does, PyTorch's dispatcher is passed by."""
     args = arguments()
-    with Passing() as operators:
+    with NotingOperators() as operators:
         torch.autograd.grad(adaptive_conv2d(*args, **OPTIONS).sum(), args)
     assert {schema.FORWARD, schema.BACKWARD} <= set(operators.seen)
-    with PassingFunctions() as functions:
+    with NotingFunctions() as functions:
         adaptive_conv2d(*args, **OPTIONS)
     assert schema.FORWARD in functions.seen
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
@@ -271,7 +267,7 @@ def test_watched_or_not_it_gives_the_same_bits(grad: bool) -> None:
         return [out, *first, *torch.autograd.grad(sum(g.square().sum() for g in first), args)]
 
     alone = results()
-    with Passing():
+    with NotingOperators():
         watched = results()
     assert all(torch.equal(one, other) for one, other in zip(alone, watched, strict=True))
 

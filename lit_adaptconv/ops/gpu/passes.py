@@ -100,9 +100,8 @@ def _expect_backward(
 ) -> None:
     """Launch it for tensors without memory, which compiles it."""
     extent, _ = measure(shape, weight_shape, call)
-    out_shape = (shape[0], extent.groups * extent.group_out, extent.out_height, extent.out_width)
     empty = partial(torch.empty, dtype=dtype, device="meta")
-    grad = empty(out_shape, memory_format=memory_format(shape, strides))
+    grad = empty(_out_shape(shape[0], extent), memory_format=memory_format(shape, strides))
     plan = _plan_backward(
         shape, strides, weight_shape, grad.stride(), call, dtype, coarse, device, needs_input, needs_weights
     )
@@ -150,7 +149,7 @@ def _plan_forward(
     extent, sizes = measure(shape, weight_shape, call)
     types = _Types(dtype, coarse, wide(shape[0], extent, strides))
     pixels = shape[0] * extent.out_height * extent.out_width
-    out_shape = (shape[0], extent.groups * extent.group_out, extent.out_height, extent.out_width)
+    out_shape = _out_shape(shape[0], extent)
     memory = memory_format(shape, strides)
 
     def new_output() -> Tensor:
@@ -435,6 +434,10 @@ def _packing(extent: Extent, sizes: Sizes) -> tuple[Callable[[Tensor, Tensor], T
         return packed
 
     return pack, form
+
+
+def _out_shape(images: int, extent: Extent) -> tuple[int, int, int, int]:
+    return images, extent.groups * extent.group_out, extent.out_height, extent.out_width
 
 
 def scratch(device: torch.device) -> int:
