@@ -20,7 +20,8 @@ class Launch:
     """A kernel with all its arguments but the tensors, which come first.
 
     Triton works out from the arguments which of its compiled forms to launch. That depends, beside the arguments held
-    here, on where the tensors begin alone, so that it is asked once for each such case.
+    here, on where the tensors begin alone, so that it is asked once for each such case. For tensors without memory, on
+    the device "meta", the kernel is compiled and not launched.
     """
 
     def __init__(self, kernel: Any, programs: int, numbers: tuple[Any, ...], options: dict[str, Any]) -> None:
