@@ -53,8 +53,7 @@ def augmenting(transforms: list[nn.Module]) -> Callable[[], object]:
     numbers = generator(0)
 
     def make() -> object:
-        draws = preprocess.draw(len(images), numbers)
-        return preprocess(images, labels, [draws] if draws else [])
+        return preprocess(images, labels, preprocess.draw([len(images)], numbers))
 
     return make
 

@@ -35,7 +35,7 @@ class ImageData(LightningDataModule, ABC):
         shift: the largest random translation of a training image in pixels, the same in both directions; uncovered
             pixels are black.
         flip: whether a training image is mirrored left to right half of the time.
-        transforms: further augmentation of training images, after `shift` and `flip`, drawn from (seed, epoch, batch)
+        transforms: further augmentation of training images, after `shift` and `flip`, drawn from (seed, epoch)
             alone. Transforms of `torchvision.transforms.v2`, or modules of your own, get one image at a time as uint8
             pixels and return the same kind. After these, `RandomErasing` erases from normalised images. Last, `MixUp`
             and `CutMix` mix whole batches; labels become probabilities. For shifts and mirroring, `shift` and `flip`

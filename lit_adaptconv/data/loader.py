@@ -31,9 +31,8 @@ class PlannedBatch:
 class BatchLoader:
     """Yields (images float32 (B, C, H, W), labels int64 (B,)) on a device; labels of mixed images are float32.
 
-    The order of epoch e depends on (seed, e) alone and the augmentation of its batch b on (seed, e, b) alone (and on
-    the rank, where there are several processes): two networks trained with one seed see the same data, and a resumed
-    run sees what it would have seen. The epoch is the one that `sampler.set_epoch` was told (Lightning does so before
+    The order and the augmentation of epoch e depend on (seed, e) alone (and on the rank, where there are several
+    processes): two networks trained with one seed see the same data, and a resumed run sees what it would have seen. The epoch is the one that `sampler.set_epoch` was told (Lightning does so before
     every epoch); a loop that tells none gets the next epoch each time it has taken the last batch.
 
     `state_dict` and `load_state_dict` are what Lightning looks for in a resumable loader: the next iteration starts
@@ -71,10 +70,10 @@ class BatchLoader:
             (order.seed, epoch) if order.shuffle else None,
             self._device,
         )
+        draws = self._draws(epoch)
         for number, (images, labels) in enumerate(batches, start=first):
             self._position = (epoch, number + 1)
-            draws = self._draw(epoch, number, len(images))
-            yield self._preprocess(images, labels, [draws] if draws else [])
+            yield self._preprocess(images, labels, draws[number : number + 1])
         order.set_epoch(epoch + 1)
 
     def planned(self) -> Iterator[PlannedBatch]:
@@ -85,10 +84,10 @@ class BatchLoader:
         """
         self._resident()
         order, (epoch, first) = self.sampler, self._begin()
-        indices, edges = self._subset[order.indices()], order.edges()
+        indices, edges, draws = self._subset[order.indices()], order.edges(), self._draws(epoch)
         for number, (begin, end) in enumerate(pairwise(edges[first:]), start=first):
             self._position = (epoch, number + 1)
-            yield PlannedBatch(indices[begin:end], self._draw(epoch, number, end - begin))
+            yield PlannedBatch(indices[begin:end], draws[number] if draws else None)
         order.set_epoch(epoch + 1)
 
     def make(self, planned: Sequence[PlannedBatch]) -> tuple[Tensor, Tensor]:
@@ -106,14 +105,14 @@ class BatchLoader:
             raise UserError("the images are read as they are needed, not kept in memory")
         return self.source
 
-    def _draw(self, epoch: int, number: int, images: int) -> Draws | None:
-        """Draw how a batch of so many images is augmented; None where it is not."""
+    def _draws(self, epoch: int) -> list[Draws]:
+        """Draw how each batch of an epoch is augmented; empty where none is."""
         order = self.sampler
-        if not order.shuffle or not self._preprocess.is_random:  # making a generator takes time
-            return None
-        # 1 + number: a key that ends in zeros is the key without them, which draws the permutation
-        numbers = generator(order.seed, epoch, 1 + number, order.rank)
-        return self._preprocess.draw(images, numbers)
+        if not order.shuffle or not self._preprocess.is_random:
+            return []
+        sizes = [end - begin for begin, end in pairwise(order.edges())]
+        # 1: a key that ends in zeros is the key without them, which draws the permutation
+        return self._preprocess.draw(sizes, generator(order.seed, epoch, 1, order.rank))
 
     def _begin(self) -> tuple[int, int]:
         """The epoch that an iteration is of, and the number of its first batch."""

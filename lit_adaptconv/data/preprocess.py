@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from lit_adaptconv.data.augment import Transforms, drawing_from
 
 
-def draw_moves(batch: int, shift: int, flip: bool, generator: torch.Generator) -> Int64[Tensor, "3 batch"]:
+def draw_moves(images: int, shift: int, flip: bool, generator: torch.Generator) -> Int64[Tensor, "3 images"]:
     """Draw how every image is moved, by its own random offset, and mirrored left to right, with probability one half.
 
     Args:
-        batch: number of images.
+        images: number of images.
         shift: the largest offset in pixels; both offsets are uniform on -shift … shift.
         flip: whether to mirror.
         generator: a CPU generator, so that the draws are the same on every device.
@@ -25,11 +25,11 @@ def draw_moves(batch: int, shift: int, flip: bool, generator: torch.Generator) -
     Returns:
         For each image the first row and the first column that it shows of the padded image, and whether it is mirrored.
     """
-    offsets, mirrored = torch.zeros(2, batch, dtype=torch.int64), torch.zeros(1, batch, dtype=torch.bool)
+    offsets, mirrored = torch.zeros(2, images, dtype=torch.int64), torch.zeros(1, images, dtype=torch.bool)
     if flip:
-        mirrored = torch.rand(1, batch, generator=generator) < 0.5
+        mirrored = torch.rand(1, images, generator=generator) < 0.5
     if shift:
-        offsets = torch.randint(0, 2 * shift + 1, (2, batch), generator=generator)
+        offsets = torch.randint(0, 2 * shift + 1, (2, images), generator=generator)
     return torch.cat((offsets, mirrored))
 
 
@@ -97,14 +97,15 @@ class Preprocess:
         """Whether training images are augmented."""
         return bool(self.shift or self.flip or self.transforms)
 
-    def draw(self, batch: int, generator: torch.Generator | None) -> Draws | None:
-        """Draw how so many images are augmented; None where they are not."""
-        if generator is None or not self.is_random:
-            return None
-        moved = self.shift or self.flip
-        moves = draw_moves(batch, self.shift, self.flip, generator) if moved else None
-        seed = int(torch.randint(2**62, (), generator=generator)) if self.transforms else None
-        return Draws(batch, moves, seed)
+    def draw(self, sizes: Sequence[int], generator: torch.Generator) -> list[Draws]:
+        """Draw how the images of batches of these sizes are augmented."""
+        moves: Sequence[Tensor | None] = [None] * len(sizes)
+        seeds: Sequence[int | None] = [None] * len(sizes)
+        if self.shift or self.flip:
+            moves = draw_moves(sum(sizes), self.shift, self.flip, generator).split(list(sizes), 1)
+        if self.transforms:
+            seeds = torch.randint(2**62, (len(sizes),), generator=generator).tolist()
+        return [Draws(*batch) for batch in zip(sizes, moves, seeds, strict=True)]
 
     def __call__(
         self,
