@@ -92,7 +92,7 @@ class Stopped:
     ("method", "call"),
     [
         ("training_step", 11),
-        ("test_step", 1),
+        pytest.param("test_step", 1, marks=pytest.mark.slow),
         pytest.param("training_step", 7, marks=pytest.mark.slow),
         pytest.param("validation_step", 6, marks=pytest.mark.slow),
     ],

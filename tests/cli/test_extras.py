@@ -45,6 +45,7 @@ print(json.dumps(found))
     return [(status, errors) for status, errors in json.loads(done.stdout.splitlines()[-1])]
 
 
+@pytest.mark.slow
 def test_a_command_that_lacks_its_extra_says_which(tmp_path: Path) -> None:
     lacking = {
         "pyarrow is needed: pip install 'lit-adaptconv[sweep]'": [

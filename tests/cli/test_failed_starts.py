@@ -154,6 +154,7 @@ def newest_failed() -> None:
         (folder / "result.json").write_text(json.dumps({**result, "id": id, "status": status, "curve": []}))
 
 
+@pytest.mark.slow
 def test_a_run_without_the_checkpoint_hides_none_that_has_it(runs: None, capsys: pytest.CaptureFixture[str]) -> None:
     newest_failed()
     quiet = ["--trainer.enable_progress_bar", "false"]

@@ -103,6 +103,7 @@ def assert_same_end(one: Path, other: Path) -> None:
     assert {f.name for f in other.rglob("*")} == {f.name for f in one.rglob("*")}
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_checkpoint_and_within_an_epoch_ends_as_the_undisturbed_one(
     network: Path,
 ) -> None:

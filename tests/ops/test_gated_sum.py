@@ -95,7 +95,9 @@ UNTRACED = ("test_schema", "test_autograd_registration", "test_faketensor")
 
 # opcheck itself reads the gradient of a tensor that is no leaf.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
-@every_case
+@pytest.mark.parametrize(
+    "name", [next(iter(CASES)), *(pytest.param(name, marks=pytest.mark.slow) for name in [*CASES][1:])]
+)
 def test_both_operators_pass_opcheck(name: str) -> None:
     layouts = (torch.contiguous_format, torch.channels_last)
     for memory, needs in itertools.product(layouts, (True, False)):

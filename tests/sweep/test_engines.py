@@ -50,6 +50,7 @@ def test_workers_are_warm_single_threaded_and_log_to_the_trials_folder(engine: L
     assert (tmp_path / "trials" / "0" / "log.txt").read_text() == "said on standard output\n"
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_its_own_trial_alone(engine: LocalEngine, tmp_path: Path) -> None:
     jobs = [job(tmp_path, f"{todo}{i}", todo) for i in range(3) for todo in ("note", "kill", "raise")][:7]
     outcomes = run(engine, jobs)

@@ -194,7 +194,8 @@ def left_of(folder: Path) -> dict[str, tuple[Any, Any]]:
     return found
 
 
-@pytest.mark.parametrize("kills", [(3,), pytest.param((0, 1, 6), marks=pytest.mark.slow)], ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [(3,), (0, 1, 6)], ids=str)
 def test_a_killed_stack_ends_bit_for_bit_as_if_it_had_not_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: tuple[int, ...]
 ) -> None:

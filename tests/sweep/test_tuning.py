@@ -209,6 +209,7 @@ def test_the_best_mean_of_the_seeds_is_chosen_and_what_failed_comes_last(
     assert [(t.arm, t.budget, t.pair) for t in compared] == [(t.arm, t.budget, t.pair) for t in maker(of).all()]
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(
     slots=st.integers(1, 7),

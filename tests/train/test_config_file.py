@@ -166,7 +166,9 @@ def config_and_result(id: str) -> tuple[dict[str, Any], RunResult]:
         ["--run.group", "25921e05", "--run.title", "1e3"],
         ["--trainer.callbacks", "StochasticWeightAveraging", "--trainer.callbacks.swa_lrs", "0.01"],
         ["--trainer.callbacks", "ModelPruning", "--trainer.callbacks.pruning_fn", "l1_unstructured"],
-        ["--trainer.callbacks", "BatchSizeFinder", "--trainer.callbacks.max_val", "64"],
+        pytest.param(
+            ["--trainer.callbacks", "BatchSizeFinder", "--trainer.callbacks.max_val", "64"], marks=pytest.mark.slow
+        ),
         ["--trainer.callbacks", "LearningRateFinder", "--trainer.callbacks.num_training_steps", "30"],
     ],
     ids=lambda options: options[1],
@@ -184,6 +186,7 @@ def test_a_run_is_continued_and_repeated_from_its_folder(options: list[str]) -> 
     assert repeated["data"] == config["data"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_the_config_and_the_schedule_have_what_the_finder_found() -> None:
     finder = ["--trainer.callbacks", "BatchSizeFinder", "--trainer.callbacks.max_val", "64"]
