@@ -33,7 +33,7 @@ PICTURED = ("pareto", "curves", "ratio", "difference")
 ENDED = ("done", "diverged")
 """Statuses of trials that would end so again."""
 QUOTE = re.compile(r"(<!-- =(?P<question>[^>]+?) -->)(?P<answer>.*?)(<!-- / -->)", flags=re.DOTALL)
-NUMBER = re.compile(r"[+−-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?")
+NUMBER = re.compile(r"[+−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
 def pages() -> Iterator[Path]:

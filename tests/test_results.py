@@ -205,7 +205,7 @@ def test_a_changed_number_is_put_right() -> None:
 def test_a_number_between_two_roundings_agrees_however_it_was_rounded(value: float, places: int, part: float) -> None:
     # Two machines differ by far less than a unit of the last digit, and may round to either side of it.
     unit = 10.0**-places
-    text, near, far = (f"{v:+,.{places}f} points" for v in (value, value + part * unit, value + 2.5 * unit))
+    text, near, far = (minus(f"{v:+,.{places}f} points") for v in (value, value + part * unit, value + 2.5 * unit))
     assert results.agrees(text, near)
     assert not results.agrees(text, far)
 
@@ -222,6 +222,7 @@ def test_a_number_between_two_roundings_agrees_however_it_was_rounded(value: flo
         ("n = 10", "n = 11", False),
         ("1,482 parameters", "1,483 parameters", False),
         ("−0.00 points", "+0.00 points", True),
+        ("-0.04 points", "−0.04 points", False),
         ("+0.01 points", "−0.01 points", False),
         ("p = 0.05; better", "p = 0.05; undecided", False),
         ("1.0, 2.0", "1.0", False),
