@@ -114,6 +114,25 @@ class Facts(Numbers):
             rows.append((arm, mine[0]["widths"], f"{mine[0]['parameters']:,}", mean))
         return _markdown(SummaryTable("", ("Arm", "widths", "parameters", "validation accuracy"), tuple(rows)))
 
+    def tried(self, budget: str) -> str:
+        """What tuning tried as rows, arms as columns: mean validation accuracy of the seeds."""
+        table = self._content.tuning
+        if table is None:
+            raise KeyError("the sweep was not tuned")
+        found: dict[str, dict[str, list[float]]] = {}
+        for row in table.to_pylist():
+            if str(row["budget"]) == budget:
+                value = row["val_metric"] if row["status"] == "done" else np.nan
+                found.setdefault(_values(row["values"]), {}).setdefault(row["arm"], []).append(value)
+        rows = [
+            (
+                values,
+                *(self._metric.shown(float(np.mean(of_arm[arm]))) if arm in of_arm else NONE for arm in self._arms),
+            )
+            for values, of_arm in found.items()
+        ]
+        return _markdown(SummaryTable("", ("Tried", *self._arms), tuple(rows)))
+
     def networks(self) -> str:
         """Backbone where they differ, widths, FLOPs and what tuning chose, of every arm at every budget."""
         rows: list[tuple[str, ...]] = []
@@ -122,8 +141,7 @@ class Facts(Numbers):
         for row in self._content.results.to_pylist():
             if (row["arm"], row["budget"]) not in seen:
                 seen.add((row["arm"], row["budget"]))
-                tuned = json.loads(row["tuned"]) if row["tuned"] else {}
-                chosen = ", ".join(f"{k.rsplit('.')[-1]} {v:.3g}" for k, v in tuned.items()) or NONE
+                chosen = _values(row["tuned"] or "{}") or NONE
                 options = ", ".join(f"{k} {v}" for k, v in json.loads(row["kind_options"] or "{}").items())
                 size = (f"{row['parameters']:,}", f"{row['flops']:,}") if row["parameters"] else (NONE,) * 2
                 kind = row["kind"] + (f" ({options})" if options else "")
@@ -148,6 +166,11 @@ class Facts(Numbers):
             + "\n".join(f"- {markdown(name)}: {markdown(value)}" for name, value in self._content.conditions)
             + "\n"
         )
+
+
+def _values(values: str) -> str:
+    """What tuning set, in words."""
+    return ", ".join(f"{name.rsplit('.')[-1]} {value:.3g}" for name, value in json.loads(values).items())
 
 
 def _median(found: SpeedSummary) -> str:

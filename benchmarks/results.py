@@ -26,10 +26,11 @@ from lit_adaptconv.report.content import read_content
 from lit_adaptconv.report.figure_files import WIDTH, draw
 from lit_adaptconv.report.figures import main_figures
 from lit_adaptconv.sweep.store import CURVES, RESULTS
+from lit_adaptconv.sweep.tuning_table import TUNING
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "results"
-PICTURED = ("pareto", "curves", "ratio", "difference")
+PICTURED = ("pareto", "curves", "ratio", "difference", "tuning")
 ENDED = ("done", "diverged")
 """Statuses of trials that would end so again."""
 QUOTE = re.compile(r"(<!-- =(?P<question>[^>]+?) -->)(?P<answer>.*?)(<!-- / -->)", flags=re.DOTALL)
@@ -103,7 +104,8 @@ def keep(source: Path) -> Path:
     target = FOLDER / content.sweep.name
     wanted = [figure for figure in main_figures(content) if figure.place in PICTURED]
     files = draw({f"{figure.name}.png": figure.drawing.plotly() for figure in wanted}, WIDTH)
-    files |= {name: (source / name).read_bytes() for name in ("sweep.json", RESULTS, CURVES)}
+    names = [name for name in ("sweep.json", RESULTS, CURVES, TUNING) if (source / name).exists()]
+    files |= {name: (source / name).read_bytes() for name in names}
     for name, data in files.items():
         write_atomically(target / name, lambda file, data=data: file.write(data))
     return target

@@ -20,6 +20,7 @@ from lit_adaptconv.sweep.plan import Arm
 from lit_adaptconv.sweep.sizing import NetworkSize
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
+from lit_adaptconv.sweep.tuning_table import write_tuning
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.tested import ImageBits
 from lit_adaptconv.verdict.metric import ACCURACY, Metric
@@ -172,3 +173,25 @@ def _result(
     made.test_value = round(float(best + random.normal(0, 0.004)), 6)
     made.test_metrics = {"test/accuracy": made.test_value}
     return made
+
+
+def made_up_tuning(
+    folder: Path,
+    arms: Sequence[str] = ("standard", "low_rank"),
+    budgets: Sequence[int | None] = (300, 600),
+    sets: int = 4,
+) -> dict[tuple[str, int | None], list[list[float]]]:
+    """Write what tuning tried into a sweep's folder: for each arm and budget sets of values, each with two seeds."""
+    random = np.random.default_rng(0)
+    rows, found = [], {}
+    for arm in arms:
+        for budget in budgets:
+            found[arm, budget] = random.uniform(0.5, 0.9, (sets, 2)).tolist()
+            rows += [
+                {"arm": arm, "budget": budget, "number": n, "values": f'{{"optimizer.lr": {n + 1}}}', "status": "done"}
+                | {"trial": f"{arm}-{budget}-{n}-{seed}", "seed": seed, "val_metric": value}
+                for n, values in enumerate(found[arm, budget])
+                for seed, value in enumerate(values)
+            ]
+    write_tuning(folder, rows)
+    return found

@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
-from report_cases import made_up_sweep
+from report_cases import made_up_sweep, made_up_tuning
 
 from benchmarks import results
 from benchmarks.facts import Facts
@@ -278,3 +278,17 @@ def test_a_trial_that_diverged_is_a_result(tmp_path: Path, monkeypatch: pytest.M
     expected = f"{np.mean(left):.2f} % ± {np.std(left, ddof=1):.2f} (2 of 6 diverged)"
     assert facts.ask("accuracy adaptive 300") == expected
     assert facts.ask("share adaptive 300 0") == "4 of 6"
+
+
+def test_what_tuning_tried_is_kept_and_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "FOLDER", tmp_path / "kept")
+    monkeypatch.setattr(results, "draw", lambda figures, width: {})
+    made_up_sweep(tmp_path / "sweep", seeds=6, targets=(0.8,), failures=False)
+    with pytest.raises(KeyError, match="not tuned"):
+        Facts(results.keep(tmp_path / "sweep")).ask("tried 300")
+    tried = made_up_tuning(tmp_path / "sweep")
+    table = Facts(results.keep(tmp_path / "sweep")).ask("tried 300").strip().splitlines()
+    for number, line in enumerate(table[2:]):
+        means = [f"{100 * np.mean(tried[arm, 300][number]):.2f} %" for arm in ("standard", "low_rank")]
+        assert line == f"| lr {number + 1} | {' | '.join(means)} | – |"
+    assert len(table) == 2 + 4

@@ -32,8 +32,9 @@ class BatchLoader:
     """Yields (images float32 (B, C, H, W), labels int64 (B,)) on a device; labels of mixed images are float32.
 
     The order and the augmentation of epoch e depend on (seed, e) alone (and on the rank, where there are several
-    processes): two networks trained with one seed see the same data, and a resumed run sees what it would have seen. The epoch is the one that `sampler.set_epoch` was told (Lightning does so before
-    every epoch); a loop that tells none gets the next epoch each time it has taken the last batch.
+    processes): two networks trained with one seed see the same data, and a resumed run sees what it would have seen.
+    The epoch is the one that `sampler.set_epoch` was told (Lightning does so before every epoch); a loop that tells
+    none gets the next epoch each time it has taken the last batch.
 
     `state_dict` and `load_state_dict` are what Lightning looks for in a resumable loader: the next iteration starts
     behind the last batch handed out, if it is still of that epoch.

@@ -102,7 +102,7 @@ class Preprocess:
         moves: Sequence[Tensor | None] = [None] * len(sizes)
         seeds: Sequence[int | None] = [None] * len(sizes)
         if self.shift or self.flip:
-            moves = draw_moves(sum(sizes), self.shift, self.flip, generator).split(list(sizes), 1)
+            moves = torch.split(draw_moves(sum(sizes), self.shift, self.flip, generator), list(sizes), 1)
         if self.transforms:
             seeds = torch.randint(2**62, (len(sizes),), generator=generator).tolist()
         return [Draws(*batch) for batch in zip(sizes, moves, seeds, strict=True)]

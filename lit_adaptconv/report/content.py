@@ -19,6 +19,7 @@ from lit_adaptconv.measure.latency import Latencies, read_latencies
 from lit_adaptconv.report.style import ArmStyle, arm_styles
 from lit_adaptconv.sweep.folder import TRIALS, Sweep, SweepFolder
 from lit_adaptconv.sweep.store import CURVES, RESULTS, Store, read_curves, read_results, readable
+from lit_adaptconv.sweep.tuning_table import read_tuning
 from lit_adaptconv.text import csv_text, visible
 from lit_adaptconv.verdict.budget_columns import budgets_of
 from lit_adaptconv.verdict.equal_cost import NAMES, EqualCost, equal_cost
@@ -45,6 +46,7 @@ class SweepContent:
         curves: One row per evaluation.
         verdict: What the trials show; None while the primary arm has no trial.
         latencies: What an image takes in each network; None where nobody measured it.
+        tuning: One row per tuning trial; None where nothing was tuned.
     """
 
     path: Path
@@ -55,6 +57,7 @@ class SweepContent:
     curves: pa.Table
     verdict: Verdict | None
     latencies: Latencies | None = None
+    tuning: pa.Table | None = None
 
     @property
     def metric(self) -> Metric:
@@ -195,6 +198,7 @@ def content_of(path: Path, sweep: Sweep, busy: bool, results: pa.Table, curves: 
             results, sweep.targets, sweep.primary_arm, sweep.metric, curves=curves, question=sweep.question
         ),
         latencies=read_latencies(path),
+        tuning=None if (tuning := read_tuning(path)) is None else _mapped(tuning, visible),
     )
 
 

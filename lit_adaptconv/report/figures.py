@@ -13,6 +13,7 @@ from lit_adaptconv.report.pareto import SIZE_WORDS, Size, pareto_figure
 from lit_adaptconv.report.ratio import difference_figure, ratio_figure
 from lit_adaptconv.report.smallest import smallest_figure
 from lit_adaptconv.report.survival import survival_figure
+from lit_adaptconv.report.tuning import tuning_figure
 from lit_adaptconv.verdict.summaries import MEASURES, Measure
 
 MOST_PICTURED = 6
@@ -24,7 +25,7 @@ class NamedFigure:
     """A figure and where it belongs.
 
     Attributes:
-        place: Its place on the page: pareto, curves, survival, ratio, difference or smallest.
+        place: Its place on the page: pareto, curves, survival, ratio, difference, smallest or tuning.
         choice: What the selectors say when it is shown: target, measure, budget and size, "" where one does not matter.
         drawing: The figure.
     """
@@ -84,6 +85,8 @@ def _figures(
             yield from _named("ratio", (f"{target:g}", measure, "", ""), ratio_figure(content, target, measure))
     yield from _named("difference", ("", "", "", ""), difference_figure(content))
     yield from _named("smallest", ("", "", "", ""), smallest_figure(content))
+    for budget in budgets:
+        yield from _named("tuning", ("", "", budget_key(budget), ""), tuning_figure(content, budget))
 
 
 def budget_key(budget: Limits | None) -> str:

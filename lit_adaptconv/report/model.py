@@ -16,7 +16,7 @@ from lit_adaptconv.report.figures import page_figures
 from lit_adaptconv.report.thinning import page_curves
 from lit_adaptconv.verdict.budget_columns import budgets_of
 
-PLACES = ("pareto", "curves", "survival", "ratio", "difference", "smallest")
+PLACES = ("pareto", "curves", "survival", "ratio", "difference", "smallest", "tuning")
 PARTS = ("target", "measure", "budget", "size")
 GLYPHS = ("●", "■", "◆", "▲", "▼", "⬟", "★", "⬢")
 """The symbols of `style.SYMBOLS`, as characters."""

@@ -19,7 +19,6 @@ from lit_adaptconv.report.model import GLYPHS, model, script_json
 from lit_adaptconv.report.pareto import SIZE_WORDS
 from lit_adaptconv.report.thinning import thinning
 from lit_adaptconv.verdict.equal_cost import EqualCost
-from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.observations import LATENCIES
 from lit_adaptconv.verdict.summaries import SummaryTable
 from lit_adaptconv.verdict.verdict import Verdict
@@ -71,7 +70,7 @@ def _section(content: SweepContent, number: int) -> str:
         measures=_options(list(MEASURE_NAMES.items()), "steps"),
         budgets=_options([(budget_key(b), budget_name(b)) for b in content.shown_budgets], ""),
         arms="".join(_arm(s.name, s.number, s.colour) for s in content.arms.values()),
-        figures="".join(_card(place, how, content) for place, how in _cards(content.metric).items()),
+        figures="".join(_card(place, how, content) for place, how in _cards(content).items()),
         thinned=f"<p class=note>{html.escape(thinned)}</p>" if thinned else "",
         statuses=_options([(status, status) for status in content.statuses], ""),
         latency="" if any(map(content.timed, LATENCIES)) else " hidden",
@@ -84,10 +83,11 @@ def _section(content: SweepContent, number: int) -> str:
     )
 
 
-def _cards(metric: Metric) -> dict[str, str]:
+def _cards(content: SweepContent) -> dict[str, str]:
     """The places of the figures, in order, and how to read each."""
+    metric = content.metric
     side, reaches = ("Right", "at least") if metric.mode == "max" else ("Left", "at most")
-    return {
+    cards = {
         "pareto": f"Mean test {metric.name} of the finished networks with its interval for new seeds, small marks are "
         f"seeds; point at a mean for more. Ringed: no network of any arm is both smaller and {metric.better}.",
         "curves": f"Validation {metric.name} while training: median over the seeds, band from first to third quartile.",
@@ -100,6 +100,12 @@ def _cards(metric: Metric) -> dict[str, str]:
         "smallest": f"The fewest parameters with which the mean {metric.name} in validation is {reaches} the target, "
         "read between the budgets, with its interval for new seeds.",
     }
+    if content.tuning is not None:
+        cards["tuning"] = (
+            f"The best mean {metric.name} in validation that so many of the tried sets of values are to be expected to "
+            "hold. A line that still rises says that the arm would gain from more."
+        )
+    return cards
 
 
 def nothing_yet(content: SweepContent) -> str:
@@ -157,7 +163,7 @@ def _card(place: str, how: str, content: SweepContent) -> str:
         options = _options([(size, word) for size, word in SIZE_WORDS.items() if size not in untimed], "parameters")
         size = f'<label class=pick>Compare at equal <select data-pick="size">{options}</select></label>'
         equal = "".join(_equal(found, content) for found in content.equal_costs)
-    wide = " wide" if place in ("pareto", "smallest") else ""
+    wide = " wide" if place in ("pareto", "smallest", "tuning") else ""
     return (
         f'<article class="card{wide}" data-place="{place}"><div class=head><h2></h2>{size}</div>'
         f"<p class=how>{html.escape(how)}</p><div class=legend></div><div class=plot role=img></div>{equal}</article>"

@@ -36,6 +36,7 @@ from lit_adaptconv.sweep.stacks import Stacker
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
 from lit_adaptconv.sweep.tuning import Tuner, check_search
+from lit_adaptconv.sweep.tuning_table import write_tuning
 from lit_adaptconv.train.beginning import check_trainer
 from lit_adaptconv.train.runs import is_plain
 from lit_adaptconv.train.tracking import unreachable
@@ -372,6 +373,7 @@ class _Run:
             compared = [trial for trial in trials if trial.tuning is None]
             if compared:
                 store.extend(compared, tuner.notes)
+                write_tuning(self._folder.path, tuner.rows)
                 for line in tuner.notes:
                     self._listener.say(line)
             return trials

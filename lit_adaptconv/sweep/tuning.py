@@ -14,6 +14,7 @@ from lit_adaptconv.sweep.drawing import draw, edge
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.plan import ArmBudget, Tuning
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
+from lit_adaptconv.sweep.tuning_table import tuning_row
 from lit_adaptconv.train.result import RunResult
 
 Adopt = Callable[[Sequence[Trial]], Sequence[Trial]]
@@ -82,6 +83,16 @@ class Tuner:
             tuned = {at: None if best is None else self._values[best] for at, best in found.items()}
             self._compared = self._adopt([*self._maker.all(tuned)])
         return self._compared
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of `tuning.parquet`; to be asked when every tuning trial has ended."""
+        return [
+            tuning_row(at, number, values, self._results[id])
+            for at in self._maker.plan.arm_budgets
+            for number, values in enumerate(self._values)
+            for id in self._ids.get((at, number), ())
+        ]
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
-from report_cases import made_up_sweep
+from report_cases import made_up_sweep, made_up_tuning
 from sweep_cases import maker, plan, sweep
 
 from lit_adaptconv.errors import UserError
@@ -117,6 +117,7 @@ def test_a_sweep_in_which_nothing_has_begun_has_a_page_too(tmp_path: Path) -> No
 
 def test_a_sweep_without_budgets_has_every_figure_at_the_usual_width(tmp_path: Path) -> None:
     made_up_sweep(tmp_path, budgets=(), failures=False)
+    made_up_tuning(tmp_path, budgets=(None,))
     content = read_content(tmp_path)
     made = main_figures(content)
     assert [figure.name for figure in made][:3] == [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import random
 import tempfile
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import pyarrow as pa
 import pytest
 import yaml
 from adaptconv_cli.main import main
@@ -34,6 +36,7 @@ from lit_adaptconv.sweep.run import Prepared, SweepOutcome, _Run
 from lit_adaptconv.sweep.sizing import NetworkSize
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
 from lit_adaptconv.sweep.tuning import Tuner, foreseen
+from lit_adaptconv.sweep.tuning_table import SCHEMA, TUNING, read_tuning
 
 SPACE = {"optimizer.lr": Search(0.001, 1.0, log=True), "optimizer.weight_decay": Search(choices=[0.0, 0.1])}
 
@@ -193,10 +196,16 @@ def test_the_best_mean_of_the_seeds_is_chosen_and_what_failed_comes_last(
         status = ended if isinstance(ended, str) else "done"
         compared = tuning.follow(trial, result(trial, [0.7 if ended == status else ended], status=status))  # type: ignore[list-item]
     values = draw(SPACE, 4)
+    rows = pa.Table.from_pylist(tuning.rows, SCHEMA).to_pylist()
+    assert [json.loads(row["values"]) for row in rows] == [values[row["number"]] for row in rows]
+    assert len({row["trial"] for row in rows}) == len(rows) == len(tuning.trials)
     for at in of.arm_budgets:
         # An oracle in other words: sort what ended well, by the number of seeds and then by their mean.
         found = []
         for number in range(4):
+            mine = [row for row in rows if (row["arm"], row["budget"], row["number"]) == (*at, number)]
+            ended_so = [row["val_metric"] if row["status"] == "done" else row["status"] for row in mine]
+            assert ended_so == table[at, number]
             well = [value for value in table[at, number] if not isinstance(value, str)]
             if well:
                 mean = sum(map(float, sorted(well))) / len(well)
@@ -546,8 +555,13 @@ def test_a_real_sweep_tunes_rate_and_decay_and_continues_to_the_same_end(tmp_pat
     first = sweep(tuned, tmp_path / "whole", workers=2)
     assert first.results["status"].tolist() == ["done"] * 4
     assert len(list((tmp_path / "whole" / "tuning").iterdir())) == 3 * 2 * 2
+    tuning = read_tuning(tmp_path / "whole")
+    assert tuning is not None
+    assert set(tuning["trial"].to_pylist()) == {path.name for path in (tmp_path / "whole" / "tuning").iterdir()}
+    (tmp_path / "whole" / TUNING).unlink()  # an earlier version wrote none
     again = sweep(tmp_path / "whole", workers=1)
     assert again.results["trial"].tolist() == first.results["trial"].tolist()
+    assert tuning == read_tuning(tmp_path / "whole")
     for path in (tmp_path / "whole" / "tuning").glob("*/config.yaml"):
         config = yaml.safe_load(path.read_text())
         assert config["data"]["init_args"]["split_seed"] == 1_000_000
