@@ -12,6 +12,7 @@ import torch
 from agreement import tensors
 from cases import Case
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.func import functional_call, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -322,6 +323,19 @@ def test_a_tensor_of_every_usual_making_passes_the_dispatcher_by() -> None:
     assert all(schema._is_plain(tensor) for tensor in made)
     others = [torch.empty(2, device="meta"), plain.to_sparse(), pending_sign(plain), plain.to_mkldnn()]
     assert not any(schema._is_plain(tensor) for tensor in others)
+
+
+@pytest.mark.parametrize("inference", [False, True])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_keys_of_an_ordinary_tensor_are_known_for_every_device(device: str, inference: bool) -> None:
+    if device == "cuda" and not torch.backends.cuda.is_built():
+        pytest.skip("this PyTorch knows no GPU")
+    with FakeTensorMode(), torch.inference_mode(inference):  # it needs no GPU, and has two keys of its own
+        keys = torch._C._dispatch_keys(torch.empty(2, device=device))
+    for name in ("Python", "PythonTLSSnapshot"):
+        assert keys.has(getattr(torch._C.DispatchKey, name))
+        keys = keys.remove(getattr(torch._C.DispatchKey, name))
+    assert keys.raw_repr() in schema.PLAIN_KEYS
 
 
 @pytest.mark.parametrize("needed", [(True, True), (True, False), (False, True), (False, False)])
