@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, Int32, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
 from lit_adaptconv.data.augment import Transforms, drawing_from
 
 
-def draw_moves(images: int, shift: int, flip: bool, generator: torch.Generator) -> Int64[Tensor, "3 images"]:
+def draw_moves(images: int, shift: int, flip: bool, generator: torch.Generator) -> Int32[Tensor, "3 images"]:
     """Draw how every image is moved, by its own random offset, and mirrored left to right, with probability one half.
 
     Args:
@@ -25,16 +25,16 @@ def draw_moves(images: int, shift: int, flip: bool, generator: torch.Generator) 
     Returns:
         For each image the first row and the first column that it shows of the padded image, and whether it is mirrored.
     """
-    offsets, mirrored = torch.zeros(2, images, dtype=torch.int64), torch.zeros(1, images, dtype=torch.bool)
+    offsets, mirrored = torch.zeros(2, images, dtype=torch.int32), torch.zeros(1, images, dtype=torch.bool)
     if flip:
         mirrored = torch.rand(1, images, generator=generator) < 0.5
     if shift:
-        offsets = torch.randint(0, 2 * shift + 1, (2, images), generator=generator)
+        offsets = torch.randint(0, 2 * shift + 1, (2, images), generator=generator, dtype=torch.int32)
     return torch.cat((offsets, mirrored))
 
 
 def move(
-    images: UInt8[Tensor, "batch channels height width"], moves: Int64[Tensor, "3 batch"], shift: int
+    images: UInt8[Tensor, "batch channels height width"], moves: Int32[Tensor, "3 batch"], shift: int
 ) -> UInt8[Tensor, "batch channels height width"]:
     """Move and mirror images as it was drawn. Uncovered pixels become 0.
 
