@@ -102,8 +102,8 @@ def _cards(content: SweepContent) -> dict[str, str]:
     }
     if content.tuning is not None:
         cards["tuning"] = (
-            f"What tuning finds with so many sets of values: the validation {metric.name} of the best of them, on average "
-            "over every choice from those that were tried. A line that still rises says that the arm would gain from more."
+            f"What tuning finds with so many sets of values: the validation {metric.name} of the best, on average over "
+            "every choice from those that were tried. A line that still rises: the arm would gain from more."
         )
     return cards
 
