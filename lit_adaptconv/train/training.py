@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
+import torch
 import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import LambdaCallback, WeightAveraging
@@ -317,6 +319,9 @@ class Training(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Train."""
+        if torch.cuda.device_count() == 0:
+            # Lightning has PyTorch look for GPUs in a way that survives a fork; optimizers look in every step, slowly.
+            os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
         self.trainer.fit(**kwargs)
 
     def after_fit(self) -> None:

@@ -191,6 +191,18 @@ def test_compare_prints_runs_side_by_side(fit: Command, capsys: pytest.CaptureFi
     assert "61,706" in out
 
 
+@pytest.mark.skipif(torch.cuda.device_count() > 0, reason="there is a GPU to be found")
+def test_without_a_gpu_no_step_looks_for_one(fit: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # Lightning's, which a run changes
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: looked.append(1) or 0)
+    assert fit("--trainer.max_epochs", "1", "--run.name", "few", "--run.id", "1") == 0
+    few = len(looked)
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    assert fit("--trainer.max_epochs", "3", "--run.name", "more", "--run.id", "1") == 0
+    assert len(looked) == 2 * few
+
+
 def test_the_command_describes_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("adaptconv ")
