@@ -123,14 +123,13 @@ class Facts(Numbers):
         for row in table.to_pylist():
             if str(row["budget"]) == budget:
                 value = row["val_metric"] if row["status"] == "done" else np.nan
-                found.setdefault(_values(row["values"]), {}).setdefault(row["arm"], []).append(value)
-        rows = [
-            (
-                values,
-                *(self._metric.shown(float(np.mean(of_arm[arm]))) if arm in of_arm else NONE for arm in self._arms),
+                found.setdefault(row["values"], {}).setdefault(row["arm"], []).append(value)
+        rows = []
+        for values in sorted(found, key=lambda text: [*json.loads(text).values()]):
+            means = [np.mean(found[values][arm]) if arm in found[values] else None for arm in self._arms]
+            rows.append(
+                (_values(values), *(NONE if mean is None else self._metric.shown(float(mean)) for mean in means))
             )
-            for values, of_arm in found.items()
-        ]
         return _markdown(SummaryTable("", ("Tried", *self._arms), tuple(rows)))
 
     def networks(self) -> str:
