@@ -119,17 +119,15 @@ class Facts(Numbers):
         table = self._content.tuning
         if table is None:
             raise KeyError("the sweep was not tuned")
-        found: dict[str, dict[str, list[float]]] = {}
+        found: dict[str, dict[str, list[float | None]]] = {}
         for row in table.to_pylist():
             if str(row["budget"]) == budget:
-                value = row["val_metric"] if row["status"] == "done" else np.nan
-                found.setdefault(row["values"], {}).setdefault(row["arm"], []).append(value)
+                end = row["val_metric"] if row["status"] == "done" else None
+                found.setdefault(row["values"], {}).setdefault(row["arm"], []).append(end)
         rows = []
         for values in sorted(found, key=lambda text: [*json.loads(text).values()]):
-            means = [np.mean(found[values][arm]) if arm in found[values] else None for arm in self._arms]
-            rows.append(
-                (_values(values), *(NONE if mean is None else self._metric.shown(float(mean)) for mean in means))
-            )
+            means = [np.mean(np.array(found[values].get(arm, [None]), dtype=float)) for arm in self._arms]
+            rows.append((_values(values), *(self._metric.shown(float(mean)) for mean in means)))
         return _markdown(SummaryTable("", ("Tried", *self._arms), tuple(rows)))
 
     def networks(self) -> str:

@@ -186,7 +186,7 @@ def content_of(path: Path, sweep: Sweep, busy: bool, results: pa.Table, curves: 
         primary_arm=visible(sweep.primary_arm),
         notes=tuple(map(visible, sweep.notes)),
     )
-    results, curves = _mapped(results, visible), _mapped(curves, visible)
+    results, curves, tuning = _mapped(results, visible), _mapped(curves, visible), read_tuning(path)
     return SweepContent(
         path=path,
         sweep=sweep,
@@ -198,7 +198,7 @@ def content_of(path: Path, sweep: Sweep, busy: bool, results: pa.Table, curves: 
             results, sweep.targets, sweep.primary_arm, sweep.metric, curves=curves, question=sweep.question
         ),
         latencies=read_latencies(path),
-        tuning=None if (tuning := read_tuning(path)) is None else _mapped(tuning, visible),
+        tuning=None if tuning is None else _mapped(tuning, visible),
     )
 
 

@@ -18,6 +18,7 @@ from lit_adaptconv.report.headline import ANSWERS, headlines
 from lit_adaptconv.report.model import GLYPHS, model, script_json
 from lit_adaptconv.report.pareto import SIZE_WORDS
 from lit_adaptconv.report.thinning import thinning
+from lit_adaptconv.report.tuning import tuning_figure
 from lit_adaptconv.verdict.equal_cost import EqualCost
 from lit_adaptconv.verdict.observations import LATENCIES
 from lit_adaptconv.verdict.summaries import SummaryTable
@@ -100,7 +101,7 @@ def _cards(content: SweepContent) -> dict[str, str]:
         "smallest": f"The fewest parameters with which the mean {metric.name} in validation is {reaches} the target, "
         "read between the budgets, with its interval for new seeds.",
     }
-    if content.tuning is not None:
+    if any(tuning_figure(content, budget) for budget in content.shown_budgets):
         cards["tuning"] = (
             f"What tuning finds with so many sets of values: the validation {metric.name} of the best, on average over "
             "every choice from those that were tried. A line that still rises: the arm would gain from more."

@@ -31,7 +31,8 @@ def tuning_figure(content: SweepContent, budget: Limits | None) -> Drawing | Non
     lines = {arm: metric.scale * values for arm, values in tried.items() if values is not None and len(values) > 1}
     if not lines:
         return None
-    x = {"title": {"text": "Sets of values tried"}, "nticks": 9, "tickformat": ",d"}
+    most = max(map(len, lines.values()))
+    x = {"title": {"text": "Sets of values tried"}, "tick0": 1, "dtick": -(-most // 8)}
     made = Drawing(f"Best of tuning, {budget_name(budget)}", x, metric_axis(f"Validation {metric.name}", metric))
     form, unit = (".2f", " %") if metric.percent else (".4g", "")
     for arm, values in lines.items():

@@ -36,7 +36,7 @@ from lit_adaptconv.sweep.stacks import Stacker
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
 from lit_adaptconv.sweep.tuning import Tuner, check_search
-from lit_adaptconv.sweep.tuning_table import write_tuning
+from lit_adaptconv.sweep.tuning_table import TUNING, write_tuning
 from lit_adaptconv.train.beginning import check_trainer
 from lit_adaptconv.train.runs import is_plain
 from lit_adaptconv.train.tracking import unreachable
@@ -314,6 +314,8 @@ class _Run:
             before = None
         tuner = self._tuner
         trials = self._adopt([*self._maker.all()]) if tuner is None else tuner.recall(self._folder)
+        if tuner is None or not trials:
+            (self._folder.path / TUNING).unlink(missing_ok=True)  # that of another plan
         cells = len(plan.arm_budgets)
         sweep = Sweep(
             name=plan.name,
@@ -373,7 +375,10 @@ class _Run:
             compared = [trial for trial in trials if trial.tuning is None]
             if compared:
                 store.extend(compared, tuner.notes)
-                write_tuning(self._folder.path, tuner.rows)
+                try:
+                    write_tuning(self._folder.path, tuner.rows)
+                except OSError as error:  # the comparison does not need it
+                    self._listener.say(f"{TUNING} could not be written: {error}; continuing the sweep writes it.")
                 for line in tuner.notes:
                     self._listener.say(line)
             return trials

@@ -86,13 +86,13 @@ class Tuner:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of `tuning.parquet`; to be asked when every tuning trial has ended."""
-        return [
-            tuning_row(at, number, values, self._results[id])
-            for at in self._maker.plan.arm_budgets
-            for number, values in enumerate(self._values)
-            for id in self._ids.get((at, number), ())
-        ]
+        """The rows of `tuning.parquet`, each trial once; to be asked when every tuning trial has ended."""
+        found: dict[str, dict[str, Any]] = {}
+        for at in self._maker.plan.arm_budgets:
+            for number, values in enumerate(self._values):
+                for id in self._ids.get((at, number), ()):
+                    found.setdefault(id, tuning_row(at, number, values, self._results[id]))
+        return [*found.values()]
 
     @property
     def notes(self) -> tuple[str, ...]:

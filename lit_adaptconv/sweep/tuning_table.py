@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically
 from lit_adaptconv.measure.budget import to_columns
 from lit_adaptconv.sweep.plan import ArmBudget
@@ -55,15 +54,8 @@ def write_tuning(folder: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def read_tuning(folder: Path) -> pa.Table | None:
-    """Read the table of a sweep's folder; None where it was not tuned, or is not yet.
-
-    Raises:
-        UserError: It can't be read.
-    """
-    path = folder / TUNING
-    if not path.is_file():
-        return None
+    """Read the table of a sweep's folder; None where it was not tuned or is not yet, or the file is damaged."""
     try:
-        return pq.read_table(path, schema=SCHEMA)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"{path} can't be read: {error}; the sweep's own command writes it anew") from None
+        return pq.read_table(folder / TUNING, schema=SCHEMA)
+    except (OSError, pa.ArrowException):
+        return None

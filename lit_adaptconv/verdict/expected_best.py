@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import comb
-
 import numpy as np
 import pyarrow as pa
 
@@ -22,10 +20,14 @@ def expected_best(scores: Array) -> Array:
     Returns:
         Shape (n,); the first is the mean, the last the maximum.
     """
-    ordered, n = np.sort(scores), len(scores)
-    # The score at place i, from 0, is the largest in C(i, k - 1) of the C(n, k) choices.
-    shares = [[comb(i, k - 1) / comb(n, k) for i in range(n)] for k in range(1, n + 1)]
-    return np.asarray(np.array(shares) @ ordered, dtype=np.float64)
+    n, downwards = len(scores), np.sort(scores)[::-1]
+    places = np.arange(n - 1.0)
+    best = []
+    for k in range(1, n + 1):
+        # The largest is among k of n in k / n of the choices, the next in k / (n - 1) of those without it, and so on.
+        left = np.maximum(n - k - places, 0) / (n - 1 - places)
+        best.append(float(downwards @ (k / n * np.cumprod([1.0, *left]))))
+    return np.array(best)
 
 
 def best_of_tried(tried: pa.Table, metric: Metric) -> Array | None:
@@ -40,11 +42,10 @@ def best_of_tried(tried: pa.Table, metric: Metric) -> Array | None:
     Returns:
         A value for each number of sets; None where no set has ended well.
     """
-    sets: dict[int, list[float]] = {}
+    sets: dict[int, list[float | None]] = {}
     for row in tried.select(["number", "status", "val_metric"]).to_pylist():
-        value = row["val_metric"] if row["status"] == "done" else None
-        sets.setdefault(row["number"], []).append(np.nan if value is None else value)
-    means = metric.sign * np.array([np.mean(values) for values in sets.values()])
+        sets.setdefault(row["number"], []).append(row["val_metric"] if row["status"] == "done" else None)
+    means = metric.sign * np.array([np.mean(np.array(values, dtype=float)) for values in sets.values()])
     known = means[np.isfinite(means)]
     if not len(known):
         return None

@@ -245,6 +245,7 @@ def test_a_sweep_that_is_killed_anywhere_ends_as_it_would_have(slots: int, kills
         numbers = ["trial", "arm", "budget", "seed", "pair", "status", "val_metric", "test_metric", "tuned"]
         assert cut.results.select(numbers) == whole.results.select(numbers)
         assert len(ran) == len(every_one_of(whole, of))
+        assert read_tuning(Path(place) / "cut") == read_tuning(Path(place) / "whole")
         _, more, _ = run(of, Path(place) / "cut", ends)
         assert more == []  # also what failed or diverged in tuning is not tried again
 
@@ -272,6 +273,33 @@ def test_a_finished_sweep_that_is_run_again_has_its_trials_from_the_start(tmp_pa
     with pytest.raises(KeyboardInterrupt):
         run(dataclasses.replace(of, seeds=4), tmp_path, judged, lasts=0)
     assert {trial.id for trial in before.sweep.trials} < {trial.id for trial in SweepFolder(tmp_path).read().trials}
+
+
+def test_what_was_tried_is_that_of_the_plan_and_goes_with_it(tmp_path: Path) -> None:
+    of = tuned_plan()
+    run(of, tmp_path, judged)
+    tried = read_tuning(tmp_path)
+    assert tried is not None
+    assert Counter(tried["trial"].to_pylist()) == Counter(trial.id for trial in tuner(of).trials)
+    with pytest.raises(KeyboardInterrupt):
+        run(tuned_plan(6), tmp_path, judged, lasts=3)
+    assert read_tuning(tmp_path) is None
+    run(of, tmp_path, judged)
+    assert read_tuning(tmp_path) == tried
+
+
+def test_a_full_disk_costs_the_table_of_what_was_tried_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lit_adaptconv.sweep.run.write_tuning", full)
+        outcome, _, said = run(tuned_plan(), tmp_path, judged)
+    assert outcome.complete
+    assert any("tuning.parquet could not be written: " in line and "No space left" in line for line in said)
+    assert read_tuning(tmp_path) is None
+    run(tuned_plan(), tmp_path, judged)
+    assert read_tuning(tmp_path) is not None
 
 
 def test_a_damaged_result_of_a_tuning_trial_is_made_anew(tmp_path: Path) -> None:
@@ -359,6 +387,9 @@ def test_values_that_an_arm_replaces_are_tried_once(tmp_path: Path) -> None:
     assert Counter(trial.arm for trial in tuner(of).trials) == {"free": 10, "fixed": 2}
     outcome, _, _ = run(of, tmp_path, judged)
     assert outcome.complete
+    tried = read_tuning(tmp_path)
+    assert tried is not None
+    assert Counter(tried["arm"].to_pylist()) == {"free": 10, "fixed": 2}
 
 
 def data_of(of: Plan, trial: Trial) -> Any:
