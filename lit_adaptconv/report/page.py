@@ -18,8 +18,8 @@ from lit_adaptconv.report.headline import ANSWERS, headlines
 from lit_adaptconv.report.model import GLYPHS, model, script_json
 from lit_adaptconv.report.pareto import SIZE_WORDS
 from lit_adaptconv.report.thinning import thinning
-from lit_adaptconv.report.tuning import tuning_figure
 from lit_adaptconv.verdict.equal_cost import EqualCost
+from lit_adaptconv.verdict.metric import Metric
 from lit_adaptconv.verdict.observations import LATENCIES
 from lit_adaptconv.verdict.summaries import SummaryTable
 from lit_adaptconv.verdict.verdict import Verdict
@@ -57,7 +57,10 @@ def _asset(name: str) -> str:
 
 
 def _section(content: SweepContent, number: int) -> str:
-    verdict, sweep = content.verdict, content.sweep
+    verdict, sweep, made = content.verdict, content.sweep, model(content)
+    cards = _cards(content.metric)
+    if not made["figures"]["tuning"]:  # few plans tune
+        del cards["tuning"]
     main = f"{verdict.main_target:g}" if verdict else ""
     thinned = " ".join(thinning(content))
     return Template(_asset("sweep.html")).substitute(
@@ -71,7 +74,7 @@ def _section(content: SweepContent, number: int) -> str:
         measures=_options(list(MEASURE_NAMES.items()), "steps"),
         budgets=_options([(budget_key(b), budget_name(b)) for b in content.shown_budgets], ""),
         arms="".join(_arm(s.name, s.number, s.colour) for s in content.arms.values()),
-        figures="".join(_card(place, how, content) for place, how in _cards(content).items()),
+        figures="".join(_card(place, how, content) for place, how in cards.items()),
         thinned=f"<p class=note>{html.escape(thinned)}</p>" if thinned else "",
         statuses=_options([(status, status) for status in content.statuses], ""),
         latency="" if any(map(content.timed, LATENCIES)) else " hidden",
@@ -80,15 +83,14 @@ def _section(content: SweepContent, number: int) -> str:
         conditions="".join(
             f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in content.conditions
         ),
-        model=script_json(model(content)),
+        model=script_json(made),
     )
 
 
-def _cards(content: SweepContent) -> dict[str, str]:
+def _cards(metric: Metric) -> dict[str, str]:
     """The places of the figures, in order, and how to read each."""
-    metric = content.metric
     side, reaches = ("Right", "at least") if metric.mode == "max" else ("Left", "at most")
-    cards = {
+    return {
         "pareto": f"Mean test {metric.name} of the finished networks with its interval for new seeds, small marks are "
         f"seeds; point at a mean for more. Ringed: no network of any arm is both smaller and {metric.better}.",
         "curves": f"Validation {metric.name} while training: median over the seeds, band from first to third quartile.",
@@ -100,13 +102,9 @@ def _cards(content: SweepContent) -> dict[str, str]:
         "equivalent. Hollow: undecided. Intervals are for new seeds; point at one for more.",
         "smallest": f"The fewest parameters with which the mean {metric.name} in validation is {reaches} the target, "
         "read between the budgets, with its interval for new seeds.",
+        "tuning": f"What tuning finds with so many sets of values: the validation {metric.name} of the best, on "
+        "average over every choice from those that were tried. A line that still rises: the arm would gain from more.",
     }
-    if any(tuning_figure(content, budget) for budget in content.shown_budgets):
-        cards["tuning"] = (
-            f"What tuning finds with so many sets of values: the validation {metric.name} of the best, on average over "
-            "every choice from those that were tried. A line that still rises: the arm would gain from more."
-        )
-    return cards
 
 
 def nothing_yet(content: SweepContent) -> str:
