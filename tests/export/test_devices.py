@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from places import PLACES, Flat, covering
+from places import SMALL, Flat, covering
 from short_networks import SHORT
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
@@ -61,15 +61,11 @@ def check(runtime: Runtime, network: nn.Module, images: Tensor) -> None:
     assert agreement.largest_difference <= TOLERANCE * min(1.0, scale)
 
 
-THREE = [place for place in PLACES if place.kernel_size == 3]
-"""Places in which a kind has nine taps: exporters take minutes over more of what is lowered tap by tap."""
-
-
 @pytest.mark.parametrize("kind", kinds())
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_every_kind_in_places_of_every_sort(runtime: Runtime, kind: str) -> None:
     torch.manual_seed(0)
-    network = Flat(kind, covering(THREE))
+    network = Flat(kind, covering(SMALL))
     for layer in network.modules():
         if hasattr(layer, "offsets"):  # deformable: they start at zero, where nothing is shifted
             nn.init.normal_(layer.offsets.weight, std=0.3)  # type: ignore[arg-type]
