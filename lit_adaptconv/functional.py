@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -71,14 +72,9 @@ def adaptive_conv2d(
         >>> adaptive_conv2d(torch.randn(2, 3, 32, 32), weight, bias, kernel_size=3, padding=1).shape
         torch.Size([2, 8, 32, 32])
     """
-    check_one_of(kernel_activation, "kernel_activation", Activation)
-    size, step, spread = (
-        two_ints(kernel_size, "kernel_size"),
-        two_ints(stride, "stride"),
-        two_ints(dilation, "dilation"),
-    )
-    _check_shapes(input, generator_weight, generator_bias, bias, size, groups)
-    call = Call(size, step, sides(padding, size, step, spread), spread, groups, kernel_activation)
+    arguments = (kernel_size, stride, padding, dilation, groups, kernel_activation)
+    call = _call(*arguments) if torch.compiler.is_compiling() else _remembered_call(*arguments)
+    _check_shapes(input, generator_weight, generator_bias, bias, call.kernel_size, groups)
     device = input.device.type
     batch = input if input.dim() == 4 else input.unsqueeze(0)
     tensors: tuple[Tensor, Tensor, Tensor, Tensor | None] = (batch, generator_weight, generator_bias, bias)
@@ -86,8 +82,9 @@ def adaptive_conv2d(
     if autocast:
         tensors = schema.autocast(tensors, device)
     dtype = tensors[0].dtype
-    for name, tensor in zip(("generator_weight", "generator_bias", "bias"), tensors[1:], strict=True):
+    for place, tensor in enumerate(tensors):
         if tensor is not None and tensor.dtype != dtype:
+            name = ("input", "generator_weight", "generator_bias", "bias")[place]
             raise ValueError(f"{name} must have the input's type, {dtype}, got {tensor.dtype}")
     with torch.autocast(device, enabled=False) if autocast else nullcontext():
         if torch.onnx.is_in_onnx_export():  # which cannot hold a custom operator
@@ -97,6 +94,27 @@ def adaptive_conv2d(
         else:
             out = schema.adaptive_conv2d(*tensors, *call)
     return out if input.dim() == 4 else out.squeeze(0)
+
+
+def _call(
+    kernel_size: int | tuple[int, int],
+    stride: int | tuple[int, int],
+    padding: Padding,
+    dilation: int | tuple[int, int],
+    groups: int,
+    kernel_activation: Activation,
+) -> Call:
+    """Check the arguments beside tensors, and bring them into one form."""
+    check_one_of(kernel_activation, "kernel_activation", Activation)
+    size, step, spread = (
+        two_ints(kernel_size, "kernel_size"),
+        two_ints(stride, "stride"),
+        two_ints(dilation, "dilation"),
+    )
+    return Call(size, step, sides(padding, size, step, spread), spread, groups, kernel_activation)
+
+
+_remembered_call = lru_cache(maxsize=1024, typed=True)(_call)
 
 
 def _autocasts(device: str) -> bool:

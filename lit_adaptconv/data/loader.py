@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,12 +15,11 @@ from lit_adaptconv.data.source import ImageSource, ResidentImages
 from lit_adaptconv.errors import UserError
 
 
-@dataclass(frozen=True)
-class PlannedBatch:
+class PlannedBatch(NamedTuple):
     """What a batch consists of.
 
     Attributes:
-        indices: which images, shape (B,).
+        indices: which images, shape (B,), on the device where it is made.
         draws: how they are augmented; None where they are not.
     """
 
@@ -85,10 +84,11 @@ class BatchLoader:
         """
         self._resident()
         order, (epoch, first) = self.sampler, self._begin()
-        indices, edges, draws = self._subset[order.indices()], order.edges(), self._draws(epoch)
-        for number, (begin, end) in enumerate(pairwise(edges[first:]), start=first):
+        indices, draws = self._subset[order.indices()].to(self._device), self._draws(epoch)
+        sizes = self._sizes()
+        for number, batch in enumerate(torch.split(indices[: sum(sizes)], sizes)[first:], start=first):
             self._position = (epoch, number + 1)
-            yield PlannedBatch(indices[begin:end], draws[number] if draws else None)
+            yield PlannedBatch(batch, draws[number] if draws else None)
         order.set_epoch(epoch + 1)
 
     def make(self, planned: Sequence[PlannedBatch]) -> tuple[Tensor, Tensor]:
@@ -111,9 +111,12 @@ class BatchLoader:
         order = self.sampler
         if not order.shuffle or not self._preprocess.is_random:
             return []
-        sizes = [end - begin for begin, end in pairwise(order.edges())]
         # 1: a key that ends in zeros is the key without them, which draws the permutation
-        return self._preprocess.draw(sizes, generator(order.seed, epoch, 1, order.rank))
+        return self._preprocess.draw(self._sizes(), generator(order.seed, epoch, 1, order.rank))
+
+    def _sizes(self) -> list[int]:
+        """The numbers of images of an epoch's batches."""
+        return [end - begin for begin, end in pairwise(self.sampler.edges())]
 
     def _begin(self) -> tuple[int, int]:
         """The epoch that an iteration is of, and the number of its first batch."""

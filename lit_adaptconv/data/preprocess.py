@@ -40,14 +40,13 @@ def move(
 
     Args:
         images: pixels, shape (B, C, H, W), on any device.
-        moves: what `draw_moves` drew for them.
+        moves: what `draw_moves` drew for them, on the images' device.
         shift: the largest offset in pixels.
     """
     batch, channels, height, width = images.shape
     if shift:
         images = F.pad(images, (shift, shift, shift, shift))
-    # Not waited for: what comes from ordinary memory is copied aside before the call returns.
-    down, right, mirrored = moves.to(images.device, non_blocking=True)[:, :, None]
+    down, right, mirrored = moves[:, :, None]
     rows, columns = (torch.arange(size, device=images.device) for size in (height, width))
     columns = torch.where(mirrored == 1, width - 1 - columns, columns) + right
     source = ((rows + down)[:, :, None] * (width + 2 * shift) + columns[:, None, :]).view(batch, 1, height * width)
@@ -59,7 +58,7 @@ class Draws(NamedTuple):
 
     Attributes:
         images: the number of its images.
-        moves: what `draw_moves` drew for them; None where they are not moved.
+        moves: what `draw_moves` drew for them, on the device; None where they are not moved.
         seed: what transforms draw from; None where there are none.
     """
 
@@ -102,7 +101,8 @@ class Preprocess:
         moves: Sequence[Tensor | None] = [None] * len(sizes)
         seeds: Sequence[int | None] = [None] * len(sizes)
         if self.shift or self.flip:
-            moves = torch.split(draw_moves(sum(sizes), self.shift, self.flip, generator), list(sizes), 1)
+            drawn = draw_moves(sum(sizes), self.shift, self.flip, generator).to(self.device)
+            moves = torch.split(drawn, list(sizes), 1)
         if self.transforms:
             seeds = torch.randint(2**62, (len(sizes),), generator=generator).tolist()
         return [Draws(*batch) for batch in zip(sizes, moves, seeds, strict=True)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -50,12 +50,14 @@ def _plain_keys(device: str) -> set[int]:
 
 
 PLAIN_KEYS = _plain_keys("CPU") | _plain_keys("CUDA")
-Ints = list[int]
+Ints = Sequence[int]
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def as_call(kernel_size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int, activation: Any) -> Call:
     """The operator's arguments after its tensors, in the form that the implementations take."""
+    if isinstance(kernel_size, tuple):  # they have it still
+        return Call(kernel_size, stride, padding, dilation, groups, activation)  # type: ignore[arg-type]
     sides: Sides = (padding[0], padding[1], padding[2], padding[3])
     size, step, spread = ((values[0], values[1]) for values in (kernel_size, stride, dilation))
     return Call(size, step, sides, spread, groups, activation)
@@ -75,6 +77,16 @@ def _forward(
     input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, *call: Any
 ) -> Tensor:
     out: Tensor = _passes(input).forward(input, generator_weight, generator_bias, bias, as_call(*call))
+    return out
+
+
+def _forward_to_train(
+    ctx: Any, input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, *call: Any
+) -> Tensor:
+    """The same; where the backward pass must be compiled first, that begins before the forward pass."""
+    needed = ctx.needs_input_grad
+    expected = [(needed[0], needed[1] or needed[2])] if _on_gpu(input) else []
+    out: Tensor = _passes(input).forward(input, generator_weight, generator_bias, bias, as_call(*call), *expected)
     return out
 
 
@@ -119,15 +131,6 @@ def memory_format(tensor: Tensor) -> torch.memory_format:
 
 def _on_gpu(tensor: Tensor) -> bool:
     return tensor.device.type == "cuda"
-
-
-def _expect_backward(ctx: Any, inputs: tuple[Any, ...]) -> None:
-    """Where what computes the backward pass must be compiled first, let it begin before the forward pass."""
-    input, generator_weight, generator_bias, _, *call = inputs
-    needed = ctx.needs_input_grad[:4]
-    if any(needed) and _on_gpu(input) and _is_plain(input):
-        tensors = (input, generator_weight, generator_bias)
-        _passes(input).expect_backward(*tensors, as_call(*call), needed[0], needed[1] or needed[2])
 
 
 def _save_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -228,18 +231,22 @@ def _register(
     save: Any,
     differentiate: Any,
     map: Any,
-    expect: Callable[[Any, tuple[Any, ...]], None] = lambda ctx, args: None,
+    compute_to_train: Any = None,
 ) -> Any:
     """Tell PyTorch all about an operator, and return what calls it, also under the transforms of `torch.func`.
 
     They cannot see through an operator; they need a Function of autograd with its parts apart. Elsewhere one whose
     `forward` does all is called, since PyTorch looks up the signature of the other at each call, which takes longer
     than a small kernel. So does the way through PyTorch's dispatcher: where nobody listens there, it is not taken.
+    There `compute_to_train` takes the place of `compute` where derivatives may follow; it gets the context first.
     """
 
     def forward(*args: Any) -> Any:
         with torch._C._AutoDispatchBelowAutograd():
             return operator(*args)
+
+    def without_context(run: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda ctx, *args: run(*args)
 
     def function(forward: Callable[..., Any], **rules: Callable[..., Any]) -> Any:
         parts = {name: staticmethod(rule) for name, rule in rules.items()}
@@ -247,15 +254,14 @@ def _register(
 
     def saving(run: Callable[..., Any]) -> Callable[..., Any]:
         def run_and_save(ctx: Any, *args: Any) -> Any:
-            expect(ctx, args)
-            output = run(*args)
+            output = run(ctx, *args)
             save(ctx, args, output)
             return output
 
         return run_and_save
 
-    whole = function(saving(forward), backward=differentiate)
-    direct = function(saving(compute), backward=differentiate)
+    whole = function(saving(without_context(forward)), backward=differentiate)
+    direct = function(saving(compute_to_train or without_context(compute)), backward=differentiate)
     apart = function(forward, setup_context=save, backward=differentiate, vmap=map)
     torch.library.register_kernel(operator, devices, compute, lib=LIBRARY)
     torch.library.register_fake(operator, fake, lib=LIBRARY)
@@ -274,13 +280,16 @@ def _register(
 
 def _unobserved(args: tuple[Any, ...]) -> bool:
     """Whether a call has plain tensors on a CPU or GPU, and no mode, tracer or profiler wants to see it."""
-    return not (
+    if (
         torch._C._len_torch_dispatch_stack()
         or torch._C._len_torch_function_stack()
         or torch._C._get_tracing_state()
         or torch._C._autograd._profiler_enabled()
         or forward_ad._current_level >= 0
-    ) and all(arg is None or _is_plain(arg) for arg in args[:4])
+    ):
+        return False
+    input, one, other, last = args[:4]  # the last is the bias, which may be missing, or the fourth of backward
+    return _is_plain(input) and _is_plain(one) and _is_plain(other) and (last is None or _is_plain(last))
 
 
 def _is_plain(tensor: Tensor) -> bool:
@@ -288,13 +297,14 @@ def _is_plain(tensor: Tensor) -> bool:
 
     Subclasses say so by their type; views with a pending sign, batches under transforms and the like by their keys.
     """
-    if type(tensor) not in (Tensor, torch.nn.Parameter):
-        return False
-    return torch._C._dispatch_keys(tensor).raw_repr() in PLAIN_KEYS
+    return type(tensor) in _ORDINARY and torch._C._dispatch_keys(tensor).raw_repr() in PLAIN_KEYS
+
+
+_ORDINARY = (torch.nn.Parameter, Tensor)
 
 
 adaptive_conv2d = _register(  # on any device
-    FORWARD, None, _forward, _fake_forward, _save_forward, _differentiate_forward, _map_forward, _expect_backward
+    FORWARD, None, _forward, _fake_forward, _save_forward, _differentiate_forward, _map_forward, _forward_to_train
 )
 _adaptive_conv2d_backward = _register(
     BACKWARD, ("cpu", "cuda"), _backward, _fake_backward, _save_backward, _differentiate_backward, _map_backward

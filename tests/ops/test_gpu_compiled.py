@@ -145,7 +145,7 @@ def test_what_backward_launches_is_compiled_once_before_it(
         return compile_it(self, *args)
 
     monkeypatch.setattr(JITFunction, "_do_compile", noted)
-    for remembered in (passes._expect_backward, passes._plan_backward, launch._form):
+    for remembered in (passes.expect_backward, passes._plan_backward, launch._form):
         remembered.cache_clear()
     monkeypatch.setattr(passes, "scratch", lambda device: scratch)
     monkeypatch.setattr(driver, "_active", NoGPU(TARGETS["sm_90"]))
@@ -157,7 +157,9 @@ def test_what_backward_launches_is_compiled_once_before_it(
     grad = torch.zeros((2, outputs or 4, 8, 32), dtype=dtype)
     call = Call((3, 3), (1, 1), (1, 1, 1, 1), (1, 1), groups, "tanh")
     for _ in range(2):  # the second time there is nothing to do
-        passes.expect_backward(x, weight, bias, call, True, True)
+        passes.expect_backward(
+            x.shape, x.stride(), weight.shape, call, dtype, passes.coarse(dtype), x.device, True, True
+        )
     launch._compilers().shutdown()
     launch._compilers.cache_clear()
 

@@ -18,5 +18,4 @@ nothing is measured.
 """
 
 from lit_adaptconv.ops.gpu.passes import backward as backward
-from lit_adaptconv.ops.gpu.passes import expect_backward as expect_backward
 from lit_adaptconv.ops.gpu.passes import forward as forward

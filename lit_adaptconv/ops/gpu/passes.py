@@ -34,13 +34,23 @@ Forward = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 Backward = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
 
 
-def forward(input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, call: Call) -> Tensor:
-    """Generate and apply the kernels; bfloat16 and float16 are computed in float32 and rounded once."""
-    plan = _plan_forward(
-        input.shape, input.stride(), generator_weight.shape, bias is not None, call, input.dtype, coarse(input.dtype),
-        input.device,
-    )  # fmt: skip
+def forward(
+    input: Tensor,
+    generator_weight: Tensor,
+    generator_bias: Tensor,
+    bias: Tensor | None,
+    call: Call,
+    expected: tuple[bool, bool] | None = None,
+) -> Tensor:
+    """Generate and apply the kernels; bfloat16 and float16 are computed in float32 and rounded once.
+
+    If a backward pass is expected, with what it will need, its kernels are compiled meanwhile.
+    """
     with device_of(input):
+        plan = _plan_forward(
+            input.shape, input.stride(), generator_weight.shape, bias is not None, call, input.dtype,
+            coarse(input.dtype), input.device, expected,
+        )  # fmt: skip
         return plan(
             input,
             generator_weight.contiguous(),
@@ -71,23 +81,6 @@ def backward(
 
 
 def expect_backward(
-    input: Tensor,
-    generator_weight: Tensor,
-    generator_bias: Tensor,
-    call: Call,
-    needs_input: bool,
-    needs_weights: bool,
-) -> None:
-    """Begin to compile what `backward` will launch, for such tensors and a gradient laid out like the output."""
-    with device_of(input):
-        _expect_backward(
-            input.shape, input.stride(), generator_weight.shape, call, input.dtype, coarse(input.dtype), input.device,
-            needs_input, needs_weights,
-        )  # fmt: skip
-
-
-@lru_cache(maxsize=1024)
-def _expect_backward(
     shape: Sequence[int],
     strides: Sequence[int],
     weight_shape: Sequence[int],
@@ -98,7 +91,10 @@ def _expect_backward(
     needs_input: bool,
     needs_weights: bool,
 ) -> None:
-    """Launch it for tensors without memory, which compiles it."""
+    """Begin to compile what `backward` will launch for a gradient laid out like the output.
+
+    It is launched for tensors without memory, which compiles it.
+    """
     extent, _ = measure(shape, weight_shape, call)
     empty = partial(torch.empty, dtype=dtype, device="meta")
     grad = empty(_out_shape(shape[0], extent), memory_format=memory_format(shape, strides))
@@ -144,8 +140,11 @@ def _plan_forward(
     dtype: torch.dtype,
     coarse: bool,
     device: torch.device,
+    expected: tuple[bool, bool] | None,
 ) -> Forward:
     """Plan a forward pass."""
+    if expected is not None and any(expected):
+        expect_backward(shape, strides, weight_shape, call, dtype, coarse, device, *expected)
     extent, sizes = measure(shape, weight_shape, call)
     types = _Types(dtype, coarse, wide(shape[0], extent, strides))
     pixels = shape[0] * extent.out_height * extent.out_width

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import lightning.pytorch as pl
@@ -28,6 +29,7 @@ class Steps:
         module: What it trains.
         loader: What makes its batches.
         batches: The batches, one a step.
+        sizes: Their numbers of images.
         logged: Numbers of the steps, from 0, whose losses are wanted; the last one always is.
     """
 
@@ -35,6 +37,7 @@ class Steps:
     module: ImageClassifier
     loader: BatchLoader
     batches: list[PlannedBatch]
+    sizes: list[int]
     logged: frozenset[int]
 
 
@@ -79,7 +82,12 @@ class PlanningLoader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[PlannedBatch]:
-        return self.loader.planned()
+        self._batches = self.loader.planned()
+        return self._batches
+
+    def take(self, number: int) -> list[PlannedBatch]:
+        """The next batches of the iteration that was begun last, past Lightning, which looks at each."""
+        return [*islice(self._batches, number)]
 
     def state_dict(self) -> dict[str, int]:
         """Return the loader's state."""
@@ -156,9 +164,12 @@ class StackedEpochLoop(_TrainingEpochLoop):
 
         trainer, number = self.trainer, self._steps_to_go()
         module: Any = trainer.lightning_module
-        loader = trainer.train_dataloader.loader
-        batches = [next(data_fetcher)[0] for _ in range(number)]
-        images = sum(len(batch.indices) for batch in batches)
+        planning: PlanningLoader = trainer.train_dataloader
+        batches = [next(data_fetcher)[0], *planning.take(number - 1)]
+        data_fetcher.fetched += number - 1
+        data_fetcher.done = data_fetcher.fetched >= data_fetcher.length
+        sizes = [batch.indices.numel() for batch in batches]
+        images = sum(sizes)
         batch = torch.empty(images, 0)  # all that callbacks are told of it
         first, begin = self.batch_idx + 1, self.global_step
         last = data_fetcher.done
@@ -167,16 +178,19 @@ class StackedEpochLoop(_TrainingEpochLoop):
 
         trainer._logger_connector.on_batch_start(batch)
         call._call_callback_hooks(trainer, "on_train_batch_start", batch, first)
-        taken: Taken = self._ask(Steps(trainer, module, loader, batches, frozenset(logged)))
-        for step in range(number):
-            self._count(1 if step in logged and not math.isfinite(taken.losses[step]) else 0)
-            if step in logged:
-                module.take_loss(taken.losses[step])
-                if trainer._logger_connector.should_update_logs:
-                    loss = torch.tensor(taken.losses[step], dtype=torch.float64)
-                    trainer._logger_connector.log_metrics({"train/loss": loss})
-            self._batches_that_stepped += 1
-        self._batches_that_stepped -= 1  # of the last, which is counted after the evaluation
+        taken: Taken = self._ask(Steps(trainer, module, planning.loader, batches, sizes, frozenset(logged)))
+        stepped, counted = self._batches_that_stepped, 0
+        for step in logged:
+            loss = taken.losses[step]
+            self._count(step - counted)
+            self._batches_that_stepped = stepped + step
+            self._count_last(math.isfinite(loss))
+            counted = step + 1
+            module.take_loss(loss)
+            if trainer._logger_connector.should_update_logs:
+                trainer._logger_connector.log_metrics({"train/loss": torch.tensor(loss, dtype=torch.float64)})
+        self._count(number - counted)
+        self._batches_that_stepped = stepped + number - 1  # the last is counted after the evaluation
         self.batch_progress.is_last_batch = last
         module.take_steps(taken.last_loss, taken.correct, images, number)
         if self._num_ready_batches_reached():
@@ -196,21 +210,19 @@ class StackedEpochLoop(_TrainingEpochLoop):
             number = min(number, int(every) - so_far % int(every))
         return number
 
-    def _count(self, unfinished: int) -> None:
-        """Count a step as Lightning does; one whose loss is not finite has been begun, not finished."""
-        batches, optimizer = self.batch_progress, self.automatic_optimization.optim_progress.optimizer
-        batches.increment_ready()
-        batches.increment_started()
-        optimizer.step.increment_ready()
-        if unfinished:
+    def _count(self, steps: int) -> None:
+        """Count so many steps as Lightning does."""
+        progress = self.automatic_optimization.optim_progress.optimizer
+        for each in (self.batch_progress, progress.step, progress.zero_grad):
+            each.increment_by(steps)
+        schedules = [config for config in self.trainer.lr_scheduler_configs if config.interval == "step"]
+        self.scheduler_progress.increment_by(steps * len(schedules))
+
+    def _count_last(self, finished: bool) -> None:
+        """Count a step; one whose loss is not finite has been begun, not finished."""
+        if finished:
+            self._count(1)
             return
-        batches.increment_processed()
-        batches.increment_completed()
-        optimizer.step.increment_completed()
-        optimizer.zero_grad.increment_ready()
-        optimizer.zero_grad.increment_started()
-        optimizer.zero_grad.increment_completed()
-        for config in self.trainer.lr_scheduler_configs:
-            if config.interval == "step":
-                self.scheduler_progress.increment_ready()
-                self.scheduler_progress.increment_completed()
+        self.batch_progress.increment_ready()
+        self.batch_progress.increment_started()
+        self.automatic_optimization.optim_progress.optimizer.step.increment_ready()

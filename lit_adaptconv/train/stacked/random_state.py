@@ -21,12 +21,16 @@ class MemberRandom:
     Args:
         states: The states, as `torch.get_rng_state` gives them; they are replaced as numbers are drawn.
         device: The device whose generator it is.
+
+    Attributes:
+        drawn: Whether a number was drawn.
     """
 
     _current: ContextVar[MemberRandom | None] = ContextVar("random numbers of the members", default=None)
 
     def __init__(self, states: list[Tensor], device: torch.device | None = None) -> None:
         self.states = states
+        self.drawn = False
         self._device = device if device is not None and device.type == "cuda" else None
 
     @classmethod
@@ -53,6 +57,7 @@ class MemberRandom:
         current = cls._current.get()
         if current is None:
             raise RuntimeError("this stack was given no random numbers")
+        current.drawn = True
         before = current._get()
         values = []
         for member in range(members):

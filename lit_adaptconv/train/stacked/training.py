@@ -13,7 +13,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
@@ -27,8 +26,9 @@ from lit_adaptconv.train.classifier import ImageClassifier
 from lit_adaptconv.train.convert_callback import ConvertConvolutions
 from lit_adaptconv.train.stacked.loop import Ask, OutputLoader, Outputs, PlanningLoader, StackedEpochLoop, Steps, Taken
 from lit_adaptconv.train.stacked.network import StackedNetwork
-from lit_adaptconv.train.stacked.optimizers import Member, clip_gradients, optimizers_of
+from lit_adaptconv.train.stacked.optimizers import Member, optimizers_of
 from lit_adaptconv.train.stacked.random_state import MemberRandom
+from lit_adaptconv.train.stacked.step import StackedStep
 from lit_adaptconv.train.stacked.turns import Turn
 from lit_adaptconv.train.training import Training
 
@@ -238,47 +238,37 @@ def _equally_long(one: Outputs, other: Outputs) -> bool:
 
 
 def _alike(one: Steps, other: Steps) -> bool:
-    sizes = [[len(batch.indices) for batch in each.batches] for each in (one, other)]
-    return sizes[0] == sizes[1] and one.logged == other.logged
+    return one.sizes == other.sizes and one.logged == other.logged
 
 
 def _steps(turns: Sequence[Turn], asked: Sequence[Steps]) -> list[Taken]:
     """Take the steps of all members."""
     modules, first = [each.module for each in asked], asked[0]
     trainer, device = first.trainer, first.module.device
-    precision, smoothing = trainer.precision_plugin, first.module.label_smoothing
+    precision = trainer.precision_plugin
     clip, algorithm = trainer.gradient_clip_val, trainer.gradient_clip_algorithm
     network = StackedNetwork([module.network for module in modules])
     network.like(first.module.network)
     random = MemberRandom([turn.state.on(device) for turn in turns], device)
+    clipping = (float(clip), str(getattr(algorithm, "value", algorithm) or "norm")) if clip else None
+    step = StackedStep(network, random, precision.train_step_context, first.module.label_smoothing, clipping)
     optimizers = optimizers_of(network.parameters, [_member(each) for each in asked])
     losses: dict[int, Tensor] = {}
     correct = torch.zeros(len(asked), dtype=torch.int64, device=device)
-    for step, planned in enumerate(zip(*[each.batches for each in asked], strict=True)):
-        images, labels = _made(asked, planned)
-        images, labels = precision.convert_input((images, labels))
-        with precision.train_step_context():
-            logits = network(images, random)
-            each = F.cross_entropy(
-                logits.flatten(0, 1), labels.flatten(0, 1), reduction="none", label_smoothing=smoothing
-            ).view(logits.shape[:2])
-            loss = each.mean(1)
-        network.zero_grad()
-        loss.sum().backward()  # type: ignore[no-untyped-call]
-        if clip:
-            clip_gradients(network.parameters, float(clip), str(getattr(algorithm, "value", algorithm) or "norm"))
+    for number, planned in enumerate(zip(*[each.batches for each in asked], strict=True)):
+        loss, right = step(*precision.convert_input(_made(asked, planned)))
         for optimizer in optimizers:
             optimizer.step()
-        correct += (logits.detach().argmax(2) == (labels.argmax(2) if labels.ndim == 3 else labels)).sum(1)
-        if step in first.logged:
-            losses[step] = loss.detach()
+        correct += right
+        if number in first.logged:
+            losses[number] = loss.clone()
     network.unstack([module.network for module in modules])
     for optimizer in optimizers:
         optimizer.finish()
     for turn, state in zip(turns, random.states, strict=True):
         turn.state.put(device, state)
     wanted = {step: values.tolist() for step, values in losses.items()}
-    last = loss.detach()
+    last = loss.clone()
     return [
         Taken({step: values[number] for step, values in wanted.items()}, last[number], correct[number])
         for number in range(len(asked))
