@@ -145,7 +145,7 @@ def test_what_backward_launches_is_compiled_once_before_it(
         return compile_it(self, *args)
 
     monkeypatch.setattr(JITFunction, "_do_compile", noted)
-    for remembered in (passes.expect_backward, passes._plan_backward, launch._form):
+    for remembered in (passes._plan_backward, launch._form):
         remembered.cache_clear()
     monkeypatch.setattr(passes, "scratch", lambda device: scratch)
     monkeypatch.setattr(driver, "_active", NoGPU(TARGETS["sm_90"]))

@@ -53,8 +53,9 @@ def depthwise_kernel(
     maps_of_window: tl.constexpr = sizes.seen if needs_input else 0
     count: tl.constexpr = sizes.taps * sizes.seen
     each: tl.constexpr = channels * (count + sizes.taps + 1) * block
-    seen_size: tl.constexpr = triton.next_power_of_2(sizes.seen)
-    seen_levels: tl.constexpr = seen_size.bit_length() - 1
+    # Fewer and wider stores compile sooner, up to this.
+    stored: tl.constexpr = min(32, triton.next_power_of_2(count))
+    stored_levels: tl.constexpr = stored.bit_length() - 1
     taps_size: tl.constexpr = triton.next_power_of_2(sizes.taps)
     taps_levels: tl.constexpr = taps_size.bit_length() - 1
     program = tl.program_id(0)
@@ -128,10 +129,11 @@ def depthwise_kernel(
     # A thread's sums are numbers of their own: adding them up here takes long where a program has few pixels.
     row = parts + part.to(tl.int64) * each + tl.arange(0, block)
     bias_row = row + channels * (count * block)
-    s = tl.arange(0, seen_size)
-    for t in tl.static_range(taps):
-        at = row[:, None] + ((channel * taps + t) * seen_pixels + s)[None, :] * block
-        tl.store(at, beside(sums, t * sizes.seen, seen_pixels, seen_size, seen_levels), mask=(s < seen_pixels)[None, :])
+    s = tl.arange(0, stored)
+    for begin in tl.static_range(0, count, stored):
+        at = row[:, None] + (channel * count + begin + s)[None, :] * block
+        tile = beside(sums, begin, min(stored, count - begin), stored, stored_levels)
+        tl.store(at, tile, mask=(begin + s < count)[None, :])
     t = tl.arange(0, taps_size)
     at = bias_row[:, None] + (channel * taps + t)[None, :] * block
     tl.store(at, beside(bias_sums, 0, taps, taps_size, taps_levels), mask=(t < taps)[None, :])
