@@ -289,7 +289,8 @@ class ImageClassifier(pl.LightningModule):
         Raises:
             DivergedError: It is not finite.
         """
-        self._check_finite("training loss", torch.tensor(loss, dtype=torch.float64))
+        if not math.isfinite(loss):
+            self._check_finite("training loss", torch.tensor(loss))
 
     def take_steps(self, last_loss: Tensor, correct: Tensor, images: int, batches: int) -> None:
         """Know of steps that were taken together with others.

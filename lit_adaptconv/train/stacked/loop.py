@@ -188,7 +188,7 @@ class StackedEpochLoop(_TrainingEpochLoop):
             counted = step + 1
             module.take_loss(loss)
             if trainer._logger_connector.should_update_logs:
-                trainer._logger_connector.log_metrics({"train/loss": torch.tensor(loss, dtype=torch.float64)})
+                trainer._logger_connector.log_metrics({"train/loss": loss})
         self._count(number - counted)
         self._batches_that_stepped = stepped + number - 1  # the last is counted after the evaluation
         self.batch_progress.is_last_batch = last

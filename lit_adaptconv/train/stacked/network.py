@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
 from lit_adaptconv.errors import UserError
+from lit_adaptconv.train.stacked import channels
 from lit_adaptconv.train.stacked.random_state import DROPOUTS, MemberNoise, MemberRandom
 
 
@@ -157,7 +158,7 @@ def _by_name(members: Sequence[Mapping[str, Tensor]]) -> dict[str, tuple[Tensor,
 
 
 class _Mapped(TorchFunctionMode):
-    """Replaces what can't be mapped as it is, or not fast: dropout, and convolutions of single pixels."""
+    """Replaces what can't be mapped as it is, or not fast: dropout, and what `channels` has."""
 
     def __torch_function__(
         self,
@@ -169,8 +170,12 @@ class _Mapped(TorchFunctionMode):
         options = kwargs or {}
         if func in DROPOUTS:
             return _dropout(func, *args, **options)
-        if func is F.conv2d and (product := _pixel_product(*args, **options)) is not None:
-            return product
+        if func is F.conv2d:
+            return channels.conv2d(*args, **options)
+        if func is F.batch_norm:
+            return channels.batch_norm(*args, **options)
+        if func in channels.POOLS:
+            return channels.pooled(func, *args, **options)
         return func(*args, **options)
 
 
@@ -182,27 +187,3 @@ def _dropout(
         return input
     mask: Tensor = MemberNoise.apply(input.detach(), p, DROPOUTS.index(func))
     return input * mask
-
-
-def _pixel_product(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Tensor | None:
-    """A 1×1 convolution as a matrix product, which many members share faster than a convolution of many groups.
-
-    Returns:
-        None for any other convolution.
-    """
-    plain = all(value in (1, (1, 1), [1, 1]) for value in (stride, dilation)) and padding in (0, (0, 0), [0, 0])
-    if weight.shape[2:] != (1, 1) or groups != 1 or input.dim() != 4 or not plain:
-        return None
-    batch, _, height, width = input.shape
-    out = torch.matmul(weight.flatten(1), input.flatten(2))
-    if bias is not None:
-        out = out + bias[:, None]
-    return out.view(batch, weight.shape[0], height, width)
