@@ -69,7 +69,7 @@ def bare(options: argparse.Namespace) -> float:
     digits = Digits(**data(options))
     digits.setup("fit")
     loader = digits.train_dataloader()
-    loader._device = torch.device(options.device)
+    loader._device = loader._preprocess.device = torch.device(options.device)
     loader._preprocess.scale = loader._preprocess.scale.to(options.device)
     loader._preprocess.offset = loader._preprocess.offset.to(options.device)
     size = (options.image_size, options.image_size)

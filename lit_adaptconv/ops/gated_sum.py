@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lit_adaptconv.ops.activation import GateActivation, activate
 from lit_adaptconv.ops.choice import fuses_on_gpu
-from lit_adaptconv.ops.schema import LIBRARY, _register, memory_format
+from lit_adaptconv.ops.schema import LIBRARY, _register, front, memory_format
 
 LIBRARY.define(
     "gated_sum(Tensor filtered, Tensor values, Tensor gate_bias, Tensor? bias, int groups, str activation) -> Tensor",
@@ -211,8 +211,26 @@ def _differentiate_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ..
 
 
 def _map_forward(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
-    out: Tensor = torch.func.vmap(_plain, dims)(*args)
-    return out, 0
+    """Join the mapped dimension to the batch or, where parameters have it, to the groups."""
+    filtered, values, gate_bias, bias, groups, activation = args
+    of_images, of_parameters = dims[:2], dims[2:4]
+    size = info.batch_size
+    if of_parameters == (None, None):
+        filtered, values = (
+            t if dim is None and t.dim() != 4 else front(t, dim, size).flatten(0, 1)
+            for t, dim in zip((filtered, values), of_images, strict=True)
+        )
+        out = _gated_sum(filtered, values, gate_bias, bias, groups, activation)
+        return torch.unflatten(out, 0, (size, -1)), 0
+    filtered, values = (
+        t if dim is None and t.dim() != 4 else front(t, dim, size).transpose(0, 1).flatten(1, 2)
+        for t, dim in zip((filtered, values), of_images, strict=True)
+    )
+    gate_bias = front(gate_bias, of_parameters[0], size).transpose(0, 1).flatten(1, 2)
+    if bias is not None:
+        bias = front(bias, of_parameters[1], size).flatten(0, 1)
+    out = _gated_sum(filtered, values, gate_bias, bias, groups * size, activation)
+    return torch.unflatten(out, 1, (size, -1)), 1
 
 
 def _map_backward(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:

@@ -180,7 +180,7 @@ def _differentiate_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ..
 def _map_forward(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
     *tensors, bias = args[:4]
     input, generator_weight, generator_bias = (
-        _front(t, dim, info.batch_size) for t, dim in zip(tensors, dims[:3], strict=True)
+        front(t, dim, info.batch_size) for t, dim in zip(tensors, dims[:3], strict=True)
     )
     if all(dim is None for dim in dims[1:4]):
         out = adaptive_conv2d(input.flatten(0, 1), args[1], args[2], *args[3:])
@@ -189,7 +189,7 @@ def _map_forward(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, 
         input.transpose(0, 1).flatten(1, 2),
         generator_weight.flatten(0, 1),
         generator_bias.flatten(0, 1),
-        None if bias is None else _front(bias, dims[3], info.batch_size).flatten(0, 1),
+        None if bias is None else front(bias, dims[3], info.batch_size).flatten(0, 1),
         *_grouped(args[4:], info.batch_size),
     )
     return out.unflatten(1, (info.batch_size, -1)), 1
@@ -197,7 +197,7 @@ def _map_forward(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, 
 
 def _map_backward(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Gradients, tuple[int | None, ...]]:
     grad_output, input, generator_weight, generator_bias = (
-        _front(t, dim, info.batch_size) for t, dim in zip(args[:4], dims[:4], strict=True)
+        front(t, dim, info.batch_size) for t, dim in zip(args[:4], dims[:4], strict=True)
     )
     needs_input, needs_weights = args[-2:]
     grads = _adaptive_conv2d_backward(
@@ -214,7 +214,8 @@ def _map_backward(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Gradien
     ), mapped  # type: ignore[return-value]
 
 
-def _front(tensor: Tensor, dim: int | None, size: int) -> Tensor:
+def front(tensor: Tensor, dim: int | None, size: int) -> Tensor:
+    """A tensor with the mapped dimension, of so many elements, first."""
     return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 

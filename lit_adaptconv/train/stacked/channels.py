@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lit_adaptconv.ops.schema import front
+
 POOLS: tuple[Callable[..., Any], ...] = (F.max_pool2d, F.avg_pool2d)
 """Functions of images that treat each channel alike."""
 
@@ -36,7 +38,7 @@ class _OfChannels(torch.autograd.Function):
         """Call it once, for all members."""
         members = info.batch_size
         flat = [
-            None if each is None else _leading(each, dim, members).flatten(0, 1)
+            None if each is None else front(each, dim, members).flatten(0, 1)
             for each, dim in zip(rest, in_dims[2:], strict=True)
         ]
         out = function(_beside(images, in_dims[1], members).flatten(1, 2), *flat)
@@ -59,7 +61,7 @@ class _PixelProduct(torch.autograd.Function):
     def vmap(info: Any, in_dims: Sequence[int | None], images: Tensor, weight: Tensor) -> tuple[Tensor, int]:
         """Multiply for all members, in the order in which their images lie in memory."""
         images = _beside(images, in_dims[0], info.batch_size)
-        weight = _leading(weight, in_dims[1], info.batch_size)
+        weight = front(weight, in_dims[1], info.batch_size)
         matrices = weight.expand(len(images), *weight.shape).flatten(0, 1)
         out = torch.bmm(matrices, images.flatten(0, 1).flatten(2))
         return out.view(*images.shape[:2], -1, *images.shape[3:]), 1
@@ -111,8 +113,3 @@ def _beside(images: Tensor, dim: int | None, members: int) -> Tensor:
     if dim is None:
         return images.unsqueeze(1).expand(-1, members, *images.shape[1:])
     return images.movedim(dim, 1)
-
-
-def _leading(tensor: Tensor, dim: int | None, members: int) -> Tensor:
-    """A tensor with the members first."""
-    return tensor.expand(members, *tensor.shape) if dim is None else tensor.movedim(dim, 0)

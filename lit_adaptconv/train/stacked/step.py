@@ -124,14 +124,22 @@ class _Graph:
     def __init__(self, compute: Callable[[Tensor, Tensor], _Computed], images: Tensor, labels: Tensor) -> None:
         self._images, self._labels = images.clone(), labels.clone()
         self._graph = torch.cuda.CUDAGraph()
+        generator = torch.cuda.default_generators[images.get_device()]
+        numbers = generator.get_state()
         # thread_local: what other threads do on the GPU meanwhile is none of the graph's business. The stream around
         # it is left even if the capture fails.
-        with (
-            torch.cuda.device(images.device),
-            torch.cuda.stream(torch.cuda.Stream()),  # type: ignore[no-untyped-call]
-            torch.cuda.graph(self._graph, capture_error_mode="thread_local"),
-        ):
-            self._computed = compute(self._images, self._labels)
+        try:
+            with (
+                torch.cuda.device(images.device),
+                torch.cuda.stream(torch.cuda.Stream()),  # type: ignore[no-untyped-call]
+                torch.cuda.graph(self._graph, capture_error_mode="thread_local"),
+            ):
+                self._computed = compute(self._images, self._labels)
+        except RuntimeError:  # PyTorch leaves its generator in the midst of the capture, where it draws nothing more
+            fresh = torch.Generator(images.device)
+            fresh.set_state(numbers)
+            generator.graphsafe_set_state(fresh)
+            raise
 
     def replay(self, images: Tensor, labels: Tensor) -> _Computed:
         """Compute a step for another batch."""
