@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -72,9 +71,21 @@ def adaptive_conv2d(
         >>> adaptive_conv2d(torch.randn(2, 3, 32, 32), weight, bias, kernel_size=3, padding=1).shape
         torch.Size([2, 8, 32, 32])
     """
-    arguments = (kernel_size, stride, padding, dilation, groups, kernel_activation)
-    call = _call(*arguments) if torch.compiler.is_compiling() else _remembered_call(*arguments)
-    _check_shapes(input, generator_weight, generator_bias, bias, call.kernel_size, groups)
+    check_one_of(kernel_activation, "kernel_activation", Activation)
+    size, step, spread = (
+        two_ints(kernel_size, "kernel_size"),
+        two_ints(stride, "stride"),
+        two_ints(dilation, "dilation"),
+    )
+    call = Call(size, step, sides(padding, size, step, spread), spread, groups, kernel_activation)
+    return convolve(input, generator_weight, generator_bias, bias, call)
+
+
+def convolve(
+    input: Tensor, generator_weight: Tensor, generator_bias: Tensor, bias: Tensor | None, call: Call
+) -> Tensor:
+    """`adaptive_conv2d` with arguments that were checked before, which takes the host less time."""
+    _check_shapes(input, generator_weight, generator_bias, bias, call.kernel_size, call.groups)
     device = input.device.type
     batch = input if input.dim() == 4 else input.unsqueeze(0)
     tensors: tuple[Tensor, Tensor, Tensor, Tensor | None] = (batch, generator_weight, generator_bias, bias)
@@ -94,27 +105,6 @@ def adaptive_conv2d(
         else:
             out = schema.adaptive_conv2d(*tensors, *call)
     return out if input.dim() == 4 else out.squeeze(0)
-
-
-def _call(
-    kernel_size: int | tuple[int, int],
-    stride: int | tuple[int, int],
-    padding: Padding,
-    dilation: int | tuple[int, int],
-    groups: int,
-    kernel_activation: Activation,
-) -> Call:
-    """Check the arguments beside tensors, and bring them into one form."""
-    check_one_of(kernel_activation, "kernel_activation", Activation)
-    size, step, spread = (
-        two_ints(kernel_size, "kernel_size"),
-        two_ints(stride, "stride"),
-        two_ints(dilation, "dilation"),
-    )
-    return Call(size, step, sides(padding, size, step, spread), spread, groups, kernel_activation)
-
-
-_remembered_call = lru_cache(maxsize=1024, typed=True)(_call)
 
 
 def _autocasts(device: str) -> bool:

@@ -19,7 +19,7 @@ class PlannedBatch(NamedTuple):
     """What a batch consists of.
 
     Attributes:
-        indices: which images, shape (B,), on the device where it is made.
+        indices: which images, shape (B,), on the device where the batch is made.
         draws: how they are augmented; None where they are not.
     """
 

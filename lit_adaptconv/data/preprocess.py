@@ -58,7 +58,7 @@ class Draws(NamedTuple):
 
     Attributes:
         images: the number of its images.
-        moves: what `draw_moves` drew for them, on the device; None where they are not moved.
+        moves: what `draw_moves` drew for them, on the images' device; None where they are not moved.
         seed: what transforms draw from; None where there are none.
     """
 

@@ -24,7 +24,7 @@ class ImageSource(Protocol):
         """Yield (uint8 images, int64 labels) on `device` for every `indices[edges[b] : edges[b + 1]]`.
 
         Args:
-            indices: shape (N,), on the CPU.
+            indices: shape (N,); those of images in memory may be on `device` already.
             edges: where batches begin and end, increasing.
             key: (seed, epoch), from which random crops may be drawn; None for evaluation.
             device: where the batches shall be.

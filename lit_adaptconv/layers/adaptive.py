@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-from lit_adaptconv.functional import adaptive_conv2d
+from lit_adaptconv.functional import convolve
 from lit_adaptconv.layers.base import ConvLayer, elementwise_product_flops
 from lit_adaptconv.layers.init import Init, draw, draw_as_conv2d, tanh_input_std
 from lit_adaptconv.ops.activation import Activation, activate
 from lit_adaptconv.ops.choice import implementation
-from lit_adaptconv.ops.geometry import Padding, PaddingMode, check_one_of
+from lit_adaptconv.ops.geometry import Call, Padding, PaddingMode, check_one_of, sides
 
 STATIC_SHARE = 0.95
 
@@ -127,18 +127,9 @@ class AdaptiveConv2d(ConvLayer):
 
     def _convolve(self, batch: Tensor) -> Tensor:
         batch, padding = self.padded(batch)
-        out = adaptive_conv2d(
-            batch,
-            self.generator_weight,
-            self.generator_bias,
-            self.bias,
-            kernel_size=self.kernel_size,
-            stride=self.stride,
-            padding=padding,
-            dilation=self.dilation,
-            groups=self.groups,
-            kernel_activation=self.kernel_activation,
-        )
+        zeros = sides(padding, self.kernel_size, self.stride, self.dilation)
+        call = Call(self.kernel_size, self.stride, zeros, self.dilation, self.groups, self.kernel_activation)
+        out = convolve(batch, self.generator_weight, self.generator_bias, self.bias, call)
         return activate(out, self.output_activation)
 
     def extra_flops(self, output_shape: tuple[int, ...]) -> int:

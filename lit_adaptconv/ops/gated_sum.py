@@ -215,17 +215,14 @@ def _map_forward(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, 
     filtered, values, gate_bias, bias, groups, activation = args
     of_images, of_parameters = dims[:2], dims[2:4]
     size = info.batch_size
+    stacked = values.dim() - (of_images[1] is not None) != 4  # an empty tensor, which may look mapped
     if of_parameters == (None, None):
-        filtered, values = (
-            t if dim is None and t.dim() != 4 else front(t, dim, size).flatten(0, 1)
-            for t, dim in zip((filtered, values), of_images, strict=True)
-        )
+        filtered = front(filtered, of_images[0], size).flatten(0, 1)
+        values = filtered.new_empty(0) if stacked else front(values, of_images[1], size).flatten(0, 1)
         out = _gated_sum(filtered, values, gate_bias, bias, groups, activation)
         return torch.unflatten(out, 0, (size, -1)), 0
-    filtered, values = (
-        t if dim is None and t.dim() != 4 else front(t, dim, size).transpose(0, 1).flatten(1, 2)
-        for t, dim in zip((filtered, values), of_images, strict=True)
-    )
+    filtered = front(filtered, of_images[0], size).transpose(0, 1).flatten(1, 2)
+    values = filtered.new_empty(0) if stacked else front(values, of_images[1], size).transpose(0, 1).flatten(1, 2)
     gate_bias = front(gate_bias, of_parameters[0], size).transpose(0, 1).flatten(1, 2)
     if bias is not None:
         bias = front(bias, of_parameters[1], size).flatten(0, 1)

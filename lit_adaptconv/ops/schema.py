@@ -56,7 +56,7 @@ Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
 
 def as_call(kernel_size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int, activation: Any) -> Call:
     """The operator's arguments after its tensors, in the form that the implementations take."""
-    if isinstance(kernel_size, tuple):  # they have it still
+    if isinstance(kernel_size, tuple):  # PyTorch's dispatcher has not made lists of them
         return Call(kernel_size, stride, padding, dilation, groups, activation)  # type: ignore[arg-type]
     sides: Sides = (padding[0], padding[1], padding[2], padding[3])
     size, step, spread = ((values[0], values[1]) for values in (kernel_size, stride, dilation))

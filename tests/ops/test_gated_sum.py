@@ -131,6 +131,7 @@ def test_first_and_second_derivatives_equal_finite_differences(name: str) -> Non
 
 LAYERS: dict[str, Callable[..., LowRankAdaptiveConv2d]] = {
     "one": lambda **kw: LowRankAdaptiveConv2d(4, 6, 3, 2, 1, groups=2, rank=2, **kw),
+    "one group": lambda **kw: LowRankAdaptiveConv2d(4, 6, 3, 1, 1, rank=2, **kw),
     "shared": lambda **kw: LowRankAdaptiveConv2d(4, 6, 3, 1, 1, groups=2, rank=3, shared_gate=True, **kw),
     "apart": lambda **kw: LowRankAdaptiveConv2d(4, 6, 3, generator_size=1, gate_activation="sigmoid", **kw),
 }

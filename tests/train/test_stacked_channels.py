@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lit_adaptconv.layers import conv_kind
 from lit_adaptconv.models import ConvNet
 from lit_adaptconv.train.stacked import channels
-from lit_adaptconv.train.stacked.network import StackedNetwork
+from lit_adaptconv.train.stacked.network import StackedNetwork, check_stackable
 from lit_adaptconv.train.stacked.random_state import MemberRandom
 from lit_adaptconv.train.stacked.step import StackedStep
 
@@ -130,6 +130,26 @@ def test_normalisation_keeps_the_averages_of_every_member(training: bool) -> Non
     assert training == (not torch.equal(mapped[0], means))
 
 
+class Unusual(nn.Module):
+    """Calls what `channels` replaces by keywords, and within derivatives of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pixels, self.norm = nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4, affine=False, track_running_stats=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        def energy(x: Tensor) -> Tensor:
+            return F.avg_pool2d(self.pixels(x), 2).square().sum()
+
+        moved = images - torch.func.grad(energy)(images)
+        pooled = F.max_pool2d(input=self.norm(self.pixels(moved)), kernel_size=2)
+        return F.avg_pool2d(input=pooled, kernel_size=[2, 2]).flatten(1)
+
+
+def test_what_is_called_in_other_ways_is_mapped_too() -> None:
+    check_stackable(Unusual(), (1, 8, 8))
+
+
 class Copies(TorchDispatchMode):
     """Notes the operations that copy as much as an image of every member."""
 
@@ -152,7 +172,7 @@ def test_a_step_of_a_stack_copies_no_images(kind: str) -> None:
     members, images, sizes = 3, 5, [6, 8, 10, 10]
     networks = [ConvNet(1, 10, (28, 28), conv=conv_kind(kind), channels=sizes) for _ in range(members)]
     random = MemberRandom([torch.get_rng_state()] * members)
-    step = StackedStep(StackedNetwork(networks), random, nullcontext, 0.0, None)
+    step = StackedStep(StackedNetwork(networks), random, nullcontext, 0.0, None, 1)
     with Copies(members * images * sizes[1] * 7**2) as copies:  # of weights there are fewer
         step(torch.randn(members, images, 1, 28, 28), torch.randint(10, (members, images)))
     assert not copies.names

@@ -53,7 +53,7 @@ def depthwise_kernel(
     maps_of_window: tl.constexpr = sizes.seen if needs_input else 0
     count: tl.constexpr = sizes.taps * sizes.seen
     each: tl.constexpr = channels * (count + sizes.taps + 1) * block
-    # Fewer and wider stores compile sooner, up to this.
+    # Wide stores compile sooner than many; wider ones than 32 do not.
     stored: tl.constexpr = min(32, triton.next_power_of_2(count))
     stored_levels: tl.constexpr = stored.bit_length() - 1
     taps_size: tl.constexpr = triton.next_power_of_2(sizes.taps)

@@ -44,7 +44,8 @@ def forward(
 ) -> Tensor:
     """Generate and apply the kernels; bfloat16 and float16 are computed in float32 and rounded once.
 
-    If a backward pass is expected, with what it will need, its kernels are compiled meanwhile.
+    `expected` are the `needs_input` and `needs_weights` of the backward pass to come, if there may be one: its kernels
+    are compiled meanwhile.
     """
     with device_of(input):
         plan = _plan_forward(

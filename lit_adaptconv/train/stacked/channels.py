@@ -67,11 +67,11 @@ class _PixelProduct(torch.autograd.Function):
         return out.view(*images.shape[:2], -1, *images.shape[3:]), 1
 
 
-def pooled(function: Callable[..., Any], images: Tensor, *args: Any, **options: Any) -> Any:
+def pooled(function: Callable[..., Any], /, input: Tensor, *args: Any, **options: Any) -> Any:
     """One of `POOLS`."""
-    if images.dim() != 4 or options.get("return_indices"):
-        return function(images, *args, **options)
-    return _OfChannels.apply(lambda images: function(images, *args, **options), images)
+    if input.dim() != 4 or options.get("return_indices"):
+        return function(input, *args, **options)
+    return _OfChannels.apply(lambda images: function(images, *args, **options), input)
 
 
 def batch_norm(
@@ -96,11 +96,16 @@ def batch_norm(
 
 
 def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **options: Any) -> Tensor:
-    """`torch.nn.functional.conv2d`; of single pixels it is a product, which is faster than a convolution of groups."""
+    """`torch.nn.functional.conv2d`; of single pixels it is a product, which is faster than a convolution of groups.
+
+    The output has the images' type under autocast too, where `torch.vmap` adds the bias in its own.
+    """
+    out: Tensor
     if input.dim() != 4 or weight.shape[2:] != (1, 1) or not _is_plain(*args, **options):
-        return F.conv2d(input, weight, bias, *args, **options)
-    out: Tensor = _PixelProduct.apply(input, weight.flatten(1))
-    return out if bias is None else out + bias[:, None, None]
+        out = F.conv2d(input, weight, None, *args, **options)
+    else:
+        out = _PixelProduct.apply(input, weight.flatten(1))
+    return out if bias is None else out + bias.to(out.dtype)[:, None, None]
 
 
 def _is_plain(stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> bool:

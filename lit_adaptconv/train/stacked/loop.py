@@ -86,7 +86,7 @@ class PlanningLoader:
         return self._batches
 
     def take(self, number: int) -> list[PlannedBatch]:
-        """The next batches of the iteration that was begun last, past Lightning, which looks at each."""
+        """The next batches of the iteration that was begun last, past Lightning, which works on each."""
         return [*islice(self._batches, number)]
 
     def state_dict(self) -> dict[str, int]:

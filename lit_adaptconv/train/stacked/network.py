@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._C._functorch import TransformType, get_interpreter_stack
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
@@ -37,6 +38,9 @@ class StackedNetwork:
         }
         buffers = _by_name([dict(network.named_buffers()) for network in networks])
         self.buffers = {name: torch.stack(list(values)) for name, values in buffers.items()}
+
+    def __repr__(self) -> str:
+        return repr(self._network)
 
     def __call__(self, images: Tensor, random: MemberRandom | None = None) -> Tensor:
         """Map the images of every member, `(M, N, C, H, W)`, to its logits, `(M, N, num_classes)`.
@@ -170,6 +174,8 @@ class _Mapped(TorchFunctionMode):
         options = kwargs or {}
         if func in DROPOUTS:
             return _dropout(func, *args, **options)
+        if any(transform.key() != TransformType.Vmap for transform in get_interpreter_stack() or []):
+            return func(*args, **options)  # within a derivative that the network takes itself
         if func is F.conv2d:
             return channels.conv2d(*args, **options)
         if func is F.batch_norm:

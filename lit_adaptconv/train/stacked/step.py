@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import NamedTuple
@@ -14,6 +13,11 @@ from torch import Tensor
 from lit_adaptconv.train.stacked.network import StackedNetwork
 from lit_adaptconv.train.stacked.optimizers import clip_gradients
 from lit_adaptconv.train.stacked.random_state import MemberRandom
+
+WORTHWHILE = 8
+"""Steps from which on one is captured."""
+_refused: set[str] = set()
+"""Networks, as they print themselves, whose steps no graph can hold."""
 
 
 class _Computed(NamedTuple):
@@ -33,8 +37,8 @@ class _Computed(NamedTuple):
 class StackedStep:
     """Forward and backward pass of all members.
 
-    On a GPU the second batch of the first one's shape is captured in a CUDA graph, which later ones of that shape
-    replay. A network that draws random numbers, or does what no graph can hold, goes without.
+    On a GPU the step is captured in a CUDA graph at the second batch, and replayed for those after it that have the
+    same shape. A network that draws random numbers, or does what no graph can hold, goes without.
 
     Args:
         network: The members.
@@ -42,6 +46,7 @@ class StackedStep:
         context: What the forward pass runs in.
         smoothing: Label smoothing.
         clipping: The largest norm or value of a member's gradients, and which of both it is; None leaves them.
+        steps: How many steps there will be: to capture one takes as long as a few.
     """
 
     def __init__(
@@ -51,15 +56,16 @@ class StackedStep:
         context: Callable[[], AbstractContextManager[object]],
         smoothing: float,
         clipping: tuple[float, str] | None,
+        steps: int,
     ) -> None:
         self._network = network
         self._random = random
         self._context = context
         self._smoothing = smoothing
         self._clipping = clipping
-        self._first: list[torch.Size] | None = None
+        self._shapes: list[torch.Size] | None = None
         self._graph: _Graph | None = None
-        self._capturable = True
+        self._capturable = steps >= WORTHWHILE and repr(network) not in _refused
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Give the parameters their gradients.
@@ -72,13 +78,12 @@ class StackedStep:
             Each member's loss and the number of images that it classified right, shape (M,), until the next call.
         """
         shapes = [images.shape, labels.shape]
-        if self._capturable and shapes == self._first and _on_gpu(images):
+        if shapes != self._shapes:
+            self._graph = None  # an epoch's last batch may be smaller; both would take a step's memory
+        elif self._capturable and _on_gpu(images):
             self._capture(images, labels)
-        if self._graph is not None and shapes == self._first:
-            computed = self._graph.replay(images, labels)
-        else:
-            computed = self._compute(images, labels)
-        self._first = self._first or shapes
+        computed = self._compute(images, labels) if self._graph is None else self._graph.replay(images, labels)
+        self._shapes = shapes
         for parameter, gradient in zip(self._network.parameters.values(), computed.gradients, strict=True):
             parameter.grad = gradient
         return computed.loss, computed.correct
@@ -100,9 +105,14 @@ class StackedStep:
     def _capture(self, images: Tensor, labels: Tensor) -> None:
         """Capture the step, where that can be done; nothing is computed yet. It is tried once."""
         self._capturable = False
-        if not self._random.drawn:
-            with contextlib.suppress(RuntimeError):  # PyTorch's, for what waits for the GPU, say
-                self._graph = _Graph(self._compute, images, labels)
+        if self._random.drawn:
+            return
+        try:
+            self._graph = _Graph(self._compute, images, labels)
+        except Exception as error:  # of what waits for the GPU, say; PyTorch keeps memory for each that fails
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise error.__context__ from None
+            _refused.add(repr(self._network))
 
 
 def _on_gpu(images: Tensor) -> bool:
@@ -135,7 +145,7 @@ class _Graph:
                 torch.cuda.graph(self._graph, capture_error_mode="thread_local"),
             ):
                 self._computed = compute(self._images, self._labels)
-        except RuntimeError:  # PyTorch leaves its generator in the midst of the capture, where it draws nothing more
+        except BaseException:  # PyTorch leaves its generator in the midst of the capture, where it draws nothing more
             fresh = torch.Generator(images.device)
             fresh.set_state(numbers)
             generator.graphsafe_set_state(fresh)

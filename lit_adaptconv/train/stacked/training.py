@@ -52,7 +52,6 @@ TRAINER = (
     "max_epochs",
     "max_steps",
     "min_epochs",
-    "min_steps",
     "num_nodes",
     "num_sanity_val_steps",
     "precision",
@@ -251,7 +250,8 @@ def _steps(turns: Sequence[Turn], asked: Sequence[Steps]) -> list[Taken]:
     network.like(first.module.network)
     random = MemberRandom([turn.state.on(device) for turn in turns], device)
     clipping = (float(clip), str(getattr(algorithm, "value", algorithm) or "norm")) if clip else None
-    step = StackedStep(network, random, precision.train_step_context, first.module.label_smoothing, clipping)
+    smoothing, steps = first.module.label_smoothing, len(first.batches)
+    step = StackedStep(network, random, precision.train_step_context, smoothing, clipping, steps)
     optimizers = optimizers_of(network.parameters, [_member(each) for each in asked])
     losses: dict[int, Tensor] = {}
     correct = torch.zeros(len(asked), dtype=torch.int64, device=device)
