@@ -344,6 +344,7 @@ def test_a_stack_takes_and_gives_back_its_members() -> None:
         ({"model__loss": "binary_cross_entropy"}, "the loss is binary_cross_entropy"),
         ({"trainer__accumulate_grad_batches": 2}, "accumulate_grad_batches"),
         ({"trainer__precision": "16-mixed"}, "precision"),
+        ({"trainer__min_steps": 14}, "min_steps"),
         ({"trainer__devices": 2}, "several devices"),
         (
             {"trainer__callbacks": [{"class_path": "lightning.pytorch.callbacks.StochasticWeightAveraging"}]},
