@@ -93,9 +93,8 @@ def convolve(
     if autocast:
         tensors = schema.autocast(tensors, device)
     dtype = tensors[0].dtype
-    for place, tensor in enumerate(tensors):
+    for name, tensor in zip(("generator_weight", "generator_bias", "bias"), tensors[1:], strict=True):
         if tensor is not None and tensor.dtype != dtype:
-            name = ("input", "generator_weight", "generator_bias", "bias")[place]
             raise ValueError(f"{name} must have the input's type, {dtype}, got {tensor.dtype}")
     with torch.autocast(device, enabled=False) if autocast else nullcontext():
         if torch.onnx.is_in_onnx_export():  # which cannot hold a custom operator

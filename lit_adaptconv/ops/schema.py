@@ -85,7 +85,7 @@ def _forward_to_train(
 ) -> Tensor:
     """The same; where the backward pass must be compiled first, that begins before the forward pass."""
     needed = ctx.needs_input_grad
-    expected = [(needed[0], needed[1] or needed[2])] if _on_gpu(input) else []
+    expected = [(needed[0], needed[1] or needed[2])] if any(needed[:4]) and _on_gpu(input) else []
     out: Tensor = _passes(input).forward(input, generator_weight, generator_bias, bias, as_call(*call), *expected)
     return out
 

@@ -355,7 +355,7 @@ def test_backward_is_expected_where_it_may_come(needed: tuple[bool, bool], monke
     adaptive_conv2d(*args, **OPTIONS)
     with torch.no_grad():
         adaptive_conv2d(*args, **OPTIONS)
-    assert expected == [needed]
+    assert expected == ([needed] if any(needed) else [])
 
 
 def test_checkpointing_gives_the_same_gradients() -> None:

@@ -144,7 +144,7 @@ def _plan_forward(
     expected: tuple[bool, bool] | None,
 ) -> Forward:
     """Plan a forward pass."""
-    if expected is not None and any(expected):
+    if expected is not None:
         expect_backward(shape, strides, weight_shape, call, dtype, coarse, device, *expected)
     extent, sizes = measure(shape, weight_shape, call)
     types = _Types(dtype, coarse, wide(shape[0], extent, strides))
