@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 import wandb
-import yaml
 
 from lit_adaptconv.errors import DivergedError, UserError
 from lit_adaptconv.sweep.devices import processes
@@ -25,6 +24,7 @@ from lit_adaptconv.sweep.engines import Job
 from lit_adaptconv.sweep.engines.worker import LOG, begin_anew, last_line, reason_of, run_job
 from lit_adaptconv.sweep.stacks import FILE as STACK
 from lit_adaptconv.sweep.stacks import End, Stack, commit, recover
+from lit_adaptconv.train.config_file import read_yaml
 from lit_adaptconv.train.quiet import quieten
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.runs import CHECKPOINTS, CONFIG
@@ -66,7 +66,7 @@ def run_trial(folder: Path) -> None:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    config: dict[str, Any] = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    config: dict[str, Any] = read_yaml((folder / CONFIG).read_text(encoding="utf-8"))
     return config
 
 

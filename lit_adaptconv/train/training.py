@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
-import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import LambdaCallback, WeightAveraging
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -24,7 +24,7 @@ from lit_adaptconv.measure.count import count_parameters, flops_of
 from lit_adaptconv.train.beginning import FirstSteps, check_trainer
 from lit_adaptconv.train.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from lit_adaptconv.train.class_defaults import parse_args
-from lit_adaptconv.train.config_file import config_text
+from lit_adaptconv.train.config_file import config_text, plain
 from lit_adaptconv.train.convergence import ConvergenceCallback
 from lit_adaptconv.train.convert_callback import ConvertConvolutions
 from lit_adaptconv.train.ending import EvaluatingTrainer
@@ -224,6 +224,7 @@ class Training(LightningCLI):
         if self.subcommand == "fit":
             run: RunOptions = self._get(self.config_init, "run")
             convergence: ConvergenceCallback = self._get(self.config_init, "convergence")
+            self._dump_config()
             self._open_folder(run)
             metrics = MetricsCSV(run.root, str(run.name), str(run.id))
             kwargs["logger"] = [metrics, *self._other_loggers(run, trainer)]
@@ -249,27 +250,34 @@ class Training(LightningCLI):
         """Make the run's folder and write `config.yaml`, from which alone the run can be repeated or continued."""
         if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
             return
-        text = self._config_text()  # it can be read again, or nothing is begun
+        self._text = self._config_text()  # it can be read again, or nothing is begun
         self._held.enter_context(started_in(run, self._continues, self._first_steps.were_done))
         self._held.push(finish_failed)
-        self.config["fit"].run.id = run.id
+        self.config["fit"].run.id = self.config_dump["run"]["id"] = run.id
         if not self._continues:
-            self._write_config(text)
+            self._write_config()
 
-    def _write_config(self, text: str | None = None) -> None:
+    def _dump_config(self) -> None:
+        """Know the configuration as plain data: it takes time to make, and is made once, for Lightning as well."""
+        if not hasattr(self, "config_dump"):
+            self.config_dump = plain(self._parser(self.subcommand), self.config[self.subcommand])
+
+    def _write_config(self) -> None:
         run = self.config["fit"].run
-        write_text(Path(run.root) / str(run.name) / str(run.id) / CONFIG, text or self._config_text())
+        write_text(Path(run.root) / str(run.name) / str(run.id) / CONFIG, self._text)
 
     def _config_text(self) -> str:
-        config = self.config["fit"].clone()
-        config.run.id = None
-        config.run.wandb_id = None
-        config.ckpt_path = None
-        return config_text(self._parser("fit"), config)
+        """What stands in `config.yaml`: the configuration, but for what tells this run from its repetitions."""
+        config, written = self.config["fit"].clone(), deepcopy(self.config_dump)
+        for part in (config, written):
+            part["run"]["id"] = part["run"]["wandb_id"] = part["ckpt_path"] = None
+        return config_text(self._parser("fit"), config, written)
 
     def _take_found(self) -> None:
         """Write down what finders have found in the place of the finders: a repetition trains with that at once."""
         if take_found(self.config["fit"], self.trainer) and self.trainer.is_global_zero:
+            self.config_dump = plain(self._parser("fit"), self.config["fit"])
+            self._text = self._config_text()
             self._write_config()
 
     def _other_loggers(self, run: RunOptions, trainer: dict[str, Any]) -> list[Any]:
@@ -278,14 +286,13 @@ class Training(LightningCLI):
             return _list(configured)
         if configured is False or not run.wandb or trainer.get("fast_dev_run"):
             return []
-        config = yaml.safe_load(self._parser("fit").dump(self.config["fit"], skip_none=False))
         with told_in_one_line("Weights & Biases (run.wandb false leaves it out)"):
             logger = wandb_logger(
                 run.folder,
                 run.project,
                 run.title or str(run.name),
                 run.wandb_id or f"{run.name}-{run.id}",
-                wandb_columns(self._planned(run), config),
+                wandb_columns(self._planned(run), self.config_dump),
                 run.group,
                 run.job_type,
                 run.tags,

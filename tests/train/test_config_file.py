@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jsonargparse import Namespace
 
 from lit_adaptconv.errors import UserError
-from lit_adaptconv.train.config_file import config_text, dump_yaml
+from lit_adaptconv.train.config_file import config_text, dump_yaml, plain
 from lit_adaptconv.train.parser import OneLineParser
 from lit_adaptconv.train.result import RunResult
 from lit_adaptconv.train.training import Training
@@ -61,7 +61,7 @@ def parser() -> OneLineParser:
 def written(parser: OneLineParser, section: dict[str, Any]) -> tuple[Namespace, Namespace]:
     """A configuration, and what is read from its file."""
     config = parser.parse_object(section)
-    return config, parser.parse_string(config_text(parser, config))
+    return config, parser.parse_string(config_text(parser, config, plain(parser, config)))
 
 
 def nested(option: str, value: Any) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def test_every_text_is_read_again_as_it_was(parser: OneLineParser, option: str, 
         config = parser.parse_object(section)
     except UserError:
         return  # refused before anything is written
-    assert parser.parse_string(config_text(parser, config)) == config
+    assert parser.parse_string(config_text(parser, config, plain(parser, config))) == config
 
 
 @settings(max_examples=300)
@@ -136,14 +136,14 @@ CALLBACKS: list[dict[str, Any]] = [
 def test_callbacks_are_read_again(parser: OneLineParser, callback: dict[str, Any]) -> None:
     config, read = written(parser, {"trainer": {"callbacks": [callback]}})
     assert read.trainer == config.trainer
-    assert "Unable" not in config_text(parser, config)
+    assert "Unable" not in config_text(parser, config, plain(parser, config))
 
 
 def test_what_cannot_be_written_is_refused(parser: OneLineParser) -> None:
     config = parser.parse_object({})
     config.model.kind_options = {"gate": object()}
     with pytest.raises(UserError, match=r"model\.kind_options\.gate .* cannot be written"):
-        config_text(parser, config)
+        config_text(parser, config, plain(parser, config))
 
 
 @pytest.fixture
