@@ -86,7 +86,13 @@ DIFFERENTIATED: dict[str, tuple[list[Tensor], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", DIFFERENTIATED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ("even, same", "dilated, large generator") else pytest.mark.slow)
+        for name in DIFFERENTIATED
+    ],
+)
 def test_first_and_second_derivatives_equal_finite_differences(name: str) -> None:
     arguments, options = DIFFERENTIATED[name]
     arguments = [t.clone().requires_grad_() for t in arguments]

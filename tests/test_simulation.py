@@ -27,7 +27,10 @@ def test_without_an_effect_claims_are_rare(case: Case) -> None:
     assert simulate(case, SWEEPS).any_claim <= MOST
 
 
-@pytest.mark.parametrize(("measure", "single", "n"), [("accuracy", 0.64, 7), ("steps", 0.5, 7), ("steps", 0.77, 10)])
+@pytest.mark.parametrize(
+    ("measure", "single", "n"),
+    [pytest.param("accuracy", 0.64, 7, marks=pytest.mark.slow), ("steps", 0.5, 7), ("steps", 0.77, 10)],
+)
 def test_with_an_effect_it_is_found_as_often_as_by_the_best_of_the_others(measure: str, single: float, n: int) -> None:
     found = simulate(Case(measure, "normal", n, 3, effect=True), SWEEPS)
     assert found.together >= 0.96

@@ -88,14 +88,9 @@ class Stopped:
         return method
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "call"),
-    [
-        ("training_step", 11),
-        pytest.param("test_step", 1, marks=pytest.mark.slow),
-        pytest.param("training_step", 7, marks=pytest.mark.slow),
-        pytest.param("validation_step", 6, marks=pytest.mark.slow),
-    ],
+    ("method", "call"), [("training_step", 11), ("test_step", 1), ("training_step", 7), ("validation_step", 6)]
 )
 def test_a_run_with_averages_that_was_stopped_ends_as_the_undisturbed_one(
     fit: Command, method: str, call: int, monkeypatch: pytest.MonkeyPatch, unchecked: None

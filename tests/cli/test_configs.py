@@ -75,7 +75,13 @@ def completes(found: Any, given: Any) -> bool:
     return bool(found == given)
 
 
-@pytest.mark.parametrize("recipe", sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml")))
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(name, marks=[] if name == "quick" else pytest.mark.slow)
+        for name in sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
+    ],
+)
 def test_a_recipe_says_how_to_train_and_leaves_network_and_data_as_they_are(
     recipe: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -69,7 +69,11 @@ def test_a_run_ends_with_an_evaluation_whatever_its_settings(fit: Command, optio
 
 @pytest.mark.parametrize(
     "options",
-    ["--trainer.max_epochs 3", "--trainer.max_epochs 2 --trainer.val_check_interval 0.4", "--trainer.max_steps 9"],
+    [
+        pytest.param("--trainer.max_epochs 3", marks=pytest.mark.slow),
+        pytest.param("--trainer.max_epochs 2 --trainer.val_check_interval 0.4", marks=pytest.mark.slow),
+        "--trainer.max_steps 9",
+    ],
 )
 def test_fit_says_which_checkpoint_each_accuracy_belongs_to(
     fit: Command, options: str, capsys: pytest.CaptureFixture[str]

@@ -67,6 +67,7 @@ def test_checkpoints_are_the_same_with_and_without(fit: Command, kind: str) -> N
         assert fit("--config", f"runs/{run}/1/config.yaml", *options, *checkpoint) == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_continues_with_channels_last_ends_the_same(fit: Command, unchecked: None) -> None:
     few = [*SMALL, *LAST, *BF16, "--trainer.callbacks+=EMAWeightAveraging", "--model.scheduler", "null"]
     assert fit(*few, "--run.name", "a", "--run.id", "1") == 0

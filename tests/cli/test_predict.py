@@ -18,7 +18,7 @@ from lit_adaptconv.train.result import RunResult
 from .conftest import FAST, Command
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("suffix", [pytest.param("csv", marks=pytest.mark.slow), "parquet"])
 def test_predictions_agree_with_the_test_accuracy(fit: Command, suffix: str) -> None:
     assert fit("--trainer.max_epochs", "2", "--run.name", "a", "--run.id", "1") == 0
     assert main(["predict", "--ckpt_path", "last", "--output", f"p.{suffix}", *FAST[2:]]) == 0
@@ -33,7 +33,7 @@ def test_predictions_agree_with_the_test_accuracy(fit: Command, suffix: str) -> 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every name of a file is text")
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("suffix", ["csv", pytest.param("parquet", marks=pytest.mark.slow)])
 def test_names_that_are_no_text_are_predicted(
     fit: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:

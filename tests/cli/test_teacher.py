@@ -68,9 +68,8 @@ def test_a_student_learns_from_its_teacher_alone_and_keeps_nothing_of_it(
     assert float(torch.stack(agree).mean()) > 0.6
 
 
-@pytest.mark.parametrize(
-    ("method", "call"), [("training_step", 7), pytest.param("test_step", 1, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "call"), [("training_step", 7), ("test_step", 1)])
 def test_a_student_that_was_stopped_ends_as_the_undisturbed_one(
     fit: Command, checkpoint: Path, method: str, call: int, monkeypatch: pytest.MonkeyPatch, unchecked: None
 ) -> None:

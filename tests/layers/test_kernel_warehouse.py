@@ -188,7 +188,9 @@ def test_taps_that_are_not_cut_are_shared_by_kernels_of_one_size() -> None:
     assert [layer.warehouse.layers for layer in layers] == [2] * 4
 
 
-@pytest.mark.parametrize(("by_tap", "budget"), [(False, 2_000), (False, 10_000), (True, 20_000)])
+@pytest.mark.parametrize(
+    ("by_tap", "budget"), [pytest.param(False, 2_000, marks=pytest.mark.slow), (False, 10_000), (True, 20_000)]
+)
 def test_a_budget_counts_what_is_shared_once(by_tap: bool, budget: int) -> None:
     conv = conv_kind("kernel_warehouse", {"by_tap": by_tap})
     found = fit_budget(lambda conv, width: ResNet8(3, 10, (32, 32), conv, width), conv, budget)

@@ -83,7 +83,13 @@ def test_written_out_kernels_are_those_on_the_padded_image(kind: str, mode: Lite
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("kind", "mode"),
-    [*(("adaptive", mode) for mode in MODES), *zip(("adaptive_low_rank", "odconv", "involution"), MODES, strict=True)],
+    [
+        pytest.param(kind, mode, marks=[] if (kind, mode) == ("adaptive", "circular") else pytest.mark.slow)
+        for kind, mode in (
+            *(("adaptive", mode) for mode in MODES),
+            *zip(("adaptive_low_rank", "odconv", "involution"), MODES, strict=True),
+        )
+    ],
 )
 def test_it_compiles_and_is_exported_for_any_size(kind: str, mode: str) -> None:
     layer, x = make(kind, 1, mode), images()

@@ -36,7 +36,10 @@ every_layer = pytest.mark.parametrize("name", LAYERS)
 PLAIN = [name for name in LAYERS if name not in ("deformable", "dcnv4")]
 every_plain_layer = pytest.mark.parametrize("name", PLAIN)
 OURS = list(LAYERS)[:6]
-every_adaptive_layer = pytest.mark.parametrize("name", OURS[:5])
+SLOWLY_EXPORTED = (
+    *("dynamic_filter", "dynamic_filter_local", "pac", "involution", "lsconv", "decoupled_dynamic"),
+    *("dynamic_conv", "dcd", "odconv", "kernel_warehouse", "fdconv"),
+)
 
 
 def make(name: str, **where: object) -> nn.Module:
@@ -105,7 +108,9 @@ def test_compiled_without_a_break_it_gives_the_same_output_and_gradients(name: s
 
 
 @pytest.mark.usefixtures("unchecked")
-@every_layer
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOWLY_EXPORTED else []) for name in LAYERS]
+)
 def test_exported_it_takes_any_batch_and_any_image_size(name: str) -> None:
     layer = make(name).eval()
     size = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height", min=6), 3: torch.export.Dim("width", min=6)}
@@ -114,7 +119,10 @@ def test_exported_it_takes_any_batch_and_any_image_size(name: str) -> None:
         torch.testing.assert_close(program.module()(x), layer(x))
 
 
-@every_adaptive_layer
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in ("adaptive", "low rank") else pytest.mark.slow) for name in OURS[:5]],
+)
 def test_its_first_and_second_derivatives_equal_finite_differences(name: str) -> None:
     layer = make(name, dtype=torch.float64)
     names, values = zip(*layer.named_parameters(), strict=True)
@@ -132,7 +140,9 @@ def test_its_first_and_second_derivatives_equal_finite_differences(name: str) ->
     assert torch.autograd.gradgradcheck(along, (x, step), check_fwd_over_rev=True, check_rev_over_rev=True)
 
 
-@every_layer
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in ("fdconv", "lsconv") else []) for name in LAYERS]
+)
 def test_its_derivatives_in_every_parameter_equal_finite_differences(name: str) -> None:
     layer, x = make(name, dtype=torch.float64), images(1, torch.float64)[..., :4, :3].requires_grad_()
     if isinstance(layer, DeformableConv2d | DCNv4Conv2d):  # at offsets of zero, interpolation has a kink

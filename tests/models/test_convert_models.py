@@ -97,7 +97,9 @@ def trained() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     return model.eval(), torch.cat([b[0] for b in batches]), torch.cat([b[1] for b in batches])
 
 
-@pytest.mark.parametrize("kind", ["adaptive", "adaptive_low_rank", "adaptive_residual"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("adaptive", marks=pytest.mark.slow), "adaptive_low_rank", "adaptive_residual"]
+)
 def test_a_trained_lenet_starts_warm_within_a_hundred_thousandth_and_is_fine_tuned(
     kind: str, trained: tuple[nn.Module, torch.Tensor, torch.Tensor]
 ) -> None:

@@ -173,7 +173,10 @@ def stored(network: nn.Module, dtype: torch.dtype = torch.float32) -> int:
 @pytest.mark.parametrize(
     ("network", "kind"),
     [
-        pair
+        pytest.param(
+            *pair.values,
+            marks=() if pair.values in (("convnet", "adaptive"), ("resnet8", "separable")) else pytest.mark.slow,
+        )
         for pair in EVERY
         if not pair.marks or pair.values[0] == "convnet" or (pair.values[0] == "resnet8" and pair.values[1] in ONE_EACH)
     ],
@@ -189,7 +192,11 @@ def test_the_bytes_are_those_of_the_exported_file(network: str, kind: str) -> No
 
 @pytest.mark.parametrize(
     ("network", "kind", "least", "most"),
-    [("lenet5", "standard", 1, 1), ("convnet", "standard", 0.85, 1), ("convnet", "adaptive", 1.2, 1.3)],
+    [
+        pytest.param("lenet5", "standard", 1, 1, marks=pytest.mark.slow),
+        ("convnet", "standard", 0.85, 1),
+        pytest.param("convnet", "adaptive", 1.2, 1.3, marks=pytest.mark.slow),
+    ],
 )
 def test_an_onnx_file_holds_as_much_as_the_document_says(network: str, kind: str, least: float, most: float) -> None:
     pytest.importorskip("onnxruntime")

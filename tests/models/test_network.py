@@ -175,17 +175,14 @@ def photographs(tmp_path: Path) -> Path:
     return root
 
 
-def quick(config: Path) -> bool:
-    return config.stem == "resnet8_adaptive_low_rank" or (config.parent.name, config.stem) == (
-        "imagenet",
-        "resnet18_adaptive",
-    )
-
-
 @pytest.mark.parametrize(
     "config",
     [
-        pytest.param(path, id=f"{path.parent.name}-{path.stem}", marks=[] if quick(path) else pytest.mark.slow)
+        pytest.param(
+            path,
+            id=f"{path.parent.name}-{path.stem}",
+            marks=[] if path.stem == "resnet8_adaptive_low_rank" else pytest.mark.slow,
+        )
         for folder in ("cifar10", "imagenet")
         for path in sorted((CONFIGS / folder).glob("*.yaml"))
     ],

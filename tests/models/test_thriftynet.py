@@ -102,6 +102,7 @@ def test_a_converted_network_still_shares_its_convolution() -> None:
     assert network(torch.randn(2, 1, 12, 12)).shape == (2, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["standard", "separable"])
 def test_learns_the_digits_within_two_thousand_parameters(kind: str) -> None:
     torch.manual_seed(0)

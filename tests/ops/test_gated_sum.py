@@ -93,11 +93,10 @@ UNTRACED = ("test_schema", "test_autograd_registration", "test_faketensor")
 """What opcheck tries, but for tracing, which takes seconds."""
 
 
+@pytest.mark.slow
+@every_case
 # opcheck itself reads the gradient of a tensor that is no leaf.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
-@pytest.mark.parametrize(
-    "name", [next(iter(CASES)), *(pytest.param(name, marks=pytest.mark.slow) for name in [*CASES][1:])]
-)
 def test_both_operators_pass_opcheck(name: str) -> None:
     layouts = (torch.contiguous_format, torch.channels_last)
     for memory, needs in itertools.product(layouts, (True, False)):

@@ -69,6 +69,7 @@ def test_the_backward_operator_passes_opcheck(needs: tuple[bool, bool]) -> None:
     torch.library.opcheck(schema.BACKWARD, (out.requires_grad_(), *args[:3], *call(), *needs), test_utils=utilities)
 
 
+@pytest.mark.slow
 def test_second_derivatives_equal_finite_differences_in_every_combination_of_inputs() -> None:
     for mask in range(1, 16):
         args = [t.requires_grad_(bool(mask >> i & 1)) for i, t in enumerate(tensors(SMALL, torch.float64))]

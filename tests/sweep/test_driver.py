@@ -7,6 +7,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -61,10 +62,10 @@ class Instant:
 
 
 class Bench:
-    """A sweep of twelve trials, on an instant engine."""
+    """A sweep of twelve trials, or of as many as other settings of its plan make, on an instant engine."""
 
-    def __init__(self, path: Path, retries: int = 2) -> None:
-        self.plan = plan(retries=retries)
+    def __init__(self, path: Path, retries: int = 2, **changes: Any) -> None:
+        self.plan = plan(retries=retries, **changes)
         folder = SweepFolder(path)
         folder.write(sweep(self.plan, list(maker(self.plan).all())))
         self.store = Store(folder, folder.read())
@@ -235,7 +236,7 @@ def test_the_time_left_is_what_a_simulation_takes(workers: int, under_way: list[
 @given(before=st.floats(0.1, 1e4), now=st.floats(0.1, 1e4), trials=st.integers(1, 50))
 def test_recent_trials_outweigh_older_ones(before: float, now: float, trials: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder))
+        bench = Bench(Path(folder), seeds=1, budgets=[300])
         bench.run(lambda trial: Outcome("failed", "so it is"))
         monitor, trial = bench.monitor, bench.store.sweep.trials[0]
         done = result(trial, [0.5])
@@ -272,7 +273,7 @@ JUNK = st.recursive(
 @given(place=st.sampled_from(["", "durations", "running", "workers", "seconds_left", "ended", "seconds"]), junk=JUNK)
 def test_whatever_the_progress_file_holds_the_next_sweep_runs(place: str, junk: object) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder))
+        bench = Bench(Path(folder), seeds=2, budgets=[300])  # for two workers: some trials wait
         duration = {"arm": "standard", "budget": 300, "seconds": 2.0, "trials": 3}
         content: object = {"name": "a", "total": 1, "epochs": 2, "workers": 1, "ended": {}, "running": []}
         assert isinstance(content, dict)

@@ -164,12 +164,15 @@ def config_and_result(id: str) -> tuple[dict[str, Any], RunResult]:
     "options",
     [
         ["--run.group", "25921e05", "--run.title", "1e3"],
-        ["--trainer.callbacks", "StochasticWeightAveraging", "--trainer.callbacks.swa_lrs", "0.01"],
-        ["--trainer.callbacks", "ModelPruning", "--trainer.callbacks.pruning_fn", "l1_unstructured"],
-        pytest.param(
-            ["--trainer.callbacks", "BatchSizeFinder", "--trainer.callbacks.max_val", "64"], marks=pytest.mark.slow
+        *(
+            pytest.param(["--trainer.callbacks", *callback], marks=pytest.mark.slow)
+            for callback in (
+                ("StochasticWeightAveraging", "--trainer.callbacks.swa_lrs", "0.01"),
+                ("ModelPruning", "--trainer.callbacks.pruning_fn", "l1_unstructured"),
+                ("BatchSizeFinder", "--trainer.callbacks.max_val", "64"),
+                ("LearningRateFinder", "--trainer.callbacks.num_training_steps", "30"),
+            )
         ),
-        ["--trainer.callbacks", "LearningRateFinder", "--trainer.callbacks.num_training_steps", "30"],
     ],
     ids=lambda options: options[1],
 )
@@ -201,8 +204,14 @@ def test_the_config_and_the_schedule_have_what_the_finder_found() -> None:
     "options",
     [
         ["torch.optim.lr_scheduler.ReduceLROnPlateau"],
-        ["torch.optim.lr_scheduler.ReduceLROnPlateau", "--trainer.check_val_every_n_epoch", "2"],
-        ["lightning.pytorch.cli.ReduceLROnPlateau", "--model.scheduler.monitor", "val/loss"],
+        pytest.param(
+            ["torch.optim.lr_scheduler.ReduceLROnPlateau", "--trainer.check_val_every_n_epoch", "2"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["lightning.pytorch.cli.ReduceLROnPlateau", "--model.scheduler.monitor", "val/loss"],
+            marks=pytest.mark.slow,
+        ),
         [
             *("lightning.pytorch.cli.ReduceLROnPlateau", "--model.scheduler.monitor", "val/accuracy"),
             *(

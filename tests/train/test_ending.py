@@ -116,6 +116,7 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*cannot be continued within an epoch.*")
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     interval=st.sampled_from([{}, *({"val_check_interval": each} for each in (0.4, 0.5, 0.99, 1, 2, 3))]),
@@ -204,7 +205,14 @@ def test_a_run_that_is_killed_in_its_last_evaluation_ends_as_one_that_is_not(
     assert same_state(again.module.state_dict(), whole.module.state_dict())
 
 
-@pytest.mark.parametrize("arguments", [{}, {"val_check_interval": 0.4}, {"check_val_every_n_epoch": 2}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"val_check_interval": 0.4},
+        pytest.param({"check_val_every_n_epoch": 2}, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("file", ["last.ckpt", "best.ckpt"])
 def test_a_finished_run_that_is_trained_longer_is_the_longer_run(
     arguments: dict[str, Any], file: str, tmp_path: Path

@@ -190,10 +190,7 @@ def test_every_kind_ends_as_alone(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=() if name.endswith(("AdamW", "Adafactor")) else pytest.mark.slow)
-        for name in OPTIMIZERS
-    ],
+    [pytest.param(name, marks=() if name.endswith("AdamW") else pytest.mark.slow) for name in OPTIMIZERS],
 )
 def test_every_optimizer_schedule_and_state_end_as_alone(tmp_path: Path, name: str) -> None:
     schedules: list[Any] = [
@@ -216,6 +213,7 @@ def test_every_optimizer_schedule_and_state_end_as_alone(tmp_path: Path, name: s
     assert both(tmp_path, configs) == ([None] * 3, [None] * 3)
 
 
+@pytest.mark.slow
 def test_transforms_are_drawn_by_each_as_alone(tmp_path: Path) -> None:
     names = ("RandAugment", "RandomErasing", "MixUp", "CutMix")
     transforms = [{"class_path": f"torchvision.transforms.v2.{name}"} for name in names]
@@ -225,6 +223,7 @@ def test_transforms_are_drawn_by_each_as_alone(tmp_path: Path) -> None:
     assert both(tmp_path, configs) == ([None] * 2, [None] * 2)
 
 
+@pytest.mark.slow
 def test_frozen_parts_stay_as_alone(tmp_path: Path) -> None:
     given = {
         "model__kind": "adaptive_low_rank",
@@ -245,6 +244,7 @@ def test_one_that_diverges_ends_alone_and_the_others_go_on(tmp_path: Path) -> No
     assert str(separately[1]) == str(together[1])
 
 
+@pytest.mark.slow
 def test_one_that_is_stopped_early_leaves_the_others(tmp_path: Path) -> None:
     stop = {"class_path": "lightning.pytorch.callbacks.EarlyStopping"}
     stop["init_args"] = {"monitor": "val/loss", "patience": 1, "mode": "min"}  # type: ignore[assignment]

@@ -205,6 +205,7 @@ def test_the_interval_of_a_permutation_test_covers_a_shift(sizes: tuple[int, int
     assert 0.935 <= np.mean((low <= 0.7) & (high >= 0.7)) <= 0.972
 
 
+@pytest.mark.slow
 def test_the_permutations_of_many_seeds_do_not_fill_the_memory() -> None:
     random = np.random.default_rng(0)
     tracemalloc.start()

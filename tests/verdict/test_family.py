@@ -70,7 +70,7 @@ def test_budgets_that_contradict_each_other_are_claimed_though_nothing_is_shown_
     assert found.budgets.above[0, 0].tolist() == [True, False]
 
 
-@pytest.mark.parametrize(("arms", "budgets"), [(1, 1), (1, 3), (3, 1), (2, 3)])
+@pytest.mark.parametrize(("arms", "budgets"), [(1, 1), (1, 3), (3, 1), pytest.param(2, 3, marks=pytest.mark.slow)])
 def test_under_no_effect_any_claim_is_made_at_most_5_times_of_100(arms: int, budgets: int) -> None:
     found = judged(np.random.default_rng(3).normal(size=(4_000, arms, budgets, 6)))
     wrong = (found.budgets.adjusted <= 0.05).any((1, 2)) | (np.nan_to_num(found.together.adjusted, nan=1) <= 0.05).any(
@@ -79,6 +79,7 @@ def test_under_no_effect_any_claim_is_made_at_most_5_times_of_100(arms: int, bud
     assert wrong.mean() <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / 4_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("real", [[[5.0, 0, 0], [0, 0, 0]], [[5.0, 5, 0], [5, 0, 0]], [[5.0, 5, 5], [0, 0, 0]]])
 def test_what_is_true_of_some_makes_no_wrong_claim_of_others_likelier(real: list[list[float]]) -> None:
     means = np.array(real)

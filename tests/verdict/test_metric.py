@@ -60,6 +60,7 @@ def judged(rows: list[dict[str, Any]], metric: Metric) -> Verdict:
     return summarise(pa.Table.from_pylist(rows), targets, "arm 0", metric)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 3), st.integers(1, 3), st.integers(1, 12), st.sampled_from([20, 1000]))
 def test_the_metric_with_the_other_sign_gives_the_same_verdict(

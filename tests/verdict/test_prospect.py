@@ -54,7 +54,7 @@ def test_with_enough_seeds_it_can_claim_and_with_fewer_not(arms: int, budgets: i
     assert not of(arms, budgets, enough - 1).can_claim
 
 
-@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("together", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_an_effect_is_found_4_times_of_5(together: bool) -> None:
     budgets = 2 if together else 1
     (c, *_) = of(1, budgets, 6).comparisons

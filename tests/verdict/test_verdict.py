@@ -469,7 +469,9 @@ def test_degenerate_results_are_undecided_and_say_why(case: str) -> None:
     assert_finite(result)
 
 
-@pytest.mark.parametrize("measure", ["steps", "flops", ACCURACY])
+@pytest.mark.parametrize(
+    "measure", ["steps", *(pytest.param(measure, marks=pytest.mark.slow) for measure in ("flops", ACCURACY))]
+)
 def test_a_claim_and_its_interval_never_contradict_each_other(measure: str | Metric) -> None:
     rng = np.random.default_rng(0)
     for _ in range(40):
@@ -641,6 +643,7 @@ def false_claims(sweeps: int) -> dict[str | Metric, float]:
     return {measure: count / sweeps for measure, count in wrong.items()}
 
 
+@pytest.mark.slow
 def test_under_no_effect_claims_over_all_budgets_are_rare() -> None:
     rates = false_claims(60)
     assert max(rates.values()) <= 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / 60)
@@ -652,7 +655,7 @@ def test_under_no_effect_a_claim_over_all_budgets_is_made_at_most_5_times_of_100
     assert max(rates.values()) <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 400)  # two standard errors of the simulation
 
 
-@pytest.mark.parametrize(("budgets", "seeds"), [(333, 10), (2, 1667)])
+@pytest.mark.parametrize(("budgets", "seeds"), [(333, 10), pytest.param(2, 1667, marks=pytest.mark.slow)])
 def test_ten_thousand_trials_are_summarised_in_ten_seconds(budgets: int, seeds: int) -> None:
     rng = np.random.default_rng(0)
     rows = []
