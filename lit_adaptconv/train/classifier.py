@@ -234,6 +234,13 @@ class ImageClassifier(pl.LightningModule):
     def lr(self, rate: float) -> None:
         self.optimizer = partial(self.optimizer, lr=rate)  # type: ignore[call-arg]
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute: Lightning sets the hook at work fifty times a step, for which PyTorch's way is slow."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def forward(self, images: Tensor) -> Tensor:
         """Map images `(N, C, H, W)`, normalised as the data module does, to logits `(N, num_classes)`."""
         logits: Tensor = self.network(self._laid_out(images))
@@ -422,7 +429,7 @@ class ImageClassifier(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Evaluate one batch of the validation split."""
-        self._evaluate(batch, "val", self.val_loss, self.val_accuracy)
+        self._evaluate(batch, self.val_loss, self.val_accuracy)
 
     def on_test_start(self) -> None:
         """Forget an earlier test."""
@@ -430,20 +437,25 @@ class ImageClassifier(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Evaluate one batch of the test split."""
-        self.tested.add(self._evaluate(batch, "test", self.test_loss, self.test_accuracy), batch[1])
+        self.tested.add(self._evaluate(batch, self.test_loss, self.test_accuracy), batch[1])
 
-    def _evaluate(self, batch: Batch, stage: str, loss: MeanMetric, accuracy: MulticlassAccuracy) -> Tensor:
-        """Return the logits."""
+    def _evaluate(self, batch: Batch, loss: MeanMetric, accuracy: MulticlassAccuracy) -> Tensor:
+        """Return the logits; what is counted is logged at the end of the evaluation, as to log takes time."""
         images, labels = batch
         logits = self._logits(images)
         loss.update(F.cross_entropy(logits, labels, reduction="none"))
         accuracy.update(logits, labels)
-        self.log(f"{stage}/loss", loss, batch_size=len(labels))
-        self.log(f"{stage}/accuracy", accuracy, batch_size=len(labels), prog_bar=True)
         return logits
 
+    def on_test_epoch_end(self) -> None:
+        """Log loss and accuracy."""
+        self.log("test/loss", self.test_loss)
+        self.log("test/accuracy", self.test_accuracy, prog_bar=True)
+
     def on_validation_epoch_end(self) -> None:
-        """Log the training accuracy since the last evaluation beside the validation accuracy."""
+        """Log loss and accuracy, and beside them the training accuracy since the last evaluation."""
+        self.log("val/loss", self.val_loss)
+        self.log("val/accuracy", self.val_accuracy, prog_bar=True)
         if self.trainer.sanity_checking:
             return
         self._count_trained()
