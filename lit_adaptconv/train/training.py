@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -268,10 +267,10 @@ class Training(LightningCLI):
 
     def _config_text(self) -> str:
         """What stands in `config.yaml`: the configuration, but for what tells this run from its repetitions."""
-        config, written = self.config["fit"].clone(), deepcopy(self.config_dump)
-        for part in (config, written):
-            part["run"]["id"] = part["run"]["wandb_id"] = part["ckpt_path"] = None
-        return config_text(self._parser("fit"), config, written)
+        config = self.config["fit"].clone()
+        config.run.id = config.run.wandb_id = config.ckpt_path = None
+        run = {**self.config_dump["run"], "id": None, "wandb_id": None}
+        return config_text(self._parser("fit"), config, {**self.config_dump, "run": run, "ckpt_path": None})
 
     def _take_found(self) -> None:
         """Write down what finders have found in the place of the finders: a repetition trains with that at once."""
