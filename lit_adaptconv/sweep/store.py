@@ -47,6 +47,7 @@ class Store:
         self.sweep = sweep
         self._results: dict[str, RunResult] = {}
         self._rows: dict[str, dict[str, Any]] = {}  # of the final results
+        self._under_way: set[str] = set()
 
     def result(self, trial: Trial) -> RunResult | None:
         """Result of a trial so far; None if it has not begun; one whose file is damaged has failed."""
@@ -59,12 +60,16 @@ class Store:
             result = RunResult.read(path)
         except UserError as error:
             result = replace(self._empty(trial), status="failed", reason=str(error))
-        if result.status in FINAL:
+        if result.status in FINAL and trial.id not in self._under_way:  # until it writes, it has that of its last run
             self._results[trial.id] = result
         return result
 
     def begin(self, trial: Trial) -> None:
         """Forget the result of a trial that starts again."""
+        self._under_way.add(trial.id)
+        self._forget(trial)
+
+    def _forget(self, trial: Trial) -> None:
         self._results.pop(trial.id, None)
         self._rows.pop(trial.id, None)
 
@@ -73,7 +78,8 @@ class Store:
 
         The result is kept in memory too, so that a full disk does not hide it from this sweep's table.
         """
-        self.begin(trial)
+        self._under_way.discard(trial.id)
+        self._forget(trial)
         result = self.result(trial)
         if result is None or result.status != outcome.status:
             result = result or self._empty(trial)

@@ -77,6 +77,21 @@ def test_a_trial_that_did_not_end_well_keeps_its_row_its_reason_and_its_curve(st
     assert row["steps_to_0.5"] == 10
 
 
+@pytest.mark.parametrize("before", ["failed", "diverged", "interrupted", "running"])
+def test_a_trial_that_goes_on_shows_what_it_has_written_last(store: Store, before: str) -> None:
+    trial = store.sweep.trials[0]
+    put(store, trial, [0.3], status=before, reason="because")
+    seen = [len(store.begun()[0][1].curve)]
+    store.begin(trial)
+    seen += [len(store.begun()[0][1].curve)]  # it has not written anything yet
+    for accuracies in ([0.3], [0.3, 0.5], [0.3, 0.5, 0.6]):
+        put(store, trial, accuracies, status="running")
+        seen += [len(store.begun()[0][1].curve), store.curves().num_rows]
+    assert seen == [1, 1, 1, 1, 2, 2, 3, 3]
+    put(store, trial, [0.3, 0.5, 0.6, 0.7])
+    assert (store.finish(trial, Outcome("done")).status, store.results().num_rows) == ("done", 1)
+
+
 def test_a_trial_that_was_killed_has_a_row_and_one_that_never_began_has_none(store: Store) -> None:
     put(store, store.sweep.trials[0], [0.6], status="running")
     store.write()
