@@ -314,8 +314,11 @@ class _Run:
             before = None
         tuner = self._tuner
         trials = self._adopt([*self._maker.all()]) if tuner is None else tuner.recall(self._folder)
+        notes = tuner.notes if tuner is not None and trials else ()
         if tuner is None or not trials:
             (self._folder.path / TUNING).unlink(missing_ok=True)  # that of another plan
+        if tuner is not None:
+            trials = trials or tuner.judged()
         cells = len(plan.arm_budgets)
         sweep = Sweep(
             name=plan.name,
@@ -330,7 +333,7 @@ class _Run:
             model="ImageClassifier" if plan.model is None else class_name(plan.model),
             metric=plan.metric,
             question=plan.question,
-            notes=tuner.notes if tuner is not None and trials else (),
+            notes=notes,
         )
         if before is not None:
             self._compare(before, sweep)

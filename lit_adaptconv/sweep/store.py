@@ -113,9 +113,9 @@ class Store:
 
     def extend(self, trials: Sequence[Trial], notes: Sequence[str] = ()) -> None:
         """Add trials that tuning has made known, and what is to be known of it, in memory and in `sweep.json`."""
-        known = {trial.id for trial in self.sweep.trials}
-        new = tuple(trial for trial in trials if trial.id not in known)
-        self.sweep = replace(self.sweep, trials=self.sweep.trials + new, notes=tuple(notes))
+        new = {trial.id for trial in trials}
+        before = tuple(trial for trial in self.sweep.trials if trial.id not in new)
+        self.sweep = replace(self.sweep, trials=before + tuple(trials), notes=tuple(notes))
         self.folder.write(self.sweep)
 
     def begun(self) -> list[tuple[Trial, RunResult]]:

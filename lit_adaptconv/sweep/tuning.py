@@ -71,10 +71,18 @@ class Tuner:
     def recall(self, folder: SweepFolder) -> Sequence[Trial]:
         """The comparison, where the folder knows how every tuning trial ended; else nothing."""
         known = {trial.id: folder.settled(trial) for trial in self.trials}
-        if None in known.values():
-            return []
         self._results = {id: result for id, result in known.items() if result is not None}
-        return self.comparison()
+        return [] if None in known.values() else self.comparison()
+
+    def judged(self) -> Sequence[Trial]:
+        """The trials of the comparison of those arms and budgets of which every tuning trial is known to have ended.
+
+        They may have been run already, by a plan that had not all of these arms.
+        """
+        left = {at for (at, _), ids in self._ids.items() for id in ids if id not in self._results}
+        ends = {at for at, _ in self._ids} - left
+        tuned = {at: None if (best := self._best(at)) is None else self._values[best] for at in ends}
+        return self._adopt([t for t in self._maker.all(tuned) if ArmBudget(t.arm, t.budget) in ends])
 
     def comparison(self) -> Sequence[Trial]:
         """The trials of the comparison, once every tuning trial has ended."""

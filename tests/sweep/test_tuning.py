@@ -27,7 +27,7 @@ from lit_adaptconv.report.summary import summary
 from lit_adaptconv.sweep.drawing import draw
 from lit_adaptconv.sweep.engines import Engine, Job, Outcome
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
-from lit_adaptconv.sweep.frames import sweep
+from lit_adaptconv.sweep.frames import compare, sweep
 from lit_adaptconv.sweep.interrupt import Interruption
 from lit_adaptconv.sweep.plan import Arm, ArmBudget, Plan, Search, Tuning
 from lit_adaptconv.sweep.progress import Listener
@@ -273,6 +273,22 @@ def test_a_finished_sweep_that_is_run_again_has_its_trials_from_the_start(tmp_pa
     with pytest.raises(KeyboardInterrupt):
         run(dataclasses.replace(of, seeds=4), tmp_path, judged, lasts=0)
     assert {trial.id for trial in before.sweep.trials} < {trial.id for trial in SweepFolder(tmp_path).read().trials}
+
+
+@pytest.mark.parametrize("lasts", [0, 1, 19, 20, 23])
+def test_a_sweep_that_gets_another_arm_keeps_its_results_while_that_is_tuned(tmp_path: Path, lasts: int) -> None:
+    of = tuned_plan()
+    more = dataclasses.replace(of, arms={"separable": Arm("separable"), **of.arms})
+    before, _, _ = run(of, tmp_path / "folder", judged)
+    with pytest.raises(KeyboardInterrupt):
+        run(more, tmp_path / "folder", judged, lasts=lasts)
+    kept = compare(tmp_path / "folder").results
+    assert {*before.results["trial"].to_pylist()} <= {*kept["trial"]}
+    assert (kept["arm"] == "separable").sum() == max(0, lasts - 20)
+    after, _, _ = run(more, tmp_path / "folder", judged)
+    fresh, _, _ = run(more, tmp_path / "fresh", judged)
+    assert what(after.sweep) == what(fresh.sweep)
+    assert after.results["trial"] == fresh.results["trial"]
 
 
 def test_what_was_tried_is_that_of_the_plan_and_goes_with_it(tmp_path: Path) -> None:
