@@ -20,6 +20,7 @@ from lit_adaptconv.errors import UserError, cause_of, told_in_one_line
 from lit_adaptconv.files import write_text
 from lit_adaptconv.measure.budget import Budget, limits_of, to_columns
 from lit_adaptconv.measure.count import count_parameters, flops_of
+from lit_adaptconv.train.allocator import keep_freed_memory
 from lit_adaptconv.train.beginning import FirstSteps, check_trainer
 from lit_adaptconv.train.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from lit_adaptconv.train.class_defaults import parse_args
@@ -328,6 +329,7 @@ class Training(LightningCLI):
         if torch.cuda.device_count() == 0:
             # Lightning has PyTorch look for GPUs in a way that survives a fork; optimizers look in every step, slowly.
             os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+        keep_freed_memory()
         self.trainer.fit(**kwargs)
 
     def after_fit(self) -> None:
