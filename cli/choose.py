@@ -12,7 +12,7 @@ from .fitted import fitted, text
 
 
 def choose(given: Namespace) -> int:
-    """Print which network of one or several sweeps to take, in a sentence, then those that are not ruled out.
+    """Print which network of one or several sweeps to take, in a sentence, those not ruled out, and its weights.
 
     Returns:
         Exit status: 0.
@@ -32,4 +32,9 @@ def choose(given: Namespace) -> int:
     console.print(fitted(choice.table, console))
     for sentence in choice.unknown:
         console.print(text(sentence))
+    for (best, *_), checkpoint in zip(choice.sweeps, choice.checkpoints, strict=True):
+        if checkpoint is not None:
+            console.print(
+                text(f"Weights of {best.arm}, of the seed that is best in validation: {checkpoint}"), soft_wrap=True
+            )
     return 0

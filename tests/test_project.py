@@ -46,6 +46,24 @@ def test_what_others_read_follows_their_schema(file: Path) -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+def test_the_workflow_of_the_how_to_follows_the_schema_and_gives_the_action_what_it_takes(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "howto" / "ci_gate.md").read_text(encoding="utf-8")
+    (workflow,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    file = tmp_path / "network.yml"
+    file.write_text(workflow, encoding="utf-8")
+    checked = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(file)],
+        capture_output=True,
+        text=True,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    (given,) = [
+        step["with"] for step in yaml.safe_load(workflow)["jobs"]["network"]["steps"] if "lit-adaptconv" in step["uses"]
+    ]
+    assert given.keys() <= ACTION["inputs"].keys()
+    assert {f"`{name}`" for name in ACTION["inputs"]} <= {*re.findall(r"^\| (`\w+`) \|", text, flags=re.MULTILINE)}
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="zizmor needs Python 3.11")
 def test_workflows_have_no_known_hole() -> None:
     program = [str(Path(sys.executable).parent / "zizmor"), "--offline", "--persona", "pedantic"]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.measure.latency import Runtime, apart, read_latencies, seconds_of
+from lit_adaptconv.sweep.folder import TRIALS
 from lit_adaptconv.sweep.frames import Source, folder_of, read_sweep
+from lit_adaptconv.train.runs import CHECKPOINTS
 from lit_adaptconv.verdict import choice
-from lit_adaptconv.verdict.choice import Choice
+from lit_adaptconv.verdict.budget_columns import budgets_of
+from lit_adaptconv.verdict.choice import Candidate, Choice
 
 
 def choose(
@@ -32,7 +39,8 @@ def choose(
             otherwise in the metric's own unit. By default the margin of the first sweep's question.
 
     Returns:
-        A `Choice`: its `sentences` say which network to take, and its `table` has those that are not ruled out.
+        A `Choice`: its `sentences` say which network to take, its `table` has those that are not ruled out, and its
+        `checkpoints` the weights.
 
     Raises:
         UserError: A source is not a sweep, has no trial or no network within the limits, or too few of its seeds
@@ -47,11 +55,13 @@ def choose(
         raise UserError("name at least one sweep, such as runs/digits")
     most = None if latency is None else seconds_of("latency", latency)
     found = []
+    tables = []
     metrics = []
     places = []
     margins = []
     for source in sources:
         made, results, _ = read_sweep(folder_of(source))
+        tables.append(results)
         found.append((made.name, made.data, choice.networks_of(results, made.metric, runtime)))
         places.append(read_latencies(folder_of(source)))
         metrics.append(made.metric)
@@ -65,5 +75,24 @@ def choose(
             )
     given = margins[0] if margin is None else margin / metric.scale
     chosen = choice.choose(found, metric, at_most=at_most, flops=flops, latency=most, margin=given)
+    weights = tuple(
+        _checkpoint(folder_of(source), results, metric.sign, best)
+        for source, results, (best, *_) in zip(sources, tables, chosen.sweeps, strict=True)
+    )
     note = apart(places)
-    return chosen if note is None else replace(chosen, unknown=(*chosen.unknown, note))
+    return replace(chosen, checkpoints=weights, unknown=chosen.unknown if note is None else (*chosen.unknown, note))
+
+
+def _checkpoint(folder: Path, results: pa.Table, sign: float, network: Candidate) -> Path | None:
+    """The checkpoint of a network's seed that is best in validation."""
+    rows = results.select(["trial", "arm", "status", "val_metric"]).to_pylist()
+    wanted = (network.arm, network.budget, "done")
+    values = {
+        row["trial"]: sign * row["val_metric"]
+        for row, budget in zip(rows, budgets_of(results), strict=True)
+        if (row["arm"], budget, row["status"]) == wanted and math.isfinite(row["val_metric"] or math.nan)
+    }
+    if not values:
+        return None
+    path = folder / TRIALS / max(values, key=lambda trial: values[trial]) / CHECKPOINTS["last"]
+    return path if path.is_file() else None

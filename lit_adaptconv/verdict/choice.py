@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -112,6 +113,8 @@ class Choice:
         sweeps: The candidates of each sweep, the best first.
         pooled: The arms that are candidates in all of several sweeps, the best first; else empty.
         unknown: A sentence on each network within the limits that could not be judged.
+        checkpoints: Of the first network of each sweep, the weights of the seed that is best in validation; None where
+            the sweep's folder does not hold them.
     """
 
     metric: Metric
@@ -119,6 +122,7 @@ class Choice:
     sweeps: tuple[tuple[Candidate, ...], ...]
     pooled: tuple[Candidate, ...]
     unknown: tuple[str, ...]
+    checkpoints: tuple[Path | None, ...] = ()
 
     @property
     def sentences(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from adaptconv_cli.main import main
 from report_cases import made_up_sweep
 
 import lit_adaptconv as la
-from lit_adaptconv.verdict.metric import Metric
+from lit_adaptconv.verdict.metric import ACCURACY, Metric
 
 
 def test_a_sentence_comes_first_then_the_networks_that_are_not_ruled_out(
@@ -26,6 +26,27 @@ def test_a_sentence_comes_first_then_the_networks_that_are_not_ruled_out(
     results = la.compare(folder / "runs" / "a").results
     mine = results[(results["arm"] == "low_rank") & (results["budget"] == 600)]
     assert choice.sweeps[0][0].mean == pytest.approx(mine["test_metric"].mean())
+
+
+@pytest.mark.parametrize("metric", [ACCURACY, Metric("val/error", "min", "test/error")])
+def test_the_weights_of_the_seed_that_is_best_in_validation_are_named(
+    folder: Path, capsys: pytest.CaptureFixture[str], metric: Metric
+) -> None:
+    store = made_up_sweep(folder / "a", metric=metric)
+    assert main(["choose", "a", "--at-most", "700"]) == 0
+    assert "Weights" not in capsys.readouterr().out  # the folder has none
+    for trial, result in store.begun():
+        file = store.folder.trial(trial) / "checkpoints" / "last.ckpt"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        result.write(store.folder.trial(trial) / "result.json")
+    assert main(["choose", "a", "--at-most", "700"]) == 0
+    *_, last = capsys.readouterr().out.splitlines()
+    results = store.results().to_pandas()
+    mine = results[(results["arm"] == "low_rank") & (results["budget"] == 600)].set_index("trial")["val_metric"]
+    best = mine.idxmin() if metric.mode == "min" else mine.idxmax()
+    assert last.endswith(f"best in validation: a/trials/{best}/checkpoints/last.ckpt")
+    assert last.startswith("Weights of low_rank, ")
 
 
 def test_of_several_sweeps_each_has_a_row_and_all_together_one(
