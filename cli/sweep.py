@@ -139,7 +139,7 @@ def parse(args: list[str]) -> tuple[Plan, SweepOptions]:
 def _dry_run(plan: Plan, options: SweepOptions, console: Console) -> int:
     folder = SweepFolder(options.output or default_folder(plan))
     prepared = prepare(plan, folder.path)
-    trials, done = foreseen(prepared.maker, folder)
+    trials, done = foreseen(prepared.maker, folder, options.accept_old)
     try:
         slots = slots_here(plan, options.workers, options.workers_per_gpu)
     except UserError as error:  # planned here, to run elsewhere

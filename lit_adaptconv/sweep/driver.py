@@ -72,6 +72,8 @@ class Driver:
         self._waiting.extend(trials)
         stopping = False
         try:
+            self._pass_over(follow)
+            self.write()
             while self._running or (self._waiting and not stopping):
                 if self._interruption.asked and not stopping:
                     stopping = True
@@ -87,12 +89,21 @@ class Driver:
         finally:
             self.write()
 
+    def _pass_over(self, follow: Follow) -> None:
+        """Count the trials that had ended before, and take what follows from them; the others wait."""
+        left: deque[Trial] = deque()
+        while self._waiting:
+            trial = self._waiting.popleft()
+            before = self._store.result(trial)
+            if before is not None and (before.status == "done" or self._store.folder.settled(trial)):
+                self._monitor.had_ended(trial, before)
+                self._waiting.extend(follow(trial, before))
+            else:
+                left.append(trial)
+        self._waiting = left
+
     def _start(self, trial: Trial, follow: Follow) -> None:
         before = self._store.result(trial)
-        if before is not None and (before.status == "done" or self._store.folder.settled(trial)):
-            self._monitor.ended(trial, before, None)
-            self._waiting.extend(follow(trial, before))
-            return
         if trial.impossible is not None:
             self._settle(trial, Outcome("failed", trial.impossible), follow)
             return
@@ -101,6 +112,8 @@ class Driver:
             self._start_stack(*together, follow)
             return
         resume = before is not None and before.status in RESUMABLE
+        if not resume:
+            begin_anew(self._store.folder.trial(trial))  # nobody is to read the old result while this one waits
         if self._prepared(trial, follow):
             self._submit(Job(trial.id, self._store.folder.trial(trial), resume), [trial])
 
@@ -180,7 +193,9 @@ class Driver:
     def _settle(self, trial: Trial, outcome: Outcome, follow: Follow) -> None:
         result = self._store.finish(trial, outcome)
         self._monitor.ended(trial, result, outcome.seconds)
-        self._waiting.extend(follow(trial, result))
+        if following := follow(trial, result):
+            self._waiting.extend(following)
+            self._pass_over(follow)
 
     def write(self) -> None:
         """Write the tables; a full disk is reported and survived."""

@@ -16,6 +16,7 @@ from lit_adaptconv.errors import UserError
 from lit_adaptconv.sweep.plan import ArmBudget
 from lit_adaptconv.sweep.progress import known_durations, seconds_of
 from lit_adaptconv.sweep.run import Prepared
+from lit_adaptconv.train.allocator import keep_freed_memory
 
 PROBES = 8
 FEWEST_STEPS, MOST_STEPS, PROBE_SECONDS = 5, 30, 0.25
@@ -95,6 +96,7 @@ def _probe(prepared: Prepared, work: Mapping[ArmBudget, int], threads: int) -> d
 
 def step_seconds(prepared: Prepared, at: ArmBudget) -> float:
     """Median seconds of a training step, the making of its batch counted."""
+    keep_freed_memory()  # as the trials do
     given, clock = prepared.maker.plan.trainer, _Clock()
     taken = {name: given[name] for name in ("accelerator", "devices", "precision") if given.get(name) is not None}
     module = prepared.networks[at.arm].build(prepared.maker.sizes[at].settings)

@@ -41,7 +41,8 @@ class Sweep:
         trials: The trials of the comparison, in the order in which they run.
         expected: Number of trials of the comparison, those that wait for tuning included.
         tuning: Number of tuning trials.
-        notes: What is to be known of the tuning, a line each: choices at the edge of what was tried.
+        notes: What is to be known, a line each: what of the plan was changed after results were there, and the choices
+            of the tuning at the edge of what was tried.
         model: Class of the LightningModule.
         metric: What the networks are judged by.
         question: What the plan asks.
@@ -131,7 +132,7 @@ class SweepFolder:
         return {trial.id for trial in trials if trial.id in present[self.group(trial)] and self.settled(trial)}
 
     def finished_before(self, trials: Sequence[Trial]) -> dict[str, Trial]:
-        """For trials that are not done, the same trials as another version of the code finished them, by id."""
+        """For trials that are not done, the same trials as the last other version of the code finished them, by id."""
         present: dict[tuple[str, str], list[str]] = {}
         for group in {self.group(trial) for trial in trials}:
             for id in self.ids(group):
@@ -140,10 +141,9 @@ class SweepFolder:
         for trial in trials:
             others = [id for id in present.get((self.group(trial), trial.id.split("-")[0]), ()) if id != trial.id]
             if others and not self.settled(trial):
-                for id in others:
-                    other = replace(trial, id=id)
-                    if self.settled(other) is not None:
-                        found[trial.id] = replace(other, code=f"{SERIES}+{id.rpartition('-')[2]}")
+                ended = [(result.started, id) for id in others if (result := self.settled(replace(trial, id=id)))]
+                for _, id in sorted(ended)[-1:]:
+                    found[trial.id] = replace(trial, id=id, code=f"{SERIES}+{id.rpartition('-')[2]}")
         return found
 
     @contextlib.contextmanager

@@ -146,21 +146,24 @@ class Monitor:
         """Count it as running."""
         self._running[trial.id] = (trial, time.monotonic())
 
-    def ended(self, trial: Trial, result: RunResult, seconds: float | None) -> None:
-        """Count it, and say how it ended unless it had ended before."""
-        at = ArmBudget(trial.arm, trial.budget)
-        before = self._running.pop(trial.id, None)
-        self._left[at] -= 1
+    def had_ended(self, trial: Trial, result: RunResult) -> None:
+        """Count one that is not run again."""
+        self._left[ArmBudget(trial.arm, trial.budget)] -= 1
         self._ended[result.status] += 1
+
+    def ended(self, trial: Trial, result: RunResult, seconds: float | None) -> None:
+        """Count it, and say how it ended."""
+        at = ArmBudget(trial.arm, trial.budget)
+        self._running.pop(trial.id, None)
+        self.had_ended(trial, result)
         if result.status == "done" and seconds is not None:
             old = self._durations.get(at, Duration(*at, 0.0, 0))
             mean = old.seconds + (seconds - old.seconds) / min(old.trials + 1, RECENT)
             self._durations[at] = Duration(*at, mean, old.trials + 1)
-        if before is not None or result.status != "done":
-            tested = result.test_metrics.get(self._metric.test_metric)
-            value = tested if trial.tuning is None else result.val_value
-            how = result.reason if result.status != "done" else "" if value is None else self._metric.shown(value)
-            self.say(f"{sum(self._ended.values())}/{self._total} {trial.title}: {result.status} {how or ''}".rstrip())
+        tested = result.test_metrics.get(self._metric.test_metric)
+        value = tested if trial.tuning is None else result.val_value
+        how = result.reason if result.status != "done" else "" if value is None else self._metric.shown(value)
+        self.say(f"{sum(self._ended.values())}/{self._total} {trial.title}: {result.status} {how or ''}".rstrip())
         self._ticked = 0.0
 
     def retried(self, trial: Trial, reason: str) -> None:

@@ -6,7 +6,7 @@ import math
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -33,6 +33,7 @@ from lit_adaptconv.sweep.running import OFFLINE, run_trial
 from lit_adaptconv.sweep.settings import arm_settings
 from lit_adaptconv.sweep.sizing import Network, networks, sizes
 from lit_adaptconv.sweep.stacks import Stacker
+from lit_adaptconv.sweep.step_costs import STEP_COSTS, read_step_costs
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
 from lit_adaptconv.sweep.tuning import Tuner, check_search
@@ -40,8 +41,11 @@ from lit_adaptconv.sweep.tuning_table import TUNING, write_tuning
 from lit_adaptconv.train.beginning import check_trainer
 from lit_adaptconv.train.runs import is_plain
 from lit_adaptconv.train.tracking import unreachable
+from lit_adaptconv.verdict.question import Question
 
 EngineName = Literal["local", "ray", "slurm"]
+CHANGED = "Changed after results were there: "
+"""How a sweep's note begins that says so of its plan."""
 Asked = int | Literal["auto"]
 """The largest number of trials that are trained together; "auto" is as many as a GPU takes, and one on a CPU."""
 
@@ -228,12 +232,14 @@ class _Run:
         self._listener = listener
         self._interruption = interruption
         self._tuner: Tuner | None = None
+        self._changes: tuple[str, ...] = ()
         interruption.announce = listener.say
 
     def run(self, make_engine: Callable[[], Engine], here: bool) -> SweepOutcome:
         if self._plan.tuning is not None:
             check_search(self._folder)
             self._tuner = Tuner(self._maker, self._plan.tuning, self._adopt)
+        numbers = self._stack_sizes()
         self._data.prepare_data()
         self._look_for_wandb()
         engine = make_engine()
@@ -248,7 +254,7 @@ class _Run:
                 engine,
                 lambda trial: self._maker.config(trial, uid),
                 self._plan.retries,
-                self._stacker(store, engine.slots),
+                self._stacker(store, engine.slots, numbers),
                 monitor,
                 self._interruption,
             )
@@ -259,17 +265,21 @@ class _Run:
             self._time_steps(store)
         return SweepOutcome(self._folder.path, store.sweep, store.results(), store.curves(), self._interruption.asked)
 
-    def _stacker(self, store: Store, workers: int) -> Stacker:
-        """What decides which trials are trained together: so many as leave work for all workers."""
-        from lit_adaptconv.sweep.stack_sizes import StackSize, stack_sizes, told
+    def _stack_sizes(self) -> dict[ArmBudget, int]:
+        """How many trials of each arm at each budget may be trained together."""
+        from lit_adaptconv.sweep.stack_sizes import stack_sizes, told
 
         sizes = stack_sizes(self._prepared, self._stack)
         for line in told(sizes):
             self._listener.say(line)
+        return {at: size.number for at, size in sizes.items()}
+
+    def _stacker(self, store: Store, workers: int, numbers: Mapping[ArmBudget, int]) -> Stacker:
+        """What decides which trials are trained together: so many as leave work for all workers."""
         most = -(-self._plan.seeds * len(self._plan.arm_budgets) // workers)
 
         def size(trial: Trial) -> int:
-            number = sizes.get(ArmBudget(trial.arm, trial.budget), StackSize(1)).number
+            number = numbers.get(ArmBudget(trial.arm, trial.budget), 1)
             return number if trial.tuning is not None else min(number, most)
 
         uid = store.sweep.uid
@@ -313,12 +323,14 @@ class _Run:
         except UserError:
             before = None
         tuner = self._tuner
-        trials = self._adopt([*self._maker.all()]) if tuner is None else tuner.recall(self._folder)
-        notes = tuner.notes if tuner is not None and trials else ()
-        if tuner is None or not trials:
+        if tuner is None:
+            trials: Sequence[Trial] = self._adopt([*self._maker.all()])
+        else:
+            trials = tuner.recall(self._folder) or tuner.judged()
+        if tuner is None or not tuner.rows:
             (self._folder.path / TUNING).unlink(missing_ok=True)  # that of another plan
-        if tuner is not None:
-            trials = trials or tuner.judged()
+        else:
+            self._write_tuning(tuner)
         cells = len(plan.arm_budgets)
         sweep = Sweep(
             name=plan.name,
@@ -333,10 +345,13 @@ class _Run:
             model="ImageClassifier" if plan.model is None else class_name(plan.model),
             metric=plan.metric,
             question=plan.question,
-            notes=notes,
+            notes=() if tuner is None else tuner.notes,
         )
         if before is not None:
             self._compare(before, sweep)
+            self._changes = (*filter(is_change, before.notes), *self._changed(before, sweep))
+            sweep = replace(sweep, notes=(*self._changes, *sweep.notes))
+            self._forget_costs(before, sweep)
         if self._prepared.limited is not None:
             self._prepared.limited.write(self._folder.path)
         write_text(self._folder.path / "plan.yaml", plan_text(plan))
@@ -348,11 +363,36 @@ class _Run:
         others = len(self._folder.ids() - {trial.id for trial in now.trials})
         if others and self._plan.tuning is None:
             self._listener.say(f"{others} trials in this folder are not of this plan: they stay, and are in no table.")
-        if set(before.targets) != set(now.targets):
-            self._listener.say(
-                f"The targets have changed from {_list(before.targets)} to {_list(now.targets)}: "
-                "targets that are chosen after results were seen are no fair test."
-            )
+
+    def _changed(self, before: Sweep, now: Sweep) -> list[str]:
+        """What a plan asks otherwise than before there were results, a line each."""
+        if not self._folder.done(before.trials):
+            return []
+        seeds = [len({trial.pair for trial in sweep.trials}) for sweep in (before, now)]
+        found = {
+            "targets": [_list(sorted(sweep.targets)) for sweep in (before, now)],
+            "question": [_told(sweep.question) for sweep in (before, now)],
+            "primary arm": [sweep.primary_arm for sweep in (before, now)],
+            "number of seeds": [str(max(seeds[0], number)) for number in seeds],  # fewer show less, not more
+        }
+        lines = [f"{CHANGED}the {name}, from {old} to {new}." for name, (old, new) in found.items() if old != new]
+        for line in lines:
+            self._listener.say(f"{line} What is chosen then is no fair test.")
+        return lines
+
+    def _forget_costs(self, before: Sweep, now: Sweep) -> None:
+        """Remove the costs of steps if they are not those of all networks that the trials have now."""
+        costs = read_step_costs(self._folder.path)
+        kept = {trial.id for trial in before.trials} & {trial.id for trial in now.trials}
+        same = {ArmBudget(trial.arm, trial.budget) for trial in now.trials if trial.id in kept}
+        if costs is not None and not {ArmBudget(cost.arm, cost.budget) for cost in costs.costs} <= same:
+            (self._folder.path / STEP_COSTS).unlink()
+
+    def _write_tuning(self, tuner: Tuner) -> None:
+        try:
+            write_tuning(self._folder.path, tuner.rows)
+        except OSError as error:  # the comparison does not need it
+            self._listener.say(f"{TUNING} could not be written: {error}; continuing the sweep writes it.")
 
     def _adopt(self, trials: Sequence[Trial]) -> list[Trial]:
         """Exchange trials that other code finished, if that is wished; else say that they will be run again."""
@@ -377,16 +417,22 @@ class _Run:
         def known(trials: Sequence[Trial]) -> Sequence[Trial]:
             compared = [trial for trial in trials if trial.tuning is None]
             if compared:
-                store.extend(compared, tuner.notes)
-                try:
-                    write_tuning(self._folder.path, tuner.rows)
-                except OSError as error:  # the comparison does not need it
-                    self._listener.say(f"{TUNING} could not be written: {error}; continuing the sweep writes it.")
+                store.extend(compared, (*self._changes, *tuner.notes))
+                self._write_tuning(tuner)
                 for line in tuner.notes:
                     self._listener.say(line)
             return trials
 
         return known(tuner.start()), lambda trial, result: known(tuner.follow(trial, result))
+
+
+def is_change(note: str) -> bool:
+    """Whether a note of a sweep says what was changed."""
+    return note.startswith(CHANGED)
+
+
+def _told(question: Question) -> str:
+    return ", ".join(f"{name} {value}" for name, value in asdict(question).items() if value is not None)
 
 
 def _list(values: Sequence[object]) -> str:

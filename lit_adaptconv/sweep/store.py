@@ -74,14 +74,14 @@ class Store:
         self._rows.pop(trial.id, None)
 
     def finish(self, trial: Trial, outcome: Outcome) -> RunResult:
-        """Settle how a trial ended, where it could not write that itself.
+        """Settle how a trial ended, where it could not write that itself; one that wrote that it is done stays so.
 
         The result is kept in memory too, so that a full disk does not hide it from this sweep's table.
         """
         self._under_way.discard(trial.id)
         self._forget(trial)
         result = self.result(trial)
-        if result is None or result.status != outcome.status:
+        if result is None or result.status not in (outcome.status, "done"):
             result = result or self._empty(trial)
             result.status = "failed" if outcome.status == "lost" else outcome.status
             result.reason = outcome.reason

@@ -75,14 +75,19 @@ class Tuner:
         return [] if None in known.values() else self.comparison()
 
     def judged(self) -> Sequence[Trial]:
-        """The trials of the comparison of those arms and budgets of which every tuning trial is known to have ended.
+        """The trials of the comparison of those arms and budgets that are judged.
 
         They may have been run already, by a plan that had not all of these arms.
         """
+        places = self._judged
+        tuned = {at: None if (best := self._best(at)) is None else self._values[best] for at in places}
+        return self._adopt([t for t in self._maker.all(tuned) if ArmBudget(t.arm, t.budget) in places])
+
+    @property
+    def _judged(self) -> list[ArmBudget]:
+        """The arms and budgets of which every tuning trial is known to have ended, in their order."""
         left = {at for (at, _), ids in self._ids.items() for id in ids if id not in self._results}
-        ends = {at for at, _ in self._ids} - left
-        tuned = {at: None if (best := self._best(at)) is None else self._values[best] for at in ends}
-        return self._adopt([t for t in self._maker.all(tuned) if ArmBudget(t.arm, t.budget) in ends])
+        return [at for at in self._maker.plan.arm_budgets if at not in left]
 
     def comparison(self) -> Sequence[Trial]:
         """The trials of the comparison, once every tuning trial has ended."""
@@ -94,9 +99,9 @@ class Tuner:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of `tuning.parquet`, each trial once; to be asked when every tuning trial has ended."""
+        """The rows of `tuning.parquet`, each trial once, of the arms and budgets that are judged."""
         found: dict[str, dict[str, Any]] = {}
-        for at in self._maker.plan.arm_budgets:
+        for at in self._judged:
             for number, values in enumerate(self._values):
                 for id in self._ids.get((at, number), ()):
                     found.setdefault(id, tuning_row(at, number, values, self._results[id]))
@@ -104,9 +109,9 @@ class Tuner:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is to be known of what was found, a line each; to be asked when every tuning trial has ended."""
+        """What is to be known of what was found for the arms and budgets that are judged, a line each."""
         lines = []
-        for at in self._maker.plan.arm_budgets:
+        for at in self._judged:
             budget = "" if at.budget is None else f" at {limits_text(at.budget)}"
             if (best := self._best(at)) is not None:
                 for name, search in self._space.items():
@@ -135,25 +140,34 @@ class Tuner:
         return best if rank(best)[0] else None
 
 
-def foreseen(maker: TrialMaker, folder: SweepFolder) -> tuple[list[Trial], set[str]]:
+def foreseen(maker: TrialMaker, folder: SweepFolder, accept_old: bool = False) -> tuple[list[Trial], set[str]]:
     """All trials of a plan as far as they are known, and the ids of those that are not run again.
 
-    While a trial of the tuning has not ended, those of the comparison stand there with the plan's own values, and
+    While a trial of an arm's tuning has not ended, those of its comparison stand there with the plan's own values, and
     none of them is done.
+
+    Args:
+        maker: Makes the trials.
+        folder: The sweep's folder.
+        accept_old: Whether trials that other code of the package finished are taken as they are.
 
     Raises:
         UserError: The folder's sweep was tuned by an earlier version.
     """
+
+    def adopt(trials: Sequence[Trial]) -> list[Trial]:
+        finished = folder.finished_before(trials) if accept_old else {}
+        return [finished.get(trial.id, trial) for trial in trials]
+
     if maker.plan.tuning is None:
-        trials = [*maker.all()]
+        trials = adopt([*maker.all()])
         return trials, folder.done(trials)
     check_search(folder)
-    tuner = Tuner(maker, maker.plan.tuning)
-    done = folder.done(tuner.trials)
-    compared = tuner.recall(folder)
-    if not compared:
-        return [*tuner.trials, *maker.all()], done
-    return [*tuner.trials, *compared], done | folder.done(compared)
+    tuner = Tuner(maker, maker.plan.tuning, adopt)
+    compared = tuner.recall(folder) or tuner.judged()
+    places = {ArmBudget(trial.arm, trial.budget) for trial in compared}
+    others = [trial for trial in maker.all() if ArmBudget(trial.arm, trial.budget) not in places]
+    return [*tuner.trials, *compared, *others], folder.done(tuner.trials) | folder.done(compared)
 
 
 def check_search(folder: SweepFolder) -> None:

@@ -120,6 +120,24 @@ def test_the_others_finish_and_running_again_repeats_only_what_did_not(bench: Be
     assert bench.statuses() == ["done"] * 12
 
 
+def test_what_runs_again_hides_its_old_result_and_what_is_done_counts_from_the_start(bench: Bench) -> None:
+    bad = bench.store.sweep.trials[5].id
+    bench.run(lambda trial: Outcome("failed", "so it is") if trial.id == bad else DONE)
+    bench.shown.clear()
+    rows: list[list[str]] = []
+
+    def behaviour(trial: Trial) -> Outcome:
+        rows.append(bench.statuses())
+        bench.monitor.tick()
+        assert Store(bench.store.folder, bench.store.sweep).result(trial) is None
+        return DONE
+
+    bench.run(behaviour)
+    assert len(rows) == 1
+    assert bench.shown[0].ended == {"done": 11}
+    assert bench.statuses() == ["done"] * 12
+
+
 def test_a_trial_whose_process_is_killed_continues_and_nothing_else_is_repeated(bench: Bench) -> None:
     victim, kills = bench.store.sweep.trials[3].id, iter([True, True, False])
     jobs = bench.run(lambda t: Outcome("lost", "killed") if t.id == victim and next(kills) else DONE)

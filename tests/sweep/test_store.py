@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -90,6 +91,17 @@ def test_a_trial_that_goes_on_shows_what_it_has_written_last(store: Store, befor
     assert seen == [1, 1, 1, 1, 2, 2, 3, 3]
     put(store, trial, [0.3, 0.5, 0.6, 0.7])
     assert (store.finish(trial, Outcome("done")).status, store.results().num_rows) == ("done", 1)
+
+
+@pytest.mark.parametrize("status", ["interrupted", "failed", "lost"])
+def test_a_trial_that_wrote_that_it_is_done_stays_so_whatever_ends_its_process(store: Store, status: Any) -> None:
+    trial = store.sweep.trials[0]
+    store.begin(trial)
+    put(store, trial, [0.3, 0.5])
+    assert store.finish(trial, Outcome(status, "its process ended")).status == "done"
+    store.write()
+    (row,) = read_results(store.folder.path).to_pylist()
+    assert (row["status"], row["reason"], row["test_metric"]) == ("done", None, 0.5)
 
 
 def test_a_trial_that_was_killed_has_a_row_and_one_that_never_began_has_none(store: Store) -> None:
@@ -280,6 +292,17 @@ def test_trials_that_other_code_finished_are_found_and_only_those(store: Store) 
     assert set(found) == {done.id}
     assert found[done.id].id == before[0].id
     assert found[done.id].code == "0.1.0+01dc0de0"  # the version is the one that the result names
+
+
+@pytest.mark.parametrize("last", [0, 1, 2])
+def test_of_several_other_codes_the_one_that_ran_last_is_taken(store: Store, last: int) -> None:
+    trial = store.sweep.trials[0]
+    codes = ["01dc0de0", "ffdc0de0", "7fdc0de0"]
+    for number, code in enumerate(codes):
+        other = next(maker(plan(), code=f"0.0.9+{code}").all())
+        started = f"2026-01-0{2 if number == last else 1}T00:00:00+00:00"
+        replace(result(other, [0.6]), started=started).write(store.folder.trial(other) / "result.json")
+    assert store.folder.finished_before([trial])[trial.id].id.endswith(codes[last])
 
 
 def test_the_status_of_a_sweep_that_is_kept_without_its_trials_leaves_its_tables(

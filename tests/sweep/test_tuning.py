@@ -34,9 +34,11 @@ from lit_adaptconv.sweep.progress import Listener
 from lit_adaptconv.sweep.reading import build_data, read_plan
 from lit_adaptconv.sweep.run import Prepared, SweepOutcome, _Run
 from lit_adaptconv.sweep.sizing import NetworkSize
+from lit_adaptconv.sweep.step_costs import StepCost, StepCosts, read_step_costs
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
 from lit_adaptconv.sweep.tuning import Tuner, foreseen
 from lit_adaptconv.sweep.tuning_table import SCHEMA, TUNING, read_tuning
+from lit_adaptconv.verdict.question import Question
 
 SPACE = {"optimizer.lr": Search(0.001, 1.0, log=True), "optimizer.weight_decay": Search(choices=[0.0, 0.1])}
 
@@ -95,7 +97,8 @@ class Nothing(pl.LightningDataModule):
 def every(of: Plan) -> dict[str, Trial]:
     """All trials that there may be, by their ids."""
     made = maker(of)
-    assert of.tuning is not None
+    if of.tuning is None:
+        return {trial.id: trial for trial in made.all()}
     tuning = tuner(of).trials
     values = [None, *draw(of.tuning.space, of.tuning.trials)]
     compared = [trial for at in of.arm_budgets for one in values for trial in made.comparison(at, one)]
@@ -275,6 +278,29 @@ def test_a_finished_sweep_that_is_run_again_has_its_trials_from_the_start(tmp_pa
     assert {trial.id for trial in before.sweep.trials} < {trial.id for trial in SweepFolder(tmp_path).read().trials}
 
 
+@pytest.mark.parametrize(
+    ("change", "stays"),
+    [
+        ({}, True),
+        ({"seeds": 4}, True),
+        ({"arms": {**plan().arms, "separable": Arm("separable")}}, True),
+        ({"arms": {"standard": Arm(), "low_rank": Arm("separable")}}, False),
+        ({"trainer": {"max_epochs": 3}}, False),
+        ({"tuning": Tuning(2, SPACE, 1)}, False),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_steps_cost_is_that_of_the_network_that_was_timed(
+    tmp_path: Path, change: dict[str, Any], stays: bool
+) -> None:
+    of = plan(wandb=False)
+    run(of, tmp_path, judged)
+    costs = tuple(StepCost(at.arm, at.budget, 0.01) for at in of.arm_budgets)
+    StepCosts("cpu", 1, {}, 3, costs).write(tmp_path)
+    run(dataclasses.replace(of, **change), tmp_path, judged)
+    assert (read_step_costs(tmp_path) is not None) == stays
+
+
 @pytest.mark.parametrize("lasts", [0, 1, 19, 20, 23])
 def test_a_sweep_that_gets_another_arm_keeps_its_results_while_that_is_tuned(tmp_path: Path, lasts: int) -> None:
     of = tuned_plan()
@@ -282,13 +308,64 @@ def test_a_sweep_that_gets_another_arm_keeps_its_results_while_that_is_tuned(tmp
     before, _, _ = run(of, tmp_path / "folder", judged)
     with pytest.raises(KeyboardInterrupt):
         run(more, tmp_path / "folder", judged, lasts=lasts)
-    kept = compare(tmp_path / "folder").results
+    kept, told = compare(tmp_path / "folder").results, SweepFolder(tmp_path / "folder").read().notes
+    assert {*before.sweep.notes} <= {*told}
+    tried = read_tuning(tmp_path / "folder")
+    assert tried is not None
+    assert {"standard", "low_rank"} <= {*tried["arm"].to_pylist()}
     assert {*before.results["trial"].to_pylist()} <= {*kept["trial"]}
     assert (kept["arm"] == "separable").sum() == max(0, lasts - 20)
-    after, _, _ = run(more, tmp_path / "folder", judged)
+    trials, done = foreseen(maker(more), SweepFolder(tmp_path / "folder"))
+    after, ran, _ = run(more, tmp_path / "folder", judged)
+    assert len(ran) == len(trials) - len(done) == 26 - lasts
     fresh, _, _ = run(more, tmp_path / "fresh", judged)
     assert what(after.sweep) == what(fresh.sweep)
     assert after.results["trial"] == fresh.results["trial"]
+
+
+def test_what_has_failed_in_tuning_is_said_once_and_counts_from_the_start(tmp_path: Path) -> None:
+    of = tuned_plan()
+    fails = tuner(of).trials[7]
+
+    def ends(trial: Trial) -> Any:
+        return "failed" if trial.id == fails.id else judged(trial)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(of, tmp_path, ends, lasts=20, slots=1)
+    _, ran, said = run(of, tmp_path, ends, slots=1)
+    assert not any("failed" in line for line in said)
+    assert next(line for line in said if ": done" in line).startswith("21/52 ")
+    assert len(ran) == 32
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "the targets, from 0.5, 0.9 to 0.6.": {"targets": [0.6]},
+    "the question, from measure accuracy, steps_margin 0.1 to measure steps, target 0.5, steps_margin 0.1.": {
+        "question": Question("steps", 0.5)
+    },
+    "the question, from measure accuracy, steps_margin 0.1 to measure accuracy, margin 0.01, steps_margin 0.1.": {
+        "question": Question(margin=0.01)
+    },
+    "the primary arm, from standard to low_rank.": {"primary_arm": "low_rank"},
+    "the number of seeds, from 3 to 4.": {"seeds": 4},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("tuned", [False, True])
+def test_what_is_changed_after_results_were_there_is_noted_for_good(tmp_path: Path, change: str, tuned: bool) -> None:
+    of = tuned_plan() if tuned else plan(wandb=False)
+    other = dataclasses.replace(of, **CHANGES[change])
+    run(of, tmp_path, judged)
+    outcome, _, said = run(other, tmp_path, judged)
+    note = f"Changed after results were there: {change}"
+    assert [line for line in outcome.sweep.notes if line.startswith("Changed")] == [note]
+    assert any(line.startswith(note) for line in said)
+    again, _, said = run(other, tmp_path, judged)
+    assert again.sweep.notes == outcome.sweep.notes == SweepFolder(tmp_path).read().notes
+    assert not any(line.startswith(note) for line in said)
+    fresh, _, _ = run(other, tmp_path / "fresh", judged)
+    assert not any(line.startswith("Changed") for line in fresh.sweep.notes)
 
 
 def test_what_was_tried_is_that_of_the_plan_and_goes_with_it(tmp_path: Path) -> None:
@@ -338,6 +415,9 @@ def test_trials_of_other_code_are_taken_if_that_is_wished_and_else_tuned_again(t
     assert what(after.sweep) == what(before.sweep)
     trials, done = foreseen(other, SweepFolder(tmp_path))
     assert (len(trials), len(done)) == (52, 0)
+    trials, done = foreseen(other, SweepFolder(tmp_path), accept_old=True)
+    assert {trial.id for trial in trials} == done
+    assert len(done) == 52
 
 
 def test_a_choice_at_the_edge_is_told_of_that_arm_and_budget_alone(tmp_path: Path) -> None:
