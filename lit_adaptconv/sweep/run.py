@@ -348,20 +348,21 @@ class _Run:
             notes=() if tuner is None else tuner.notes,
         )
         if before is not None:
-            self._compare(before, sweep)
             self._changes = (*filter(is_change, before.notes), *self._changed(before, sweep))
             sweep = replace(sweep, notes=(*self._changes, *sweep.notes))
             self._forget_costs(before, sweep)
+        if tuner is None:
+            self._say_others(trials)
         if self._prepared.limited is not None:
             self._prepared.limited.write(self._folder.path)
         write_text(self._folder.path / "plan.yaml", plan_text(plan))
         self._folder.write(sweep)
         return sweep
 
-    def _compare(self, before: Sweep, now: Sweep) -> None:
-        """Say what a changed plan means for the trials that the folder holds."""
-        others = len(self._folder.ids() - {trial.id for trial in now.trials})
-        if others and self._plan.tuning is None:
+    def _say_others(self, trials: Sequence[Trial]) -> None:
+        """Say how many trials the folder holds that are not of this plan."""
+        others = len(self._folder.ids() - {trial.id for trial in trials})
+        if others:
             self._listener.say(f"{others} trials in this folder are not of this plan: they stay, and are in no table.")
 
     def _changed(self, before: Sweep, now: Sweep) -> list[str]:
@@ -419,6 +420,7 @@ class _Run:
             if compared:
                 store.extend(compared, (*self._changes, *tuner.notes))
                 self._write_tuning(tuner)
+                self._say_others(compared)
                 for line in tuner.notes:
                     self._listener.say(line)
             return trials

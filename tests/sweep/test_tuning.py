@@ -338,6 +338,22 @@ def test_what_has_failed_in_tuning_is_said_once_and_counts_from_the_start(tmp_pa
     assert len(ran) == 32
 
 
+def test_trials_that_a_new_tuning_leaves_behind_are_told(tmp_path: Path) -> None:
+    run(tuned_plan(), tmp_path, judged)
+    _, _, said = run(tuned_plan(space={"optimizer.lr": Search(choices=[0.3, 0.5])}, trials=None), tmp_path, judged)
+    assert "12 trials in this folder are not of this plan: they stay, and are in no table." in said
+
+
+def test_a_stack_of_no_seeds_is_refused_and_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
+    of = plan(wandb=False)
+    run(of, tmp_path, judged)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    changed = Prepared(maker(dataclasses.replace(of, targets=[0.6])), Nothing(), {})
+    with pytest.raises(UserError, match="--stack must be a number of trials from 1 on, or auto, got 0"):
+        _Run(changed, SweepFolder(tmp_path), False, 0, Listener(), Interruption()).run(NotImplemented, here=False)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
 CHANGES: dict[str, dict[str, Any]] = {
     "the targets, from 0.5, 0.9 to 0.6.": {"targets": [0.6]},
     "the question, from measure accuracy, steps_margin 0.1 to measure steps, target 0.5, steps_margin 0.1.": {
