@@ -28,7 +28,7 @@ def status(given: Namespace) -> int:
         plan = folder.read()
         busy = folder.busy
         store = Store(folder, plan)
-        kept = not busy and not folder.ids() and (path / RESULTS).exists()  # without the folders of its trials
+        kept = not folder.ids() and (path / RESULTS).exists()  # without the folders of its trials
         if not busy and not kept:
             try:
                 store.write()
@@ -36,15 +36,16 @@ def status(given: Namespace) -> int:
                 console.print(text(f"Its tables can't be rebuilt: {error.strerror or error}"), soft_wrap=True)
         results = read_results(path) if kept else store.results()
         counts = results["status"].to_pylist()
+        complete = counts.count("done") == plan.expected
         failed = failed or "failed" in counts or "diverged" in counts
-        if busy:
+        if busy and not complete:  # else its networks are timed
             try:
                 console.print(render(Progress.read(path)))
             except UserError:
                 console.print(text(f"{plan.name} is starting"))
             print_failures(console, results, plan, busy=True)
         else:
-            state = "finished" if counts.count("done") == plan.expected else "not running"
+            state = "finished" if complete else "not running"
             console.print(text(f"{plan.name}: {state}, {counts.count('done'):,} of {plan.expected:,} trials done"))
             print_verdict(console, results, read_curves(path) if kept else store.curves(), plan, details=given.details)
     return SOME_FAILED if failed else 0

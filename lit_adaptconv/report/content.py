@@ -41,7 +41,7 @@ class SweepContent:
         path: Its folder.
         sweep: Its facts.
         plan: Its plan as YAML; None where the folder has none.
-        busy: Whether it is running.
+        busy: Whether its trials are running.
         results: One row per trial.
         curves: One row per evaluation.
         verdict: What the trials show; None while the primary arm has no trial.
@@ -171,7 +171,7 @@ def content_of(path: Path, sweep: Sweep, busy: bool, results: pa.Table, curves: 
     Args:
         path: The sweep's folder.
         sweep: Its facts.
-        busy: Whether it is running.
+        busy: Whether something is running in the folder: its trials or, when all are done, a measurement.
         results: One row per trial.
         curves: One row per evaluation.
     """
@@ -191,7 +191,7 @@ def content_of(path: Path, sweep: Sweep, busy: bool, results: pa.Table, curves: 
         path=path,
         sweep=sweep,
         plan=text and "\n".join(map(visible, text.splitlines())),
-        busy=busy,
+        busy=busy and results["status"].to_pylist().count("done") < sweep.expected,
         results=results,
         curves=curves,
         verdict=verdict_of(

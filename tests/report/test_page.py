@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
+from adaptconv_cli.main import main
 from report_cases import made_up_sweep, made_up_tuning
 from sweep_cases import maker, plan, sweep
 
@@ -136,6 +137,18 @@ def test_a_running_sweep_is_said_to_be_running(tmp_path: Path) -> None:
     assert content.busy
     assert content.state.startswith("running: 70 of 72 trials done")
     assert "The sweep is running." in page([content])
+
+
+def test_a_finished_sweep_is_finished_while_its_networks_are_timed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_up_sweep(tmp_path, failures=False)
+    with SweepFolder(tmp_path).locked():
+        content = read_content(tmp_path)
+        assert main(["status", str(tmp_path)]) == 0
+    assert content.state == "finished: 72 of 72 trials done"
+    assert "running" not in page([content]).split("<script")[0]
+    assert "finished, 72 of 72 trials done" in capsys.readouterr().out
 
 
 def test_several_sweeps_stand_on_one_page_one_library_and_a_link_each(tmp_path: Path) -> None:
