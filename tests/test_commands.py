@@ -44,7 +44,7 @@ SHORT = {
     "python -m benchmarks.simulation": ["--sweeps", "5"],
     "python -m pytest": ["--collect-only", "-q", "tests/test_text.py"],
     "python -m venv": ["--without-pip"],
-    "python benchmarks/device_formats.py": ["--seconds", "0.01", "--kinds", "standard"],
+    "python benchmarks/device_formats.py": ["--seconds", "0.01", "--kinds", "standard", "--epochs", "1"],
     "python benchmarks/fit_overhead.py": ["--image-size", "8", "--rounds", "1", "--epochs", "1"],
     "python benchmarks/kills.py": ["--fit", "0", "--checkpoint", "0", "--others", "0"],  # tests/cli/test_kills.py
     "python benchmarks/latency_order.py": ["--rounds", "1", "--busy", "0", "--networks", "2"],

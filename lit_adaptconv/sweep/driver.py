@@ -112,18 +112,13 @@ class Driver:
             self._start_stack(*together, follow)
             return
         resume = before is not None and before.status in RESUMABLE
-        if not resume:
-            begin_anew(self._store.folder.trial(trial))  # nobody is to read the old result while this one waits
-        if self._prepared(trial, follow):
+        if self._prepared(trial, follow, anew=not resume):
             self._submit(Job(trial.id, self._store.folder.trial(trial), resume), [trial])
 
     def _start_stack(self, stack: Stack, trials: Sequence[Trial], follow: Follow) -> None:
         folder = self._store.folder.path / STACKS / stack.name
         begins = not self._stacker.has_begun(stack)
-        if begins:
-            for trial in trials:
-                begin_anew(self._store.folder.trial(trial))
-        ready = [trial for trial in trials if self._prepared(trial, follow)]
+        ready = [trial for trial in trials if self._prepared(trial, follow, anew=begins)]
         try:
             if begins:
                 stack.write(folder)
@@ -135,11 +130,13 @@ class Driver:
         self._stacks[stack.name] = stack
         self._submit(Job(stack.name, folder, True), ready)
 
-    def _prepared(self, trial: Trial, follow: Follow) -> bool:
-        """Write a trial's config; where that fails, so does the trial."""
+    def _prepared(self, trial: Trial, follow: Follow, *, anew: bool) -> bool:
+        """Write a trial's config, and remove what was before if it begins anew; where that fails, so does the trial."""
         self._store.begin(trial)
         folder = self._store.folder.trial(trial)
         try:
+            if anew:  # here, not where it runs: nobody is to read the old result while this one waits
+                begin_anew(folder)
             write_text(folder / CONFIG, yaml.safe_dump(self._config(trial), sort_keys=False, allow_unicode=True))
         except OSError as error:
             self._settle(trial, Outcome("failed", f"its config could not be written: {error}"), follow)

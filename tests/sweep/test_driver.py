@@ -138,6 +138,14 @@ def test_what_runs_again_hides_its_old_result_and_what_is_done_counts_from_the_s
     assert bench.statuses() == ["done"] * 12
 
 
+def test_a_trial_whose_folder_can_not_be_made_fails_alone(bench: Bench) -> None:
+    folder = bench.store.folder.trial(bench.store.sweep.trials[3])
+    folder.parent.mkdir()
+    folder.touch()  # a file in its place
+    assert len(bench.run(lambda trial: DONE)) == 11
+    assert sorted(bench.statuses()) == ["done"] * 11 + ["failed"]
+
+
 def test_a_trial_whose_process_is_killed_continues_and_nothing_else_is_repeated(bench: Bench) -> None:
     victim, kills = bench.store.sweep.trials[3].id, iter([True, True, False])
     jobs = bench.run(lambda t: Outcome("lost", "killed") if t.id == victim and next(kills) else DONE)
