@@ -42,7 +42,6 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:40, :40]
     for name, pattern in (("cat", np.sin(rows / 2)), ("dog", np.sin(rows / 2) * np.sin(columns / 2))):
@@ -60,7 +59,9 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.usefixtures("unchecked")
 def test_the_tutorial_runs_from_end_to_end(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = photos.parent / "runs"
-    for _, *arguments in (command.words for command in commands(ROOT / "docs" / "tutorial.md")):
+    for program, *arguments in (command.words for command in commands(ROOT / "docs" / "tutorial.md")):
+        if program != "adaptconv":  # what is to be installed
+            continue
         arguments = [
             str(max(runs.glob("low_rank/*")) / word.split("/<id>/")[1]) if "/<id>/" in word else word
             for word in arguments

@@ -656,21 +656,28 @@ def test_under_no_effect_a_claim_over_all_budgets_is_made_at_most_5_times_of_100
 
 
 @pytest.mark.parametrize(("budgets", "seeds"), [(333, 10), pytest.param(2, 1667, marks=pytest.mark.slow)])
-def test_ten_thousand_trials_are_summarised_in_ten_seconds(budgets: int, seeds: int) -> None:
-    rng = np.random.default_rng(0)
-    rows = []
-    for budget in range(1, budgets + 1):
-        for arm in ("standard", "adaptive", "other"):
-            steps = np.exp(rng.normal(6, 0.2, seeds))
-            rows += [
-                trial(arm, i, float(s) if s < 500 else None, float(rng.normal(0.97, 0.002)), budget=budget, total=500)
-                for i, s in enumerate(steps)
-            ]
-    table = pa.Table.from_pylist(rows)
-    start = time.process_time()
-    result = summarise(table, [0.98], "standard")
-    assert len(result.comparisons) >= 2 * (5 * budgets + 2)
-    assert time.process_time() - start < 10
+def test_ten_thousand_trials_take_about_ten_times_as_long_as_a_thousand(budgets: int, seeds: int) -> None:
+    def seconds(budgets: int, seeds: int) -> float:
+        rng = np.random.default_rng(0)
+        rows = []
+        for budget in range(1, budgets + 1):
+            for arm in ("standard", "adaptive", "other"):
+                steps = np.exp(rng.normal(6, 0.2, seeds))
+                rows += [
+                    trial(
+                        arm, i, float(s) if s < 500 else None, float(rng.normal(0.97, 0.002)), budget=budget, total=500
+                    )
+                    for i, s in enumerate(steps)
+                ]
+        table = pa.Table.from_pylist(rows)
+        start = time.process_time()
+        result = summarise(table, [0.98], "standard")
+        assert len(result.comparisons) >= 2 * (5 * budgets + 2)
+        return time.process_time() - start
+
+    fewer = (budgets // 10, seeds) if budgets > seeds else (budgets, seeds // 10)
+    before, many, after = seconds(*fewer), seconds(budgets, seeds), seconds(*fewer)
+    assert many < 30 * max(before, after)  # what grows with the square takes a hundred times as long
 
 
 def assert_finite(result: Verdict) -> None:
