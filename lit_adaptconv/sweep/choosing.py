@@ -54,32 +54,24 @@ def choose(
     if not sources:
         raise UserError("name at least one sweep, such as runs/digits")
     most = None if latency is None else seconds_of("latency", latency)
-    found = []
-    tables = []
-    metrics = []
-    places = []
-    margins = []
-    for source in sources:
-        made, results, _ = read_sweep(folder_of(source))
-        tables.append(results)
-        found.append((made.name, made.data, choice.networks_of(results, made.metric, runtime)))
-        places.append(read_latencies(folder_of(source)))
-        metrics.append(made.metric)
-        margins.append(made.question.metric_margin(made.metric))
-    metric = metrics[0]
-    for other in metrics[1:]:
+    folders = [folder_of(source) for source in sources]
+    read = [read_sweep(folder) for folder in folders]
+    found = [(made.name, made.data, choice.networks_of(results, made.metric, runtime)) for made, results, _ in read]
+    first = read[0][0]
+    metric = first.metric
+    for other in (made.metric for made, _, _ in read[1:]):
         if (other.name, other.mode) != (metric.name, metric.mode):
             raise UserError(
                 f"the sweeps are judged by {metric.name} ({metric.mode}) and {other.name} ({other.mode}): "
                 "choose from sweeps of one metric"
             )
-    given = margins[0] if margin is None else margin / metric.scale
+    given = first.question.metric_margin(metric) if margin is None else margin / metric.scale
     chosen = choice.choose(found, metric, at_most=at_most, flops=flops, latency=most, margin=given)
     weights = tuple(
-        _checkpoint(folder_of(source), results, metric.sign, best)
-        for source, results, (best, *_) in zip(sources, tables, chosen.sweeps, strict=True)
+        _checkpoint(folder, results, metric.sign, best)
+        for folder, (_, results, _), (best, *_) in zip(folders, read, chosen.sweeps, strict=True)
     )
-    note = apart(places)
+    note = apart([read_latencies(folder) for folder in folders])
     return replace(chosen, checkpoints=weights, unknown=chosen.unknown if note is None else (*chosen.unknown, note))
 
 
@@ -90,7 +82,9 @@ def _checkpoint(folder: Path, results: pa.Table, sign: float, network: Candidate
     values = {
         row["trial"]: sign * row["val_metric"]
         for row, budget in zip(rows, budgets_of(results), strict=True)
-        if (row["arm"], budget, row["status"]) == wanted and math.isfinite(row["val_metric"] or math.nan)
+        if (row["arm"], budget, row["status"]) == wanted
+        and row["val_metric"] is not None
+        and math.isfinite(row["val_metric"])
     }
     if not values:
         return None
