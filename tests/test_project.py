@@ -36,14 +36,15 @@ SCHEMAS = {
 CONFIGS = sorted(p for folder in ("digits", "mnist") for p in (ROOT / "configs" / folder).glob("*.yaml"))
 
 
+def assert_follows(schema: str, file: Path) -> None:
+    program = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}"]
+    checked = subprocess.run([*program, str(file)], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
 @pytest.mark.parametrize("file", SCHEMAS, ids=lambda file: file.name)
 def test_what_others_read_follows_their_schema(file: Path) -> None:
-    checked = subprocess.run(
-        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{SCHEMAS[file]}", str(file)],
-        capture_output=True,
-        text=True,
-    )
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert_follows(SCHEMAS[file], file)
 
 
 def test_the_workflow_of_the_how_to_follows_the_schema_and_gives_the_action_what_it_takes(tmp_path: Path) -> None:
@@ -51,12 +52,7 @@ def test_the_workflow_of_the_how_to_follows_the_schema_and_gives_the_action_what
     (workflow,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
     file = tmp_path / "network.yml"
     file.write_text(workflow, encoding="utf-8")
-    checked = subprocess.run(
-        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(file)],
-        capture_output=True,
-        text=True,
-    )
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert_follows("github-workflows", file)
     (given,) = [
         step["with"] for step in yaml.safe_load(workflow)["jobs"]["network"]["steps"] if "lit-adaptconv" in step["uses"]
     ]

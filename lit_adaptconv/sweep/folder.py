@@ -146,6 +146,11 @@ class SweepFolder:
                     found[trial.id] = replace(trial, id=id, code=f"{SERIES}+{id.rpartition('-')[2]}")
         return found
 
+    def adopted(self, trials: Sequence[Trial]) -> list[Trial]:
+        """The trials, those that other code finished in the place of the same ones."""
+        finished = self.finished_before(trials)
+        return [finished.get(trial.id, trial) for trial in trials]
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder, so that two sweeps do not run in it; a new one of which no sweep comes is removed again.

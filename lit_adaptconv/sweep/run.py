@@ -326,7 +326,7 @@ class _Run:
         if tuner is None:
             trials: Sequence[Trial] = self._adopt([*self._maker.all()])
         else:
-            trials = tuner.recall(self._folder) or tuner.judged()
+            trials = tuner.recall(self._folder)
         if tuner is None or not tuner.rows:
             (self._folder.path / TUNING).unlink(missing_ok=True)  # that of another plan
         else:
@@ -348,7 +348,8 @@ class _Run:
             notes=() if tuner is None else tuner.notes,
         )
         if before is not None:
-            self._changes = (*filter(is_change, before.notes), *self._changed(before, sweep))
+            noted = [note for note in before.notes if note.startswith(CHANGED)]
+            self._changes = (*noted, *self._changed(before, sweep))
             sweep = replace(sweep, notes=(*self._changes, *sweep.notes))
             self._forget_costs(before, sweep)
         if tuner is None:
@@ -367,8 +368,6 @@ class _Run:
 
     def _changed(self, before: Sweep, now: Sweep) -> list[str]:
         """What a plan asks otherwise than before there were results, a line each."""
-        if not self._folder.done(before.trials):
-            return []
         seeds = [len({trial.pair for trial in sweep.trials}) for sweep in (before, now)]
         found = {
             "targets": [_list(sorted(sweep.targets)) for sweep in (before, now)],
@@ -377,6 +376,8 @@ class _Run:
             "number of seeds": [str(max(seeds[0], number)) for number in seeds],  # fewer show less, not more
         }
         lines = [f"{CHANGED}the {name}, from {old} to {new}." for name, (old, new) in found.items() if old != new]
+        if lines and not self._folder.done(before.trials):
+            return []
         for line in lines:
             self._listener.say(f"{line} What is chosen then is no fair test.")
         return lines
@@ -397,10 +398,9 @@ class _Run:
 
     def _adopt(self, trials: Sequence[Trial]) -> list[Trial]:
         """Exchange trials that other code finished, if that is wished; else say that they will be run again."""
-        finished = self._folder.finished_before(trials)
         if self._accept_old:
-            return [finished.get(trial.id, trial) for trial in trials]
-        if finished:
+            return self._folder.adopted(trials)
+        if finished := self._folder.finished_before(trials):
             codes = sorted({trial.code for trial in finished.values()})
             ours = sorted({trial.code for trial in trials if trial.id in finished})
             self._listener.say(
@@ -426,11 +426,6 @@ class _Run:
             return trials
 
         return known(tuner.start()), lambda trial, result: known(tuner.follow(trial, result))
-
-
-def is_change(note: str) -> bool:
-    """Whether a note of a sweep says what was changed."""
-    return note.startswith(CHANGED)
 
 
 def _told(question: Question) -> str:

@@ -41,7 +41,7 @@ class Tuner:
         self._adopt = adopt
         self._values = draw(tuning.space, tuning.trials)
         self._results: dict[str, RunResult] = {}
-        self._compared: Sequence[Trial] | None = None
+        self._compared: tuple[list[ArmBudget], Sequence[Trial]] | None = None
         tuned = [at for at in maker.plan.arm_budgets if maker.sizes[at].impossible is None]
         made = [
             [maker.tuning(at, number, values, tuning.seeds) for at in tuned]
@@ -69,19 +69,10 @@ class Tuner:
         return [] if self._left else self.comparison()
 
     def recall(self, folder: SweepFolder) -> Sequence[Trial]:
-        """The comparison, where the folder knows how every tuning trial ended; else nothing."""
+        """The comparison, as far as the folder knows how the tuning trials ended."""
         known = {trial.id: folder.settled(trial) for trial in self.trials}
         self._results = {id: result for id, result in known.items() if result is not None}
-        return [] if None in known.values() else self.comparison()
-
-    def judged(self) -> Sequence[Trial]:
-        """The trials of the comparison of those arms and budgets that are judged.
-
-        They may have been run already, by a plan that had not all of these arms.
-        """
-        places = self._judged
-        tuned = {at: None if (best := self._best(at)) is None else self._values[best] for at in places}
-        return self._adopt([t for t in self._maker.all(tuned) if ArmBudget(t.arm, t.budget) in places])
+        return self.comparison()
 
     @property
     def _judged(self) -> list[ArmBudget]:
@@ -90,12 +81,16 @@ class Tuner:
         return [at for at in self._maker.plan.arm_budgets if at not in left]
 
     def comparison(self) -> Sequence[Trial]:
-        """The trials of the comparison, once every tuning trial has ended."""
-        if self._compared is None:
-            found = {at: self._best(at) for at in self._maker.plan.arm_budgets}
-            tuned = {at: None if best is None else self._values[best] for at, best in found.items()}
-            self._compared = self._adopt([*self._maker.all(tuned)])
-        return self._compared
+        """The trials of the comparison at the arms and budgets that are judged.
+
+        Before every tuning trial has ended, those may have run already, by a plan that had not all of these arms.
+        """
+        places = self._judged
+        if self._compared is None or self._compared[0] != places:
+            tuned = {at: None if (best := self._best(at)) is None else self._values[best] for at in places}
+            trials = [trial for trial in self._maker.all(tuned) if ArmBudget(trial.arm, trial.budget) in places]
+            self._compared = places, self._adopt(trials)
+        return self._compared[1]
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -154,17 +149,13 @@ def foreseen(maker: TrialMaker, folder: SweepFolder, accept_old: bool = False) -
     Raises:
         UserError: The folder's sweep was tuned by an earlier version.
     """
-
-    def adopt(trials: Sequence[Trial]) -> list[Trial]:
-        finished = folder.finished_before(trials) if accept_old else {}
-        return [finished.get(trial.id, trial) for trial in trials]
-
+    adopt: Adopt = folder.adopted if accept_old else lambda trials: trials
     if maker.plan.tuning is None:
-        trials = adopt([*maker.all()])
+        trials = [*adopt([*maker.all()])]
         return trials, folder.done(trials)
     check_search(folder)
     tuner = Tuner(maker, maker.plan.tuning, adopt)
-    compared = tuner.recall(folder) or tuner.judged()
+    compared = tuner.recall(folder)
     places = {ArmBudget(trial.arm, trial.budget) for trial in compared}
     others = [trial for trial in maker.all() if ArmBudget(trial.arm, trial.budget) not in places]
     return [*tuner.trials, *compared, *others], folder.done(tuner.trials) | folder.done(compared)
