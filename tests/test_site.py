@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -116,8 +117,11 @@ def test_a_page_can_be_reached(page: Path) -> None:
     assert any((other.parent / link.partition("#")[0]).resolve() in meant for other in others for link in links(other))
 
 
-def programs(page: Path) -> Iterator[str]:
-    yield from re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+def programs(page: Path) -> Iterator[tuple[str | None, str]]:
+    """Programs of a page, each with its module's name where the line before ends with that of a file."""
+    for line, program in re.findall(r"([^\n]*)\n\n```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        named = re.search(r"`(?:examples/)?(\w+)\.py`:$", line)
+        yield named and named[1], program
 
 
 @pytest.mark.slow
@@ -126,16 +130,17 @@ def programs(page: Path) -> Iterator[str]:
 @pytest.mark.parametrize("page", HOW_TOS, ids=lambda page: page.stem)
 def test_the_python_of_a_how_to_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": page.stem}
-    for program in programs(page):
-        exec(program, names)
+    for name, program in programs(page):
+        module = ModuleType(name or page.stem)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        exec(program, vars(module))
 
 
 @pytest.mark.slow
 def test_data_of_ones_own_train_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from adaptconv_cli.main import main
 
-    (module,) = programs(ROOT / "docs" / "howto" / "own_data.md")
+    ((_, module),) = programs(ROOT / "docs" / "howto" / "own_data.md")
     (tmp_path / "stripes.py").write_text(module)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
