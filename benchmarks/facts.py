@@ -157,11 +157,9 @@ class Facts(Numbers):
         return "\n".join(["", "```text", *lines, "```", ""])
 
     def conditions(self) -> str:
-        """Versions, device and code of the trials, on one line each."""
+        """Versions, device and code of the trials."""
         return (
-            "\n"
-            + "\n".join(f"- {markdown(name)}: {markdown(value)}" for name, value in self._content.conditions)
-            + "\n"
+            "\n" + " · ".join(f"{markdown(name)}: {markdown(value)}" for name, value in self._content.conditions) + "\n"
         )
 
 

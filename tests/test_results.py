@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,32 @@ from lit_adaptconv.verdict.numbers import minus
 ROOT = Path(__file__).parent.parent
 PAGES = list(results.pages())
 KEPT = sorted(path.parent for path in results.FOLDER.glob("*/sweep.json"))
+NUMBER = re.compile(r"[+−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+def agrees(text: str, other: str) -> bool:
+    """Whether two texts have the same words, and numbers that differ by at most one unit of their last digit.
+
+    Processors add and multiply in different orders, so a number that falls between two roundings is rounded up on one
+    machine and down on another. A number without a decimal point is a count, which does not depend on the machine.
+    """
+    ours, theirs = NUMBER.findall(text), NUMBER.findall(other)
+    if NUMBER.split(text) != NUMBER.split(other):
+        return False
+    return all(_close(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def _close(number: str, other: str) -> bool:
+    a, b = (Decimal(text.replace(",", "").replace("−", "-")) for text in (number, other))
+    places = [int(value.as_tuple().exponent) for value in (a, b)]
+    # The finer of the two: 9.99 and 10.0, 0.999 and 1.00 are neighbours.
+    return a == b or (min(places) < 0 and abs(a - b) <= Decimal(1).scaleb(min(places)))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_text_agrees_with_the_tables(page: Path) -> None:
-    assert results.regenerated(page.read_text()) == page.read_text(), "run `make results`"
+    for quote in results.QUOTE.finditer(page.read_text()):
+        assert agrees(quote["answer"], results.answer(quote["question"])), "run `make results`"
 
 
 @pytest.mark.parametrize("page", sorted(results.FOLDER.glob("*.md")), ids=lambda page: page.stem)
@@ -132,7 +154,7 @@ def test_choosing_the_best_evaluation_is_worth_what_it_has_more_than_the_last(fo
             for _, values in ((pair, one["val_metric"].to_numpy()) for pair, one in mine.groupby("pair"))
         ]
         shown = f"{np.mean(gains):+.2f} points ± {np.std(gains, ddof=1):.2f}"
-        assert results.agrees(facts.ask(f"choosing {arm} {budget}"), shown)
+        assert agrees(facts.ask(f"choosing {arm} {budget}"), shown)
 
 
 def test_a_target_that_no_trial_of_a_pair_reached_has_no_ratio(tmp_path: Path) -> None:
@@ -198,7 +220,7 @@ def test_a_changed_number_is_put_right() -> None:
     text = page.read_text()
     wrong = re.sub(r"(accuracy standard 2500 -->)\d", r"\g<1>5", text)
     assert wrong != text
-    assert results.regenerated(wrong) == text
+    assert agrees(results.regenerated(wrong), text)
 
 
 @given(st.floats(-1e4, 1e4), st.integers(1, 4), st.floats(-0.5, 0.5))
@@ -206,8 +228,8 @@ def test_a_number_between_two_roundings_agrees_however_it_was_rounded(value: flo
     # Two machines differ by far less than a unit of the last digit, and may round to either side of it.
     unit = 10.0**-places
     text, near, far = (minus(f"{v:+,.{places}f} points") for v in (value, value + part * unit, value + 2.5 * unit))
-    assert results.agrees(text, near)
-    assert not results.agrees(text, far)
+    assert agrees(text, near)
+    assert not agrees(text, far)
 
 
 @pytest.mark.parametrize(
@@ -229,14 +251,8 @@ def test_a_number_between_two_roundings_agrees_however_it_was_rounded(value: flo
     ],
 )
 def test_texts_are_compared_by_their_numbers(text: str, other: str, agree: bool) -> None:
-    assert results.agrees(text, other) is agree
-    assert results.agrees(other, text) is agree
-
-
-def test_a_page_is_left_alone_where_it_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "answer", lambda question: "99.00 % (n = 7)")
-    page = "It has <!-- =a b -->98.99 % (n = 7)<!-- / --> and <!-- =a b -->98.98 % (n = 7)<!-- / -->."
-    assert results.regenerated(page) == page.replace("98.98", "99.00")
+    assert agrees(text, other) is agree
+    assert agrees(other, text) is agree
 
 
 def test_an_arm_that_was_not_trained_at_a_budget_is_a_dash_in_tables(tmp_path: Path) -> None:

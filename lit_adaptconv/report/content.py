@@ -128,8 +128,9 @@ class SweepContent:
         return table.rename_columns(self.metric.headings(table.column_names))
 
     def distinct(self, column: str) -> list[str]:
-        """The different values of a column of the results, the most frequent first."""
-        counts = Counter(str(value) for value in self.results[column].to_pylist() if value is not None)
+        """The different values of a column in the trials that ran, the most frequent first; a dash for none."""
+        values = zip(*(self.results[name].to_pylist() for name in (column, "versions")), strict=True)
+        counts = Counter("–" if value is None else str(value) for value, versions in values if versions is not None)
         return [value for value, _ in counts.most_common()]
 
     @property
