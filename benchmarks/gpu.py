@@ -1,6 +1,6 @@
 """What the adaptive layers cost on a GPU: checked, timed by turns and profiled at eight shapes, in one run.
 
-    python benchmarks/gpu.py [--output gpu.json] [--shapes A,D] [--rounds 7] [--tests 8]
+    python benchmarks/gpu.py [--output gpu.json] [--shapes "A;D"] [--rounds 7] [--tests 8]
 
 It needs PyTorch, Triton and, for `--tests`, pytest with pytest-xdist. For each shape and precision it prints
 
@@ -343,11 +343,14 @@ def main() -> None:
     if arguments.network:
         arguments.output.write_text(json.dumps({"network_first_step": network_first_step()}))
         return
+    names = arguments.shapes.split(";")
+    if unknown := [name for name in names if name not in SHAPES]:
+        parser.error(f"--shapes: {unknown[0]!r} is none of {'; '.join(SHAPES)}")
     speeds = limits()
     device = {"name": torch.cuda.get_device_name(), "torch": torch.__version__, "cuda": torch.version.cuda, **speeds}
     print(json.dumps(device), flush=True)
     rows = []
-    for name in arguments.shapes.split(";"):
+    for name in names:
         for precise in arguments.precisions:
             rows.append(measure(name, precise, arguments.rounds, arguments.graphs, speeds))
             print(table(rows[-1:]).splitlines()[1], flush=True)
@@ -355,6 +358,8 @@ def main() -> None:
     result = {"device": device, "rows": [asdict(row) for row in rows], "tests": tests}
     arguments.output.write_text(json.dumps(result, indent=1))
     print(table(rows))
+    wrong = any(max(row.errors) > BOUNDS[row.precision] for row in rows)
+    sys.exit(int(wrong or (tests is not None and tests["status"] != 0)))
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ def _dry_run(plan: Plan, options: SweepOptions, console: Console) -> int:
         slots = local_slots(options.workers, plan.cpus, None)
     expected = estimate(prepared, folder.path, slots.threads)
     print_dry_run(console, prepared, trials, done, expected, slots.number)
-    for line in told(stack_sizes(prepared, options.stack if options.engine == "local" else 1)):
+    for line in told(stack_sizes(prepared, options.stack if options.engine == "local" else 1, slots.sharing)):
         _say(console, line)
     console.print()
     print_prospect(console, plan, options.like)

@@ -7,9 +7,11 @@ import itertools
 from triton.backends.compiler import GPUTarget
 
 TARGETS = {
+    "sm_75": GPUTarget("cuda", 75, 32),
     "sm_80": GPUTarget("cuda", 80, 32),
     "sm_90": GPUTarget("cuda", 90, 32),
     "gfx942": GPUTarget("hip", "gfx942", 64),
+    "gfx90a": GPUTarget("hip", "gfx90a", 64),
 }
 DEVICES = itertools.count(1000)  # Triton remembers what it compiled for each
 

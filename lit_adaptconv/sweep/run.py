@@ -204,10 +204,8 @@ def run_sweep(
         return RayEngine(run_trial, folder.path, ray_address, workers, plan.cpus, share)
 
     with folder.locked(), Interruption() as interruption:
-        run = _Run(
-            prepared, folder, accept_old, stack if engine == "local" else 1, listener or Listener(), interruption
-        )
-        return run.run(make_engine, here=engine == "local")
+        run = _Run(prepared, folder, accept_old, listener or Listener(), interruption)
+        return run.run(make_engine, slots, stack)
 
 
 class _Run:
@@ -218,7 +216,6 @@ class _Run:
         prepared: Prepared,
         folder: SweepFolder,
         accept_old: bool,
-        stack: Asked,
         listener: Listener,
         interruption: Interruption,
     ) -> None:
@@ -228,18 +225,18 @@ class _Run:
         self._data = prepared.data
         self._folder = folder
         self._accept_old = accept_old
-        self._stack = stack
         self._listener = listener
         self._interruption = interruption
         self._tuner: Tuner | None = None
         self._changes: tuple[str, ...] = ()
         interruption.announce = listener.say
 
-    def run(self, make_engine: Callable[[], Engine], here: bool) -> SweepOutcome:
+    def run(self, make_engine: Callable[[], Engine], slots: Slots | None, stack: Asked) -> SweepOutcome:
+        """Run it, on this machine if it has been divided into slots."""
         if self._plan.tuning is not None:
             check_search(self._folder)
             self._tuner = Tuner(self._maker, self._plan.tuning, self._adopt)
-        numbers = self._stack_sizes()
+        numbers = {} if slots is None else self._stack_sizes(slots, stack)
         self._data.prepare_data()
         self._look_for_wandb()
         engine = make_engine()
@@ -261,15 +258,15 @@ class _Run:
             driver.run(*self._work(store))
         finally:
             engine.close()
-        if here and not self._interruption.asked:
+        if slots is not None and not self._interruption.asked:
             self._time_steps(store)
         return SweepOutcome(self._folder.path, store.sweep, store.results(), store.curves(), self._interruption.asked)
 
-    def _stack_sizes(self) -> dict[ArmBudget, int]:
+    def _stack_sizes(self, slots: Slots, asked: Asked) -> dict[ArmBudget, int]:
         """How many trials of each arm at each budget may be trained together."""
         from lit_adaptconv.sweep.stack_sizes import stack_sizes, told
 
-        sizes = stack_sizes(self._prepared, self._stack)
+        sizes = stack_sizes(self._prepared, asked, slots.sharing)
         for line in told(sizes):
             self._listener.say(line)
         return {at: size.number for at, size in sizes.items()}

@@ -37,12 +37,13 @@ class StackSize:
     reason: str = ""
 
 
-def stack_sizes(prepared: Prepared, asked: Asked) -> dict[ArmBudget, StackSize]:
+def stack_sizes(prepared: Prepared, asked: Asked, sharing: int = 1) -> dict[ArmBudget, StackSize]:
     """Decide how many trials of each arm at each budget are trained together.
 
     Args:
         prepared: The plan.
         asked: What is asked for.
+        sharing: How many stacks share a GPU.
 
     Raises:
         UserError: It is no number of trials.
@@ -52,15 +53,22 @@ def stack_sizes(prepared: Prepared, asked: Asked) -> dict[ArmBudget, StackSize]:
     sizes = prepared.maker.sizes
     if asked == 1:
         return dict.fromkeys(sizes, StackSize(1))
-    return {at: _size_of(prepared, at, size, asked) for at, size in sizes.items() if size.impossible is None}
+    found = {}
+    for at, size in sizes.items():
+        if size.impossible is None:
+            found[at] = _size_of(prepared, at, size, asked, sharing)
+            torch.cuda.empty_cache()  # of what was measured: the memory is the trials'
+    return found
 
 
-def _size_of(prepared: Prepared, at: ArmBudget, size: NetworkSize, asked: Asked) -> StackSize:
+def _size_of(prepared: Prepared, at: ArmBudget, size: NetworkSize, asked: Asked, sharing: int) -> StackSize:
     maker, data = prepared.maker, prepared.data
     gpu = uses_gpus(maker.plan.trainer, len(visible_gpus())) and maker.plan.gpus != 0
     try:
         if asked == "auto" and not gpu:  # arithmetic takes a CPU's time, however it is arranged
             return StackSize(1)
+        if gpu and (maker.plan.gpus or 1) > 1:
+            raise UserError("a trial trains on several GPUs")
         if not isinstance(data, ImageData):
             raise UserError(f"{type(data).__name__} makes its batches itself")
         check_config(maker.config(maker.comparison(at)[0], ""))
@@ -73,17 +81,17 @@ def _size_of(prepared: Prepared, at: ArmBudget, size: NetworkSize, asked: Asked)
     if asked != "auto":
         return StackSize(asked)
     try:
-        return StackSize(_that_fit(module.network, module.image_shape, data.batch_size))
+        return StackSize(_that_fit(module.network, module.image_shape, data.batch_size, sharing))
     except RuntimeError as error:  # of a GPU whose memory is taken
         return StackSize(1, f"a trial step failed: {' '.join(str(error).split())[:200]}")
 
 
-def _that_fit(network: nn.Module, image_shape: tuple[int, ...], batch: int) -> int:
-    """How many networks a GPU's free memory takes in training."""
+def _that_fit(network: nn.Module, image_shape: tuple[int, ...], batch: int, sharing: int) -> int:
+    """How many networks the share of a GPU's free memory takes in training."""
     device = torch.device("cuda")
     free, _ = torch.cuda.mem_get_info(device)
     each = training_bytes(network.to(device), image_shape, batch)
-    return max(1, min(MOST, int(MEMORY_SHARE * free / max(1, each))))
+    return max(1, min(MOST, int(MEMORY_SHARE * free / sharing / max(1, each))))
 
 
 def told(sizes: Mapping[ArmBudget, StackSize]) -> list[str]:

@@ -332,11 +332,12 @@ def test_cutting_matrices_into_blocks_of_outputs_and_taps_agrees_with_the_refere
         assert max(errors(case, "tanh", way=way)) < BOUND[way]
 
 
-def test_cutting_offsets_to_64_bits_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = bits(CUT)
+@pytest.mark.parametrize("case", [CUT, SHAPES["depthwise"]], ids=["dense", "depthwise"])
+def test_cutting_offsets_to_64_bits_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
+    expected = bits(case)
     monkeypatch.setattr(sizes, "FARTHEST", 0)
     forget_plans()
-    assert same(bits(CUT), expected)
+    assert same(bits(case), expected)
 
 
 # opcheck itself reads the gradient of a tensor that is no leaf.

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,11 +19,12 @@ from agreement import float32_convolutions
 from lit_adaptconv.ops.geometry import Call
 
 triton = pytest.importorskip("triton", reason="Triton is there on Linux only")
+import triton.language as tl  # noqa: E402
 from no_gpu import TARGETS, NoGPU  # noqa: E402
 from triton.runtime import JITFunction, driver  # noqa: E402
 
 from lit_adaptconv.ops.gpu import launch, passes, tiles  # noqa: E402
-from lit_adaptconv.ops.gpu.sizes import Extent, Sizes, measure  # noqa: E402
+from lit_adaptconv.ops.gpu.sizes import FARTHEST, Extent, Sizes, measure  # noqa: E402
 
 pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter compiles nothing")
 Compile = Callable[..., list[Any]]
@@ -78,15 +82,22 @@ def names(made: list[Any]) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "dtype"),
-    [("sm_80", torch.bfloat16), ("sm_90", torch.float64), ("gfx942", torch.float32), ("gfx942", torch.bfloat16)],
+    [
+        ("sm_75", torch.float16),
+        ("sm_80", torch.bfloat16),
+        ("sm_90", torch.float64),
+        ("gfx942", torch.float32),
+        ("gfx942", torch.bfloat16),
+        ("gfx90a", torch.float16),
+    ],
 )
 def test_every_kernel_compiles_for_gpus_of_both_makers(compile_all: Compile, target: str, dtype: torch.dtype) -> None:
-    binary = "hsaco" if target == "gfx942" else "cubin"
+    binary = "hsaco" if target.startswith("gfx") else "cubin"
     depthwise = compile_all(target, dtype, (2, 4, 9, 16), 3)
     # Of float64, a window of nine pixels leaves no registers for all gradients at once.
     assert names(depthwise) == KERNELS["dense" if dtype == torch.float64 else "depthwise"]
     dense = compile_all(target, dtype, (2, 2, 9, 16), 3, outputs=4)
-    assert names(dense) == KERNELS["matrices" if dtype == torch.bfloat16 else "dense"]
+    assert names(dense) == KERNELS["matrices" if dtype.itemsize == 2 else "dense"]
     assert all(kernel.asm[binary] for kernel in depthwise + dense)
 
 
@@ -99,6 +110,15 @@ def test_float32_is_multiplied_by_matrix_units_where_it_may_be_rounded(compile_a
         multiplies = "matrix" in kernel.metadata.name
         assert bool(re.search(r"mma", kernel.asm["ptx"])) == multiplies
         assert ("tanh.approx.f32" in kernel.asm["ptx"]) == multiplies
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["sm_75", "gfx90a", "gfx942"])
+def test_float32_is_exact_on_gpus_whose_convolutions_have_no_tf32(compile_all: Compile, target: str) -> None:
+    with float32_convolutions("tf32"):
+        made = compile_all(target, torch.float32, (2, 2, 9, 16), 3, outputs=16)
+    assert names(made) == KERNELS["dense"]
+    assert not any("tanh.approx" in text for kernel in made for text in kernel.asm.values() if isinstance(text, str))
 
 
 @pytest.mark.slow
@@ -173,9 +193,69 @@ def test_what_backward_launches_is_compiled_once_before_it(
     assert len(compiled) == len(ahead)
 
 
+@pytest.mark.parametrize(
+    ("channels", "groups", "outputs", "image", "launched"),
+    [(3, 1, 64, 8192, "forward_matrix_kernel"), (3, 3, 3, 32768, "forward_kernel")],
+    ids=["output alone", "input, depthwise"],
+)
+def test_offsets_that_need_64_bits_have_them(
+    monkeypatch: pytest.MonkeyPatch, channels: int, groups: int, outputs: int, image: int, launched: str
+) -> None:
+    """In forward and backward, of images channels last, without their memory."""
+    planned: dict[str, Any] = {}
+
+    def noted(kernel: Any, programs: int, numbers: tuple[Any, ...], options: dict[str, Any]) -> None:
+        planned[kernel.fn.__name__] = options.get("index")
+
+    monkeypatch.setattr(passes, "Launch", noted)
+    monkeypatch.setattr(passes, "scratch", lambda device: 2**30)
+    monkeypatch.setattr(driver, "_active", NoGPU(TARGETS["sm_90"]))
+    x = torch.empty((1, channels, image, image), device="meta").to(memory_format=torch.channels_last)
+    out = torch.empty((1, outputs, image, image), device="meta").to(memory_format=torch.channels_last)
+    call = Call((3, 3), (1, 1), (1, 1, 1, 1), (1, 1), groups, "tanh")
+    weight = (outputs * channels // groups, 9, 3, 3)
+    rest = (call, torch.float16, True, torch.device("meta"))
+    passes._plan_forward.__wrapped__(x.shape, x.stride(), weight, False, *rest, None)
+    passes._plan_backward.__wrapped__(x.shape, x.stride(), weight, out.stride(), *rest, True, True)
+    assert launched in planned
+    assert {"pack_kernel", "add_parts_kernel"} >= {name for name, index in planned.items() if index != tl.int64}
+
+
+def test_maps_are_counted_in_32_bits_however_large_a_gpu_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for total in (16 * 10**9, 150 * 10**9, 300 * 10**9):
+        found = SimpleNamespace(total_memory=total)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, found=found: found)
+        scratch = passes.scratch(torch.device("cuda"))
+        assert 10**9 <= scratch <= 4 * FARTHEST
+
+
 def sizes(window: int, group_in: int = 2, group_out: int = 2) -> tuple[Extent, Sizes]:
     call = Call((window, window), (1, 1), (0, 0, 0, 0), (1, 1), 1, "tanh")
     return measure((2, group_in, 16, 16), (group_in * group_out, window**2, window, window), call)
+
+
+ENDING = """
+import contextlib, time
+import torch
+from lit_adaptconv.ops.gpu.launch import Launch
+
+class Kernel:
+    arg_names = []
+    def run(self, *arguments, **options):
+        time.sleep(0.5)
+        print("compiled", flush=True)
+
+torch.cuda.device = lambda device: contextlib.nullcontext()
+torch.cuda.current_device = lambda: 0
+for number in range(40):
+    Launch(Kernel(), 1, (), {})(torch.empty(1, device="meta"))
+"""
+
+
+@pytest.mark.slow
+def test_a_program_that_ends_does_not_wait_for_what_nobody_will_launch() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, check=True)
+    assert 0 < done.stdout.count("compiled") <= launch.COMPILERS
 
 
 @pytest.mark.parametrize("window", [1, 3, 5, 7, 11])

@@ -6,6 +6,7 @@ import itertools
 import json
 import shutil
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +22,10 @@ from sweep_cases import maker, plan, sweep
 
 from lit_adaptconv.files import write_text
 from lit_adaptconv.sweep import running, stacks
+from lit_adaptconv.sweep import stack_sizes as stacking
 from lit_adaptconv.sweep.driver import Driver
-from lit_adaptconv.sweep.engines import Job, Outcome
+from lit_adaptconv.sweep.engines import Job, Outcome, local
+from lit_adaptconv.sweep.engines.local import local_slots
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.interrupt import Interruption
 from lit_adaptconv.sweep.progress import Listener, Monitor
@@ -43,6 +46,7 @@ SMALL: dict[str, Any] = {
     "budgets": [200],
     "wandb": False,
 }
+ON_GPU = {**SMALL, "trainer": {"max_epochs": 3}, "seeds": 2}
 
 
 def stacker(folder: Path, size: int) -> Stacker:
@@ -298,6 +302,69 @@ def test_the_reasons_for_training_alone_are_told(tmp_path: Path) -> None:
     assert "accumulate_grad_batches" in line
     assert "standard, drawn" in line
     assert told(stack_sizes(prepared, 1)) == told(stack_sizes(prepared, "auto")) == []
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Two GPUs with room for 32 networks each; what is asked of them, in order."""
+    asked: list[str] = []
+
+    def measured(*args: object) -> int:
+        asked.append("measure")
+        return 1000
+
+    monkeypatch.setattr(stacking, "visible_gpus", lambda: ("0", "1"))
+    monkeypatch.setattr(stacking, "training_bytes", measured)
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, device: self)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (64_000, 100_000))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: asked.append("empty"))
+    return asked
+
+
+def test_stacks_that_share_a_gpu_share_its_memory_and_what_was_measured_is_given_back(gpus: list[str]) -> None:
+    prepared = prepare(plan(**ON_GPU))
+    for sharing, number in ((1, 32), (4, 8), (100, 1)):
+        gpus.clear()
+        sizes = stack_sizes(prepared, "auto", sharing)
+        assert {size.number for size in sizes.values()} == {number}
+        assert gpus == ["measure", "empty"] * len(sizes)
+
+
+def test_the_memory_of_a_measurement_that_failed_is_given_back(
+    gpus: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Large(torch.Tensor): ...
+
+    held = []
+
+    def out_of_memory(*args: object) -> int:
+        large = torch.zeros(1).as_subclass(Large)
+        held.append(weakref.ref(large))
+        raise torch.OutOfMemoryError("there is too little")
+
+    monkeypatch.setattr(stacking, "training_bytes", out_of_memory)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: gpus.append("empty" if held[-1]() is None else "held"))
+    sizes = stack_sizes(prepare(plan(**ON_GPU)), "auto")
+    assert {(size.number, size.reason) for size in sizes.values()} == {(1, "a trial step failed: there is too little")}
+    assert gpus == ["empty"] * len(sizes)
+
+
+def test_trials_that_train_on_several_gpus_are_trained_alone(gpus: list[str]) -> None:
+    prepared = prepare(plan(**ON_GPU, gpus=2))
+    for asked in ("auto", 4):
+        sizes = stack_sizes(prepared, asked)
+        assert {(size.number, size.reason) for size in sizes.values()} == {(1, "a trial trains on several GPUs")}
+    assert "measure" not in gpus
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "sharing"), [(None, 1, 1), (None, 0.25, 4), (4, 1, 2), (3, 1, 2), (None, 2, 1), (4, None, 4)]
+)
+def test_the_trials_that_share_a_device_are_counted(
+    monkeypatch: pytest.MonkeyPatch, workers: int | None, gpus: float | None, sharing: int
+) -> None:
+    monkeypatch.setattr(local, "usable_cores", lambda: 64)
+    assert local_slots(workers, None, gpus, ("0", "1")).sharing == sharing
 
 
 @pytest.mark.slow

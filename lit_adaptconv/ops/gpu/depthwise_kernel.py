@@ -39,6 +39,7 @@ def depthwise_kernel(
     area: tl.constexpr,
     how: tl.constexpr,
     real: tl.constexpr,
+    index: tl.constexpr,
     block: tl.constexpr,
     needs_input: tl.constexpr,
 ):
@@ -82,7 +83,7 @@ def depthwise_kernel(
             own_end = (start + rows + extent.stride_y - 1) // extent.stride_y
         pixels = (end - first) * extent.out_width
         for from_pixel in range(0, pixels, block):
-            p = from_pixel + tl.arange(0, block)
+            p = (from_pixel + tl.arange(0, block)).to(index)
             valid = p < pixels
             out_y, out_x = first + p // extent.out_width, p % extent.out_width
             mine = valid & (out_y >= own_first) & (out_y < own_end)
@@ -124,7 +125,8 @@ def depthwise_kernel(
         if needs_input:
             tl.debug_barrier()  # the maps are complete
             dx = out + image * out_strides.image + channel.to(tl.int64) * out_strides.channel
-            _collect(own - first * extent.out_width, dx, start, out_strides, extent, sizes, rows, area, real, 4 * block)
+            own_maps = own - first * extent.out_width
+            _collect(own_maps, dx, start, out_strides, extent, sizes, rows, area, real, index, 4 * block)
             tl.debug_barrier()  # and read
     # A thread's sums are numbers of their own: adding them up here takes long where a program has few pixels.
     row = parts + part.to(tl.int64) * each + tl.arange(0, block)
@@ -151,6 +153,7 @@ def _collect(
     rows: tl.constexpr,
     area: tl.constexpr,
     real: tl.constexpr,
+    index: tl.constexpr,
     block: tl.constexpr,
 ):
     """Add up, for a strip from row `start` on, what a program's own maps have for it."""
@@ -158,7 +161,7 @@ def _collect(
     seen_pixels: tl.constexpr = sizes.seen
     pixels = tl.minimum(rows, extent.height - start) * extent.width
     for from_pixel in range(0, pixels, block):
-        p = from_pixel + tl.arange(0, block)
+        p = (from_pixel + tl.arange(0, block)).to(index)
         valid = p < pixels
         y, x = start + p // extent.width, p % extent.width
         total = tl.zeros([block], real)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, thread
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache, lru_cache
-from threading import Lock, main_thread
+from threading import Lock
 from typing import Any
 
 import torch
@@ -55,7 +55,7 @@ class Launch:
                 _compilers().submit(self._compile, tensors, torch.cuda.current_device())
 
     def _compile(self, tensors: tuple[Tensor, ...], device: int) -> None:
-        if main_thread().is_alive():  # else nobody needs it any more
+        if not thread._shutdown:  # else the program is ending and only waits for what is queued
             with torch.cuda.device(device), self._form.lock:
                 self._kernel.run(*tensors, *self._numbers, **self._options, grid=self._grid, warmup=True)
 

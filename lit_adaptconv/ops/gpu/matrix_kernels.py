@@ -2,18 +2,29 @@
 
 For one input channel and one tap, the kernels of a tile of pixels are (pixels x window) · (window x outputs). A column
 of ones beside the window multiplies the generator's bias. In float32 this is TF32, used only where PyTorch lets its
-convolutions use that; half precision is read as it is. Sums over taps and channels are made in float32.
+convolutions use that and the GPU has it; half precision is read as it is. Sums over taps and channels are made in
+float32.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,assignment"
 
 from __future__ import annotations
 
+from typing import Literal
+
 import triton
 import triton.language as tl
+from triton.runtime import driver
 
+from lit_adaptconv.ops.gpu.interpreter import INTERPRETED
 from lit_adaptconv.ops.gpu.pixels import place, under_tap
 from lit_adaptconv.ops.gpu.tanh import tanh
+
+
+def precision_of_products() -> Literal["tf32", "ieee"]:
+    """How this machine's matrix units multiply float32: with ten bits where convolutions can, or not at all."""
+    target = None if INTERPRETED else driver.active.get_current_target()
+    return "tf32" if target is None or (target.backend == "cuda" and target.arch >= 80) else "ieee"
 
 
 @triton.jit
@@ -68,6 +79,7 @@ def forward_matrix_kernel(
     extent: tl.constexpr,
     sizes: tl.constexpr,
     how: tl.constexpr,
+    precision: tl.constexpr,
     biased: tl.constexpr,
     index: tl.constexpr,
     taps: tl.constexpr,
@@ -93,7 +105,7 @@ def forward_matrix_kernel(
     for _ in range(extent.group_in):
         window = _window_matrix(plane, y, x_at, valid, extent, sizes, strides, inner)
         for t in range(sizes.taps):
-            kernel = tl.dot(window, tl.load(matrix + t * (inner * outer)), input_precision="tf32")
+            kernel = tl.dot(window, tl.load(matrix + t * (inner * outer)), input_precision=precision)
             if sizes.applies_tanh:
                 kernel = tanh(kernel, how)
             sums += kernel * under_tap(plane, y, x_at, t, valid, extent, sizes, strides, tl.float32)[:, None]
@@ -126,6 +138,7 @@ def backward_matrix_kernel(
     extent: tl.constexpr,
     sizes: tl.constexpr,
     how: tl.constexpr,
+    precision: tl.constexpr,
     index: tl.constexpr,
     taps: tl.constexpr,
     inner: tl.constexpr,
@@ -183,7 +196,7 @@ def backward_matrix_kernel(
             new_sums = ()
             for k in tl.static_range(taps_at_once):
                 w = tl.load(matrix + k * (inner * outer))
-                kernel = tl.dot(window, w, input_precision="tf32")
+                kernel = tl.dot(window, w, input_precision=precision)
                 if sizes.applies_tanh:
                     kernel = tanh(kernel, how)
                 under = under_tap(plane, y, x_at, first_tap + k, valid, extent, sizes, strides, tl.float32)
@@ -201,9 +214,9 @@ def backward_matrix_kernel(
                         if first_output > 0:
                             along += tl.load(target, mask=exists, other=0.0)
                         tl.store(target, along, mask=exists)
-                    spread = tl.dot(dz, tl.trans(w), spread, input_precision="tf32")
+                    spread = tl.dot(dz, tl.trans(w), spread, input_precision=precision)
                 if needs_weights:
-                    new_sums += (tl.dot(tl.trans(window), dz, sums[k], input_precision="tf32"),)
+                    new_sums += (tl.dot(tl.trans(window), dz, sums[k], input_precision=precision),)
             if needs_weights:
                 sums = new_sums
             if needs_input:

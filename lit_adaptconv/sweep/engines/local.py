@@ -35,6 +35,11 @@ class Slots:
     threads: int
     devices: tuple[str, ...] = ()
 
+    @property
+    def sharing(self) -> int:
+        """Trials that train on one device at the same time, at the most."""
+        return -(-self.number // max(1, len(self.devices)))
+
 
 def local_slots(
     workers: int | None, cpus: int | None, gpus: float | None, visible: Sequence[str] | None = None
