@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from jsonargparse import Namespace
@@ -159,8 +160,13 @@ def _ready() -> None:
     from lit_adaptconv.train.quiet import quieten
 
     quieten()
-    if not gc.get_freeze_count():  # else the collector looks through all that was imported again and again
-        gc.freeze()
+    _freeze()
+
+
+@cache
+def _freeze() -> None:
+    """Keep what has been imported out of the garbage collector's rounds."""
+    gc.freeze()
 
 
 def _command(name: str, given: list[str] | Namespace) -> int:

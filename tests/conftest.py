@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -27,3 +28,9 @@ def unchecked() -> Iterator[None]:
     config.update("jaxtyping_disable", True)
     yield
     config.update("jaxtyping_disable", False)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what has been imported and collected out of the garbage collector's rounds."""
+    gc.collect()
+    gc.freeze()
