@@ -95,15 +95,6 @@ class Facts(Numbers):
         heads = ("Arm", "parameters", "FLOPs", "test accuracy", "points", "95 % interval", "p", "answer")
         return _markdown(SummaryTable("", heads, tuple(rows)))
 
-    def smallest(self, target: str) -> str:
-        """Arms as rows: the fewest parameters with which the mean accuracy in validation is at least the target."""
-        found = [s for s in self._verdict().smallest_budgets if s.target == float(target)]
-        if not found:
-            raise KeyError(f"{target} is no target of the sweep")
-        table = tables.smallest_budget_table(tuple(found), self._metric, 0.95)
-        rows = tuple(row[1:] for row in table.rows)
-        return _markdown(SummaryTable("", table.columns[1:], rows))
-
     def validations(self, budget: str) -> str:
         """Arms as rows: widths, parameters and mean validation accuracy at the end, which a choice may look at."""
         rows = []

@@ -121,21 +121,6 @@ def test_the_mean_stands_within_its_interval(folder: Path) -> None:
     assert (low, high) == pytest.approx(expected, abs=0.3 * (expected[1] - expected[0]))
 
 
-def test_the_smallest_network_is_the_first_whose_mean_in_validation_is_enough(tmp_path: Path) -> None:
-    made_up_sweep(tmp_path, seeds=8, targets=(0.95, 0.9999), failures=False)
-    facts = Facts(tmp_path)
-    means = facts._content.results.to_pandas().groupby(["arm", "parameters"])["val_metric"].mean()
-    rows = [line.replace("\\", "").split(" | ") for line in facts.ask("smallest 0.95").splitlines()]
-    place = next(cells.index("Network chosen") for cells in rows if "Network chosen" in cells)
-    shown = {cells[0].lstrip("| "): cells[place] for cells in rows if len(cells) > place}
-    for arm in ("standard", "low_rank", "adaptive"):
-        enough = [size for size, mean in means[arm].items() if mean >= 0.95]
-        assert shown[arm] == (f"{min(enough):,}" if enough else "–")
-    assert "reaches it at no budget" in facts.ask("smallest 0.9999")
-    with pytest.raises(KeyError):
-        facts.ask("smallest 0.5")
-
-
 def test_the_validation_accuracies_are_the_curves_last(folder: Path) -> None:
     answer = Facts(folder).ask("validations 600")
     curves = pq.read_table(folder / "curves.parquet").to_pandas()
