@@ -51,17 +51,17 @@ def trained(kind: str, root: Path, epochs: int) -> tuple[ImageClassifier, ImageD
     return run.module, run.data
 
 
-def files_of(model: ImageClassifier, data: ImageData) -> tuple[list[Exported], list[str]]:
+def files_of(model: ImageClassifier, data: ImageData, compared: int | None) -> tuple[list[Exported], list[str]]:
     """The network in each format that is installed, in float32 and int8; and why it is not in others."""
     found, reasons = list[Exported](), list[str]()
     for package, format, images in FILES:
         if importlib.util.find_spec(package) is None:
             continue
         try:
-            found += exported_as(format, model, data, None, images)
+            found += exported_as(format, model, data, compared, images)
         except UserError as error:
             reasons.append(str(error))
-            found += exported_as(format, model, data, None, None) if images else []
+            found += exported_as(format, model, data, compared, None) if images else []
     return found, reasons
 
 
@@ -78,13 +78,14 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=list(kinds()), default=list(kinds()))
     parser.add_argument("--root", type=Path, default=Path("runs/device_formats"))
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--images", type=int, help="how many test images files are compared on; all by default")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print("| kind | file | size | accuracy | logits differ by | one image, ms | times PyTorch's |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for kind in options.kinds:
         model, data = trained(kind, options.root, options.epochs)
-        files, reasons = files_of(model, data)
+        files, reasons = files_of(model, data, options.images)
         image = torch.zeros(1, *model.image_shape)
         with torch.inference_mode():
             tasks = [Task(partial(run, image)) for run in (model.network, *(each.run for each in files))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lit_adaptconv.models import backbones
 from lit_adaptconv.models.backbones import Backbone
 from lit_adaptconv.models.backbones.cifar_resnet import CifarResNet
@@ -35,6 +37,13 @@ class ShortMobileNetV2(backbones.MobileNetV2):
     STRIDES = (1, 2)
 
 
+class ShortThriftyNet(backbones.ThriftyNet):
+    """As long as its history, and a step."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, steps=5, pool_after=(1,), **options)
+
+
 SHORT: list[type[Backbone]] = [
     ShortResNet,
     ShortBottleneckResNet,
@@ -45,5 +54,5 @@ SHORT: list[type[Backbone]] = [
     backbones.CaffeLeNet,
     backbones.DropoutLeNet,
     backbones.ConvNet,
-    backbones.ThriftyNet,
+    ShortThriftyNet,
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from lit_adaptconv.measure.budget import to_columns
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
 from lit_adaptconv.sweep.plan import Arm, Plan
 from lit_adaptconv.sweep.reading import read_plan
-from lit_adaptconv.sweep.run import prepare
+from lit_adaptconv.sweep.run import Prepared, prepare
 from lit_adaptconv.sweep.sizing import NetworkSize
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
@@ -84,9 +85,9 @@ def result(trial: Trial, values: list[float], status: Any = "done", reason: str 
     )
 
 
-def untrained(folder: Path, of: Plan | None = None) -> Store:
+def untrained(folder: Path, of: Plan | Prepared | None = None) -> Store:
     """The folder of a sweep whose trials are done, as far as their files tell, and kept no checkpoint."""
-    made_of = prepare(read_plan(of or plan())).maker
+    made_of = (of if isinstance(of, Prepared) else prepare(read_plan(of or plan()))).maker
     trials = list(made_of.all())
     made, place = sweep(made_of.plan, trials), SweepFolder(folder)
     place.write(made)
@@ -96,3 +97,9 @@ def untrained(folder: Path, of: Plan | None = None) -> Store:
         (where / "config.yaml").write_text(yaml.safe_dump(made_of.config(trial, "uid")))
         result(trial, [0.5, 0.8]).write(where / "result.json")
     return Store(place, made)
+
+
+def copied(store: Store, folder: Path) -> Store:
+    """A copy of a sweep's folder, which was made once for several tests."""
+    shutil.copytree(store.folder.path, folder, dirs_exist_ok=True)
+    return Store(SweepFolder(folder), store.sweep)

@@ -17,6 +17,7 @@ import torch
 from adaptconv_cli.main import main
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from versions import write_versions
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import write_atomically, write_text
@@ -117,11 +118,6 @@ def test_a_system_call_that_fails_leaves_the_old_content_and_nothing_else(
         write_text(tmp_path / "a.txt", "new")
     assert (tmp_path / "a.txt").read_text() == "old"
     assert [f.name for f in tmp_path.iterdir()] == ["a.txt"]
-
-
-def write_versions(file: Path, writer: int, versions: int) -> None:
-    for version in range(versions):
-        write_atomically(file, lambda stream: [stream.write(b"%d:%d\n" % (writer, version)) for _ in range(500)])  # noqa: B023
 
 
 @pytest.mark.parametrize(

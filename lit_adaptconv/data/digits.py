@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_adaptconv.data.base import ImageData
@@ -104,16 +104,25 @@ class Digits(ImageData):
 
     @cached_property
     def _parts(self) -> dict[str, ResidentImages]:
-        from sklearn.datasets import load_digits  # takes a second to import
-
-        bunch = load_digits()
-        labels = torch.from_numpy(bunch.target).to(torch.int64)
-        originals = torch.from_numpy(bunch.images).to(torch.float32)[:, None] * (255 / 16)
+        originals, labels, rest, test = _originals()
         enlarged = F.interpolate(originals, size=self.image_size, mode="bilinear", align_corners=False)
         images = enlarged.round().to(torch.uint8)
-        rest, test = stratified_split(labels, 360, seed=0)
         return {name: ResidentImages(images[i], labels[i]) for name, i in (("train", rest), ("test", test))}
 
     @cached_property
     def _statistics(self) -> tuple[list[float], list[float]]:
         return channel_statistics([self._parts["train"].images.numpy()], self.in_channels)
+
+
+@cache
+def _originals() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The digits as scikit-learn has them, from 0 to 255, their labels, and which are outside the test set and in it.
+
+    They are the same tensors each time: nothing may be written into them.
+    """
+    from sklearn.datasets import load_digits  # takes a second to import
+
+    bunch = load_digits()
+    labels = torch.from_numpy(bunch.target).to(torch.int64)
+    images = torch.from_numpy(bunch.images).to(torch.float32)[:, None] * (255 / 16)
+    return images, labels, *stratified_split(labels, 360, seed=0)

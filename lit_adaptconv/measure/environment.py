@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -21,13 +22,9 @@ PACKAGES = (
 
 def versions(*further: str) -> dict[str, str]:
     """Versions of Python and of the packages that a result depends on, and of further ones."""
-    found = {"python": platform.python_version()}
-    for package in (*PACKAGES, *further):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    installed = {package: _version(package) for package in (*PACKAGES, *further)}
+    found = {package: version for package, version in installed.items() if version is not None}
+    return {"python": platform.python_version(), **found}
 
 
 def git_commit() -> str | None:
@@ -65,6 +62,15 @@ def usable_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # PyTorch has no error of its own for this
         raise UserError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
     return torch.device(name)
+
+
+@cache
+def _version(package: str) -> str | None:
+    """The version of a package; None if it is not installed. What is installed stays so while the process runs."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _processor() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import lightning.pytorch as pl
@@ -73,11 +73,7 @@ class Network:
         self._settings = arm_settings(plan, arm, tuned)
         self._name = "ImageClassifier" if plan.model is None else class_name(plan.model)
         self._width = None if plan.width is None else f"model.{plan.width.removeprefix('model.')}"
-        self._parser = OneLineParser(prog="adaptconv sweep")
-        if plan.model is None:
-            self._parser.add_class_arguments(ImageClassifier, "model")
-        else:
-            self._parser.add_subclass_arguments(pl.LightningModule, "model", required=True)
+        self._parser = _parser(own=plan.model is not None)
         kind = ImageClassifier if plan.model is None else resolve(plan.model["class_path"])
         self._classifies = isinstance(kind, type) and issubclass(kind, ImageClassifier)
         if self._classifies:
@@ -274,6 +270,17 @@ def widest(count: Callable[[int | float], Mapping[str, int]], usual: int | float
         low, high = (middle, high) if fits(middle) else (low, middle)
     rounded = (int(low * 10**digits) / 10**digits for digits in range(1, 8))
     return low if whole else next((value for value in rounded if value and count(value) == count(low)), low)
+
+
+@cache
+def _parser(own: bool) -> OneLineParser:
+    """What reads and builds an `ImageClassifier`, or a module of one's own; it takes time to make and keeps nothing."""
+    parser = OneLineParser(prog="adaptconv sweep")
+    if own:
+        parser.add_subclass_arguments(pl.LightningModule, "model", required=True)
+    else:
+        parser.add_class_arguments(ImageClassifier, "model")
+    return parser
 
 
 def _shape(data: pl.LightningDataModule) -> dict[str, Any]:

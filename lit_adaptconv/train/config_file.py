@@ -51,13 +51,15 @@ def read_yaml(text: str) -> Any:
 def plain(parser: LightningArgumentParser, config: Namespace) -> dict[str, Any]:
     """A configuration as mappings, lists and plain values; what cannot be written is a text that says so.
 
+    The values are not checked again: they were when they were read, and are when `config_text` reads them.
+
     Args:
         parser: The parser that has read the configuration.
         config: What it read.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=f"(?s).*{_UNWRITTEN}")
-        content: dict[str, Any] = read_yaml(parser.dump(config, skip_none=False))
+        content: dict[str, Any] = read_yaml(parser.dump(config, skip_none=False, skip_validation=True))
     return content
 
 

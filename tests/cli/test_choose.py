@@ -94,6 +94,20 @@ def test_sweeps_that_were_timed_on_different_machines_are_told(folder: Path) -> 
     assert "were not measured alike" in la.choose(folder / "a", folder / "b", latency="1s").unknown[-1]
 
 
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sweeps of which nothing can be chosen, or nothing with certain limits."""
+    root = tmp_path_factory.mktemp("sweeps")
+    made_up_sweep(root / "a", seeds=2)
+    made_up_sweep(root / "timed", seeds=2, latency=True)
+    made_up_sweep(root / "loss", seeds=2, metric=Metric("val/error", "min", "test/error"))
+    (root / "empty").mkdir()
+    begun = made_up_sweep(root / "begun", seeds=2)
+    begun.results_of.clear()
+    begun.write()
+    return root
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -110,15 +124,13 @@ def test_sweeps_that_were_timed_on_different_machines_are_told(folder: Path) -> 
     ],
 )
 def test_what_cannot_be_chosen_is_one_line(
-    args: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    args: list[str],
+    message: str,
+    sweeps: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    made_up_sweep(folder / "a", seeds=2)
-    made_up_sweep(folder / "timed", seeds=2, latency=True)
-    made_up_sweep(folder / "loss", seeds=2, metric=Metric("val/error", "min", "test/error"))
-    (folder / "empty").mkdir()
-    begun = made_up_sweep(folder / "begun", seeds=2)
-    begun.results_of.clear()
-    begun.write()
+    monkeypatch.chdir(sweeps)
     assert main(["choose", *args]) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line

@@ -39,8 +39,16 @@ def test_one_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == (ROOT / "digits" / "lenet5_adaptive.yaml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict", "profile", "export", "kernels"])
-@pytest.mark.parametrize("given", [["--config", "digits/lenet5_adaptive"], ["-c=digits/lenet5_adaptive.yaml"]])
+@pytest.mark.parametrize(
+    ("command", "given"),
+    [
+        *(
+            (command, ["--config", "digits/lenet5_adaptive"])
+            for command in ("fit", "validate", "test", "predict", "profile", "export", "kernels")
+        ),
+        *((command, ["-c=digits/lenet5_adaptive.yaml"]) for command in ("fit", "profile")),  # of each kind of parser
+    ],
+)
 def test_a_name_serves_every_command_on_a_network(
     command: str, given: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

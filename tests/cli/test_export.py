@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,20 @@ pytestmark = [pytest.mark.usefixtures("folder", "unchecked"), pytest.mark.filter
 QUICK = ["--seconds", "0.01"]
 
 
+@pytest.fixture(scope="module")
+def exported_once() -> Callable[..., Any]:
+    """Exports the checkpoint's network to ONNX, which takes seconds, the first time that it is asked for."""
+    made: list[bytes] = []
+    export = onnx.to_onnx
+
+    def once(network: torch.nn.Module, image_shape: tuple[int, int, int]) -> Any:
+        if not made:
+            made.append(export(network, image_shape).SerializeToString())
+        return pytest.importorskip("onnx").load_from_string(made[0])
+
+    return once
+
+
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line]
     assert line.startswith("adaptconv: error: ")
@@ -30,9 +45,13 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_onnxruntime_alone_reaches_the_accuracy_that_the_file_tells(
-    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path,
+    exported_once: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     runtime = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(onnx, "to_onnx", exported_once)
     assert main(["export", str(checkpoint), "--format", "onnx", "--output", "out/a.onnx", *QUICK]) == 0
     out = capsys.readouterr().out
     assert "Largest difference" in out
@@ -140,8 +159,12 @@ def test_the_file_for_a_device_tells_how_to_feed_it_and_reaches_its_accuracy(
 
 
 def test_a_difference_is_an_error_and_leaves_no_file(
-    checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path,
+    exported_once: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(onnx, "to_onnx", exported_once)
     right = onnx.runtime
 
     def wrong(model: Any) -> Any:

@@ -13,6 +13,7 @@ from adaptconv_cli.main import main
 
 from lit_adaptconv.train.loading import load_run
 from lit_adaptconv.train.result import RunResult
+from lit_adaptconv.train.runs import newest_run
 
 from .conftest import FAST
 
@@ -137,8 +138,9 @@ def test_a_start_that_fails_leaves_every_run_as_it_was(
     assert [path for path in sorted(Path("runs").rglob("*")) if path.is_file() or path.parent.name == "a"] == [
         path for path in folders if path.is_file() or path.parent.name == "a"
     ]
-    assert load_run("runs/a").folder == Path("runs/a/1")
-    assert load_run("runs/a", "last").result == RunResult.read(Path("runs/a/1/result.json"))
+    assert newest_run("runs", "a", None, "best", "last") == Path("runs/a/1")  # as `load_run` looks for the best
+    last = load_run("runs/a", "last")
+    assert (last.folder, last.result) == (Path("runs/a/1"), RunResult.read(Path("runs/a/1/result.json")))
 
 
 def newest_failed() -> None:

@@ -10,10 +10,11 @@ import pytest
 from adaptconv_cli import sweep
 from adaptconv_cli.main import main
 from rich.console import Console
-from sweep_cases import plan, untrained
+from sweep_cases import copied, plan, untrained
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.measure.latency import read_latencies
+from lit_adaptconv.sweep.store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -21,8 +22,14 @@ def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lit_adaptconv.export.latency.peaks_of_inference", lambda files, threads: [(1, 2)] * len(files))
 
 
-def test_a_sweeps_networks_have_a_row_each(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    untrained(folder / "runs" / "small", plan(budgets=[300], seeds=1))
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A sweep of two networks."""
+    return untrained(tmp_path_factory.mktemp("small"), plan(budgets=[300], seeds=1))
+
+
+def test_a_sweeps_networks_have_a_row_each(small: Store, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copied(small, folder / "runs" / "small")
     quick = ["--torch_only", "--rounds", "2", "--batch_size", "3"]
     assert main(["latency", "runs/small", *quick]) == 0
     out = capsys.readouterr().out
@@ -44,9 +51,9 @@ def test_a_sweeps_networks_have_a_row_each(folder: Path, capsys: pytest.CaptureF
     ],
 )
 def test_what_makes_no_sense_is_one_line(
-    args: list[str], words: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    args: list[str], words: str, small: Store, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    untrained(folder / "runs" / "small", plan(budgets=[300], seeds=1))
+    copied(small, folder / "runs" / "small")
     assert main(["latency", *args]) in (1, 2)
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from adaptconv_cli.main import main
 
 from lit_adaptconv.train.result import RunResult
 
@@ -19,19 +21,31 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="gloo's processes are started as on Linux and macOS"),
 ]
 DATA = ["--data.val_size", "217", "--data.image_size", "12"]  # leaves 1,220 images to train with: none is taken twice
+ONE = ["--trainer.devices", "1", "--trainer.strategy", "auto"]
 TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
 QUIET = FAST[2:]
 
 
-def run(folder: Path, *args: str) -> None:
-    process = command(folder, *args, "--trainer.accelerator", "cpu")
-    _, err = process.communicate(timeout=300)
+def run(folder: Path, *args: str) -> str:
+    """Run the command – in this process where it is the only one – and return what it printed, if it isn't."""
+    args = (*args, "--trainer.accelerator", "cpu")
+    if {*ONE} <= {*args}:
+        assert main([*args]) == 0
+        os.environ.pop("PL_GLOBAL_SEED", None)
+        return ""
+    process = command(folder, *args)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
+    return out
+
+
+def result(folder: Path, name: str) -> RunResult:
+    return RunResult.read(folder / "runs" / name / "1" / "result.json")
 
 
 def train(folder: Path, name: str, *options: str) -> RunResult:
     run(folder, "fit", *FAST, *DATA, "--run.name", name, "--run.id", "1", *options)
-    return RunResult.read(folder / "runs" / name / "1" / "result.json")
+    return result(folder, name)
 
 
 def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
@@ -47,7 +61,7 @@ def metrics(folder: Path, name: str) -> pd.DataFrame:
 
 def test_two_processes_give_the_numbers_of_one(folder: Path) -> None:
     options = ["--trainer.max_epochs", "3", "--trainer.log_every_n_steps", "1", "--convergence.targets", "[0.3,0.6]"]
-    one = train(folder, "one", *options, "--data.batch_size", "128")
+    one = train(folder, "one", *options, "--data.batch_size", "128", *ONE)
     two = train(folder, "two", *options, "--data.batch_size", "64", *TWO)
     assert (two.steps, two.epochs, two.status) == (one.steps, one.epochs, "done")
     for a, b in zip(one.curve, two.curve, strict=True):
@@ -62,10 +76,16 @@ def test_two_processes_give_the_numbers_of_one(folder: Path) -> None:
         assert torch.allclose(weights(folder, "two")[name], value, rtol=1e-2, atol=1e-3), name
 
 
-def test_two_processes_predict_every_image_in_its_place(folder: Path) -> None:
-    train(folder, "a", "--trainer.max_epochs", "1")
+def test_two_processes_train_one_run_and_predict_every_image_in_its_place(folder: Path) -> None:
+    out = run(folder, "fit", *FAST, *TWO, "--trainer.max_epochs", "1", "--run.name", "a", "--run.id", "1")
+    made = result(folder, "a")
+    assert made.status == "done"
+    # 1,221 images, one twice: both have as many
+    assert made.curve[-1].flops == made.training_flops_per_sample * 1222
+    assert made.steps == 5  # of 2 × 128 images
+    assert out.count("Test accuracy") == 1
     checkpoint = ["--ckpt_path", "runs/a/1/checkpoints/last.ckpt"]
-    run(folder, "predict", *QUIET, *checkpoint, "--output", "one.csv")
+    run(folder, "predict", *QUIET, *checkpoint, "--output", "one.csv", *ONE)
     run(folder, "predict", *QUIET, *checkpoint, "--output", "two.csv", *TWO)
     one, two = (pd.read_csv(folder / f"{name}.csv") for name in ("one", "two"))
     assert list(two["image"]) == list(one["image"]) == list(range(360))

@@ -316,8 +316,13 @@ def test_a_mistake_in_the_plan_is_one_line_before_anything_runs(
 
 @pytest.mark.parametrize("name", ["..", "a/b"])
 def test_a_name_that_is_none_of_a_folder_is_one_line_unless_a_folder_is_given(
-    finished: Finished, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Finished,
+    name: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("lit_adaptconv.sweep.estimate.step_seconds", lambda *_: 0.01)
     args = ["sweep", "--config", str(finished.plan), "--name", name, "--dry-run"]
     assert main(args) == 1
     (line,) = capsys.readouterr().err.splitlines()

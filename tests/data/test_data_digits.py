@@ -119,3 +119,13 @@ def test_a_validation_split_larger_than_the_training_set_is_refused_when_it_is_d
 def test_the_base_class_is_abstract() -> None:
     with pytest.raises(TypeError, match="abstract"):
         ImageData()  # type: ignore[abstract, call-arg]
+
+
+def test_what_is_written_into_one_s_images_is_in_no_other_s() -> None:
+    first = Digits(image_size=8).load("train").source
+    before = first.images.clone(), first.labels.clone()
+    first.images.zero_()
+    first.labels.zero_()
+    second = Digits(image_size=8).load("train").source
+    assert all(torch.equal(a, b) for a, b in zip(before, (second.images, second.labels), strict=True))
+    assert second.images.any()

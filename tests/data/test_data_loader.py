@@ -126,14 +126,13 @@ def fit(folder: Path, checkpoint: ModelCheckpoint | None, ckpt_path: Path | None
     trainer = Trainer(
         default_root_dir=folder,
         accelerator="cpu",
-        max_epochs=3,
         logger=False,
         callbacks=[checkpoint] if checkpoint else None,
         enable_checkpointing=checkpoint is not None,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=1,
-        **options,  # type: ignore[arg-type]
+        **{"max_epochs": 3, **options},  # type: ignore[arg-type]
     )
     trainer.fit(module, Digits(image_size=8, batch_size=300, seed=5, shift=1), ckpt_path=ckpt_path)
     return module
@@ -143,8 +142,8 @@ def fit(folder: Path, checkpoint: ModelCheckpoint | None, ckpt_path: Path | None
 @pytest.mark.parametrize(
     ("every", "options"),
     [
-        ({"every_n_train_steps": 1}, {}),
-        ({"every_n_train_steps": 1}, {"val_check_interval": 2}),
+        ({"every_n_train_steps": 1}, {"max_epochs": 2}),
+        ({"every_n_train_steps": 1}, {"max_epochs": 2, "val_check_interval": 2}),
         ({"every_n_train_steps": 1}, {"limit_train_batches": 3}),
         ({"every_n_epochs": 1}, {"val_check_interval": 2}),
         ({"every_n_epochs": 1, "save_on_train_epoch_end": True}, {}),

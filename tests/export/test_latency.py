@@ -38,7 +38,7 @@ def made(repeats: int = 1) -> Timed:
 
 
 def test_each_network_has_both_runtimes_one_image_and_a_batch() -> None:
-    found = measure_latency([made(1), made(30)], batch_size=4, rounds=3, memory=False)
+    found = measure_latency([made(1), made(12)], batch_size=4, rounds=3, memory=False)
     assert (found.threads, found.batch_size, found.turns) == (1, 4, 3)
     assert {"torch", "onnxruntime"} <= found.versions.keys()
     small, large = found.networks
@@ -47,7 +47,7 @@ def test_each_network_has_both_runtimes_one_image_and_a_batch() -> None:
         assert one.reason == ""
         for times in (one.onnx.image, one.onnx.batch, one.torch.image, one.torch.batch):
             assert 0 < times.lower <= times.median <= times.upper
-    assert small.torch.image.median < large.torch.image.median  # by thirty layers
+    assert small.torch.image.median < large.torch.image.median  # by eleven layers
     assert (small.onnx_bytes or 0) < (large.onnx_bytes or 0)
 
 

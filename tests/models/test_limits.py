@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import io
 import itertools
 import zipfile
@@ -59,6 +60,16 @@ def family(network: str) -> Family:
     return Family(lambda conv, width: built(network, conv, width), SHAPE)
 
 
+known_family = functools.cache(family)
+"""One for all kinds and budgets: what it has of the architecture is the same for each."""
+
+
+@functools.cache
+def narrowest(network: str) -> tuple[int, ...]:
+    """The widths of the narrowest network."""
+    return (1,) * len(built(network, nn.Conv2d, 0.1).widths)
+
+
 def sizes(network: str, conv: Conv, widths: tuple[int, ...]) -> dict[str, int]:
     """What is counted, of a network that is not the search's own."""
     with torch.device("meta"):
@@ -93,12 +104,12 @@ def test_a_limit_of_flops_is_used_to_95_percent_or_by_a_network_that_no_wider_on
     network: str, kind: str, factor: float
 ) -> None:
     conv, budget = conv_kind(kind), Budget(flops=int(factor * FLOPS[network]))
-    narrowest = sizes(network, conv, (1,) * len(built(network, nn.Conv2d, 0.1).widths))["flops"]
-    if narrowest > budget.limits["flops"]:
-        with pytest.raises(UserError, match=f"at most {budget.text('flops')}: the narrowest .* has {narrowest:,}$"):
-            family(network).fit(conv, budget)
+    least = sizes(network, conv, narrowest(network))["flops"]
+    if least > budget.limits["flops"]:
+        with pytest.raises(UserError, match=f"at most {budget.text('flops')}: the narrowest .* has {least:,}$"):
+            known_family(network).fit(conv, budget)
         return
-    fit = family(network).fit(conv, budget)
+    fit = known_family(network).fit(conv, budget)
     found = sizes(network, conv, fit.widths)
     assert found["flops"] <= budget.limits["flops"]
     assert fit.parameters == found["parameters"]
@@ -122,9 +133,9 @@ def test_all_limits_are_kept_and_one_is_used(
         return
     conv = conv_kind(kind)
     try:
-        fit = family(network).fit(conv, Budget.of(given_limits))
+        fit = known_family(network).fit(conv, Budget.of(given_limits))
     except UserError:
-        smallest = sizes(network, conv, (1,) * len(built(network, nn.Conv2d, 0.1).widths))
+        smallest = sizes(network, conv, narrowest(network))
         assert any(smallest[name] > limit for name, limit in given_limits.items())
         return
     found = sizes(network, conv, fit.widths)
@@ -183,9 +194,9 @@ def stored(network: nn.Module, dtype: torch.dtype = torch.float32) -> int:
 )
 def test_the_bytes_are_those_of_the_exported_file(network: str, kind: str) -> None:
     conv = conv_kind(kind)
-    smallest = sizes(network, conv, (1,) * len(built(network, nn.Conv2d, 0.1).widths))["bytes"]
+    smallest = sizes(network, conv, narrowest(network))["bytes"]
     budget = Budget(bytes=max(40_000, 2 * smallest))
-    fit = family(network).fit(conv, budget)
+    fit = known_family(network).fit(conv, budget)
     made = built(network, conv, fit.widths)
     assert stored(made) == count_bytes(made) == sizes(network, conv, fit.widths)["bytes"] <= budget.limits["bytes"]
 

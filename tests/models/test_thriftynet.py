@@ -130,22 +130,3 @@ def test_learns_the_digits_within_two_thousand_parameters(kind: str) -> None:
 def test_what_makes_no_network_is_answered_in_one_line(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         ThriftyNet(1, 10, (12, 12), **options)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("kind", ["standard", "separable", "adaptive_low_rank"])
-def test_a_runtime_computes_the_network_from_its_onnx_file(kind: str) -> None:
-    runtime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    network = ThriftyNet(1, 10, (12, 12), conv_kind(kind), [6]).eval()
-    batch = torch.export.Dim("batch", min=1, max=64)
-    program = torch.onnx.export(
-        network, (torch.randn(3, 1, 12, 12),), dynamo=True, verbose=False, dynamic_shapes=({0: batch},)
-    )
-    assert program is not None
-    session = runtime.InferenceSession(program.model_proto.SerializeToString())
-    images = torch.randn(5, 1, 12, 12)
-    (out,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
-    torch.testing.assert_close(torch.from_numpy(out), network(images), rtol=1e-4, atol=1e-5)

@@ -70,8 +70,7 @@ def test_a_trial_continues_from_its_checkpoint_only_if_it_is_told_to(engine: Loc
     assert not (tmp_path / "trials" / "anew" / "checkpoints" / "last.ckpt").exists()
 
 
-def test_an_interruption_reaches_the_trials_under_way(tmp_path: Path) -> None:
-    engine = LocalEngine(act, Slots(1, 1))
+def test_an_interruption_reaches_the_trials_under_way(engine: LocalEngine, tmp_path: Path) -> None:
     try:
         engine.submit(job(tmp_path, "long", "wait"))
         while not (tmp_path / "trials" / "long" / "waiting").exists():
@@ -83,7 +82,7 @@ def test_an_interruption_reaches_the_trials_under_way(tmp_path: Path) -> None:
             ended = engine.wait(0.5)
         assert [outcome.status for _, outcome in ended] == ["interrupted"]
     finally:
-        engine.close()
+        engine._interrupting = False  # the other tests go on
 
 
 def test_cores_are_divided_among_workers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,8 +195,9 @@ def test_a_worker_and_what_it_starts_see_the_gpus_of_its_slot(tmp_path: Path, mo
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="processes have no groups")
 @pytest.mark.parametrize("how", [pytest.param("closed", marks=pytest.mark.slow), "killed"])
-def test_what_a_trial_has_started_ends_with_it(tmp_path: Path, how: str) -> None:
-    engine = LocalEngine(act, Slots(1, 1))
+def test_what_a_trial_has_started_ends_with_it(engine: LocalEngine, tmp_path: Path, how: str) -> None:
+    if how == "closed":
+        engine = LocalEngine(act, Slots(1, 1))
     try:
         engine.submit(job(tmp_path, "parent", "start"))
         note = tmp_path / "trials" / "parent" / "started"
@@ -210,7 +210,8 @@ def test_what_a_trial_has_started_ends_with_it(tmp_path: Path, how: str) -> None
                 pass
             assert ended[0][1].status == "lost"
     finally:
-        engine.close()
+        if how == "closed":
+            engine.close()
     end = time.monotonic() + 10
     while _runs(child) and time.monotonic() < end:
         time.sleep(0.05)

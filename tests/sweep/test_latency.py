@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from sweep_cases import plan, result, untrained
+from sweep_cases import copied, plan, result, untrained
 
 import lit_adaptconv as la
 from lit_adaptconv.errors import UserError
@@ -16,7 +16,7 @@ from lit_adaptconv.measure.latency import LATENCY, read_latencies
 from lit_adaptconv.sweep.folder import SweepFolder
 from lit_adaptconv.sweep.latency import measure_latencies
 from lit_adaptconv.sweep.reading import read_plan
-from lit_adaptconv.sweep.store import read_results
+from lit_adaptconv.sweep.store import Store, read_results
 
 QUICK = {"batch_size": 2, "rounds": 1, "torch_only": True}
 
@@ -25,6 +25,12 @@ QUICK = {"batch_size": 2, "rounds": 1, "torch_only": True}
 def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start no process that measures memory, which takes seconds."""
     monkeypatch.setattr("lit_adaptconv.export.latency.peaks_of_inference", lambda files, threads: [(1, 2)] * len(files))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A sweep of two networks."""
+    return untrained(tmp_path_factory.mktemp("small"), plan(budgets=[300], seeds=1))
 
 
 def test_each_different_network_is_timed_once_and_all_of_its_trials_have_its_latency(tmp_path: Path) -> None:
@@ -67,8 +73,8 @@ def test_with_onnxruntime_a_kind_that_cannot_be_exported_has_the_reason(tmp_path
     assert "cannot be exported to ONNX" in rows["uncertain"]["onnx_reason"]
 
 
-def test_measuring_again_replaces_and_says_what_was_measured_elsewhere(tmp_path: Path) -> None:
-    untrained(tmp_path, plan(budgets=[300], seeds=1))
+def test_measuring_again_replaces_and_says_what_was_measured_elsewhere(small: Store, tmp_path: Path) -> None:
+    copied(small, tmp_path)
     measure_latencies([tmp_path], **QUICK)
     before = read_latencies(tmp_path)
     assert before is not None
@@ -82,8 +88,8 @@ def test_measuring_again_replaces_and_says_what_was_measured_elsewhere(tmp_path:
     assert read_latencies(tmp_path) == here.latencies
 
 
-def test_a_network_that_has_changed_since_has_no_latency(tmp_path: Path) -> None:
-    store = untrained(tmp_path, plan(budgets=[300], seeds=1))
+def test_a_network_that_has_changed_since_has_no_latency(small: Store, tmp_path: Path) -> None:
+    store = copied(small, tmp_path)
     (measured,) = measure_latencies([tmp_path], **QUICK)
     first, *others = measured.latencies.networks
     other = replace(measured.latencies, networks=(replace(first, parameters=(first.parameters or 0) + 1), *others))
@@ -93,8 +99,8 @@ def test_a_network_that_has_changed_since_has_no_latency(tmp_path: Path) -> None
     assert latencies["low_rank"] > 0
 
 
-def test_a_damaged_file_costs_the_tables_nothing(tmp_path: Path) -> None:
-    store = untrained(tmp_path, plan(budgets=[300], seeds=1))
+def test_a_damaged_file_costs_the_tables_nothing(small: Store, tmp_path: Path) -> None:
+    store = copied(small, tmp_path)
     (tmp_path / LATENCY).write_text('{"device"')
     assert store.results()["torch_latency"].null_count == 2
 
@@ -115,8 +121,8 @@ def test_a_trial_that_is_done_is_preferred_and_a_network_without_one_is_told(tmp
     assert measured.notes == ("low_rank 300 was not measured: no trial of it has a network here.",)
 
 
-def test_sweeps_and_runs_are_timed_together_and_each_keeps_its_own(tmp_path: Path) -> None:
-    store = untrained(tmp_path / "a", plan(budgets=[300], seeds=1))
+def test_sweeps_and_runs_are_timed_together_and_each_keeps_its_own(small: Store, tmp_path: Path) -> None:
+    store = copied(small, tmp_path / "a")
     trial = store.folder.trial(store.sweep.trials[0])
     found = measure_latencies([tmp_path / "a", trial, trial.parent, tmp_path / "a"], **QUICK)
     assert [len(one.latencies.networks) for one in found] == [2, 1, 1]
@@ -125,8 +131,8 @@ def test_sweeps_and_runs_are_timed_together_and_each_keeps_its_own(tmp_path: Pat
     assert all(read_latencies(one.folder) == one.latencies for one in found)
 
 
-def test_what_cannot_be_measured_is_one_line(tmp_path: Path) -> None:
-    store = untrained(tmp_path / "a", plan(budgets=[300], seeds=1))
+def test_what_cannot_be_measured_is_one_line(small: Store, tmp_path: Path) -> None:
+    store = copied(small, tmp_path / "a")
     with pytest.raises(UserError, match="no run of `adaptconv fit` found"):
         measure_latencies([tmp_path / "nowhere"], **QUICK)
     with SweepFolder(tmp_path / "a").locked(), pytest.raises(UserError, match="a sweep is running in"):
@@ -140,8 +146,8 @@ def test_what_cannot_be_measured_is_one_line(tmp_path: Path) -> None:
     assert read_latencies(tmp_path / "a") is None
 
 
-def test_tables_of_earlier_versions_have_the_columns_empty(tmp_path: Path) -> None:
-    store = untrained(tmp_path, plan(budgets=[300], seeds=1))
+def test_tables_of_earlier_versions_have_the_columns_empty(small: Store, tmp_path: Path) -> None:
+    store = copied(small, tmp_path)
     store.write()
     path = tmp_path / "results.parquet"
     table = pq.read_table(path)
@@ -149,9 +155,9 @@ def test_tables_of_earlier_versions_have_the_columns_empty(tmp_path: Path) -> No
     assert read_results(tmp_path)["onnx_latency"].null_count == table.num_rows
 
 
-def test_the_weights_are_those_that_were_trained(tmp_path: Path) -> None:
+def test_the_weights_are_those_that_were_trained(small: Store, tmp_path: Path) -> None:
     """A checkpoint that can't be read is no reason to time another network."""
-    store = untrained(tmp_path, plan(budgets=[300], seeds=1))
+    store = copied(small, tmp_path)
     checkpoint = store.folder.trial(store.sweep.trials[0]) / "checkpoints" / "last.ckpt"
     checkpoint.parent.mkdir()
     checkpoint.write_text("nothing")

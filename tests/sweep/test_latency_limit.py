@@ -47,6 +47,15 @@ def limited(at_most: str, **changes: Any) -> Plan:
     return read_plan(plan(latency=LatencyLimit(at_most, "torch"), **changes))
 
 
+@pytest.fixture(scope="module")
+def first() -> Prepared:
+    """A plan that was prepared under a limit of 250 µs."""
+    made = Clock()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Timer, "__call__", lambda timer, size: made(timer, size))
+        return prepare(limited("250us"))
+
+
 def sizes_of(prepared: Prepared) -> dict[ArmBudget, NetworkSize]:
     return dict(prepared.maker.sizes)
 
@@ -130,28 +139,26 @@ def test_the_network_is_the_widest_within_all_limits(
 
 
 def test_a_sweep_that_continues_never_measures_anew(clock: Clock, tmp_path: Path) -> None:
-    first = prepare(limited("250us"), tmp_path)
+    first = prepare(limited("250us", budgets=[300]), tmp_path)
     assert first.limited is not None
     first.limited.write(tmp_path)
     before, clock.calls, clock.nanoseconds = clock.calls, 0, 2000.0
-    again = prepare(limited("250us"), tmp_path)
+    again = prepare(limited("250us", budgets=[300]), tmp_path)
     assert before > 0
     assert clock.calls == 0
     assert sizes_of(again) == sizes_of(first)
     assert [t.id for t in again.maker.all()] == [t.id for t in first.maker.all()]
-    more = prepare(limited("250us", budgets=[300, 600, 900]), tmp_path)
+    more = prepare(limited("250us", budgets=[300, 600]), tmp_path)
     assert clock.calls > 0
     assert {t.id for t in first.maker.all()} < {t.id for t in more.maker.all()}
-    other = prepare(limited("240us"), tmp_path)
+    other = prepare(limited("240us", budgets=[300]), tmp_path)
     assert not {t.id for t in other.maker.all()} & {t.id for t in first.maker.all()}
 
 
-def test_an_arm_that_has_changed_has_its_own_width(clock: Clock, tmp_path: Path) -> None:
-    first = prepare(limited("250us"), tmp_path)
+def test_an_arm_that_has_changed_has_its_own_width(clock: Clock, first: Prepared, tmp_path: Path) -> None:
     assert first.limited is not None
     first.limited.write(tmp_path)
     arms = {**plan().arms, "low_rank": Arm("adaptive_low_rank", {"rank": 2}, {"activation": "identity"})}
-    clock.calls = 0
     again = prepare(limited("250us", arms=arms), tmp_path)
     assert 0 < clock.calls <= 13 * 2
     for at, size in sizes_of(again).items():
@@ -162,29 +169,31 @@ def test_an_arm_that_has_changed_has_its_own_width(clock: Clock, tmp_path: Path)
             assert count_parameters(made) == size.parameters
 
 
-def test_widths_of_an_earlier_version_are_kept(clock: Clock, tmp_path: Path) -> None:
-    first = prepare(limited("250us"), tmp_path)
+def test_widths_of_an_earlier_version_are_kept(clock: Clock, first: Prepared, tmp_path: Path) -> None:
     assert first.limited is not None
     first.limited.write(tmp_path)
     content = json.loads((tmp_path / WIDTHS).read_text())
     for one in content["sizes"]:
         del one["widest"]
     (tmp_path / WIDTHS).write_text(json.dumps(content))
-    clock.calls = 0
     assert sizes_of(prepare(limited("250us"), tmp_path)) == sizes_of(first)
     assert clock.calls == 0
 
 
-@pytest.mark.parametrize("threads", [1025, 10**7, 2**40])
-def test_more_threads_than_there_can_be_are_one_line(threads: int) -> None:
+ONE: dict[str, Any] = {"budgets": [300], "arms": {"standard": Arm()}}
+
+
+@pytest.mark.parametrize(("threads", "changes"), [(1025, {}), (10**7, ONE), (2**40, ONE)])
+def test_more_threads_than_there_can_be_are_one_line(threads: int, changes: dict[str, Any]) -> None:
+    """However many networks that concerns."""
     with pytest.raises(UserError, match=f"^latency: threads must be at least 1, and at most 1024, got {threads}$"):
-        prepare(read_plan(plan(latency=LatencyLimit("2ms", "torch", threads))))
+        prepare(read_plan(plan(latency=LatencyLimit("2ms", "torch", threads), **changes)))
 
 
 def test_a_limit_changes_no_trial_of_a_plan_without_one(clock: Clock) -> None:
-    without = [trial.id for trial in prepare(read_plan(plan())).maker.all()]
+    without = [trial.id for trial in prepare(read_plan(plan(budgets=[300]))).maker.all()]
     assert clock.calls == 0
-    assert not {*without} & {trial.id for trial in prepare(limited("1s")).maker.all()}
+    assert not {*without} & {trial.id for trial in prepare(limited("1s", budgets=[300])).maker.all()}
 
 
 def test_widths_that_cannot_be_read_are_not_chosen_again(clock: Clock, tmp_path: Path) -> None:
@@ -218,8 +227,8 @@ def test_dry_run_and_results_have_what_was_measured_beside_the_limit(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("adaptconv_cli.sweep.estimate", lambda *args: None)
-    store = untrained(tmp_path / "runs" / "small", limited("250us", budgets=[300]))
     chosen = prepare(limited("250us", budgets=[300]))
+    store = untrained(tmp_path / "runs" / "small", chosen)
     assert chosen.limited is not None
     chosen.limited.write(tmp_path / "runs" / "small")
     rows = Store(SweepFolder(tmp_path / "runs" / "small"), store.sweep).results().to_pylist()

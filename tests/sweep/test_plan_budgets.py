@@ -213,6 +213,7 @@ def test_a_dry_run_shows_the_share_of_each_limit(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("lit_adaptconv.sweep.estimate.step_seconds", lambda *_: 0.01)
     file = tmp_path / "plan.yaml"
     content = {**CONTENT, "budgets": [{"parameters": 3000, "flops": 4e5}, {"flops": 9}], "seeds": 1}
     file.write_text(yaml.safe_dump(content))
