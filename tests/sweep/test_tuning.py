@@ -26,6 +26,7 @@ from lit_adaptconv.report.page import page
 from lit_adaptconv.report.summary import summary
 from lit_adaptconv.sweep.drawing import draw
 from lit_adaptconv.sweep.engines import Engine, Job, Outcome
+from lit_adaptconv.sweep.engines.local import Slots
 from lit_adaptconv.sweep.folder import Sweep, SweepFolder
 from lit_adaptconv.sweep.frames import compare, sweep
 from lit_adaptconv.sweep.interrupt import Interruption
@@ -120,9 +121,9 @@ def run(
     trials = every(of)
     engine = Made(trials, slots, ends if callable(ends) else near, lasts)
     prepared = Prepared(made or maker(of), Nothing(), {})
-    running = _Run(prepared, SweepFolder(folder), accept_old, 1, Listener(say=said.append), Interruption())
+    running = _Run(prepared, SweepFolder(folder), accept_old, Listener(say=said.append), Interruption())
     make: Callable[[], Engine] = lambda: engine  # noqa: E731
-    outcome = running.run(make, here=False)
+    outcome = running.run(make, None, 1)
     return outcome, [trials[id] for id in engine.ran], said
 
 
@@ -350,7 +351,7 @@ def test_a_stack_of_no_seeds_is_refused_and_leaves_the_folder_as_it_was(tmp_path
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     changed = Prepared(maker(dataclasses.replace(of, targets=[0.6])), Nothing(), {})
     with pytest.raises(UserError, match="--stack must be a number of trials from 1 on, or auto, got 0"):
-        _Run(changed, SweepFolder(tmp_path), False, 0, Listener(), Interruption()).run(NotImplemented, here=False)
+        _Run(changed, SweepFolder(tmp_path), False, Listener(), Interruption()).run(NotImplemented, Slots(1, 1), 0)
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
