@@ -176,7 +176,7 @@ class Permuted(Evidence):
     def _rank(self, effect: Array, side: str) -> Array:
         equal = 1e-10 * np.abs(self.turns[:, [0, -1]]).max(1)
         effect = np.broadcast_to(effect, self.estimate.shape) + (equal if side == "right" else -equal)
-        return np.array([t.searchsorted(e, side) for t, e in zip(self.turns, effect, strict=True)], np.float64)  # type: ignore[call-overload]
+        return np.array([t.searchsorted(e, side) for t, e in zip(self.turns, effect, strict=True)], np.float64)
 
 
 def permuted(values: Array, others: Array) -> Permuted:
