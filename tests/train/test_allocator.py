@@ -21,7 +21,7 @@ def faults():
 SIZES = [1 << 18, 1 << 20, 5 << 20, 40 << 20]
 step(), step()
 before = faults()
-for _ in range(4):
+for _ in range(40):  # of which some find the free memory in pieces that are too small, and get more
     step()
 print(faults() - before)
 """
