@@ -26,7 +26,6 @@ import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
-from typing import Any
 
 import numpy as np
 from scipy import special
@@ -42,7 +41,6 @@ RATIO, LOG_SD, CORRELATION = 0.85, 0.12, 0.2
 NOISES = ("normal", "skewed", "heavy-tailed", "one bad seed in ten")
 _WIDE = 5_000
 _AT_ONCE = 500  # the permutations of more would not fit into the memory
-_PERMUTATIONS = 999
 
 
 @dataclass(frozen=True)
@@ -88,20 +86,18 @@ class Rates:
     coverage: float
 
 
-def simulate(case: Case, sweeps: int, seed: int = 0, rivals: bool = True) -> Rates:
+def simulate(case: Case, sweeps: int, seed: int = 0) -> Rates:
     """Run a case.
 
     Args:
         case: The world.
         sweeps: Number of sweeps.
         seed: Seed of the random numbers.
-        rivals: Whether to compute what takes long and is none of the verdict's: the rates of *before*, of Welch's t and
-            of the log-rank test. Without, they are NaN; all others are the same.
     """
     random = np.random.default_rng([seed, zlib.crc32(repr(case).encode())])
     one = _accuracy if case.measure == "accuracy" else _steps
     sizes = [min(_AT_ONCE, sweeps - start) for start in range(0, sweeps, _AT_ONCE)]
-    found = [astuple(one(case, random, (size, case.budgets, case.n), rivals)) for size in sizes]
+    found = [astuple(one(case, random, (size, case.budgets, case.n))) for size in sizes]
     return Rates(*np.average(found, axis=0, weights=sizes).tolist())
 
 
@@ -115,7 +111,7 @@ def _noise(case: Case, random: np.random.Generator, shape: tuple[int, ...]) -> A
     return random.normal(size=shape) + bad
 
 
-def _accuracy(case: Case, random: np.random.Generator, shape: tuple[int, int, int], rivals: bool) -> Rates:
+def _accuracy(case: Case, random: np.random.Generator, shape: tuple[int, int, int]) -> Rates:
     true = POINTS if case.effect else 0.0
     x, y = (97 + effect - POINTS_SD * _noise(case, random, shape) for effect in (true, 0.0))
     if case.coarse:
@@ -126,11 +122,10 @@ def _accuracy(case: Case, random: np.random.Generator, shape: tuple[int, int, in
     smallest = np.full((shape[0], 1, shape[1]), smallest_p(case.n))
     found = _judged([(evidence, np.arange(len(flat)))], shape, smallest)
     low, high = evidence.ends(np.full(len(flat), ALPHA / 2))
-    covered = np.mean((low <= true + 1e-9) & (true - 1e-9 <= high))
-    return _rates(case, x - y, x, y, p, found, covered, rivals)
+    return _rates(case, x - y, x, y, p, found, np.mean((low <= true + 1e-9) & (true - 1e-9 <= high)))
 
 
-def _steps(case: Case, random: np.random.Generator, shape: tuple[int, int, int], rivals: bool) -> Rates:
+def _steps(case: Case, random: np.random.Generator, shape: tuple[int, int, int]) -> Rates:
     true = np.log(RATIO) if case.effect else 0.0
 
     def logs(size: tuple[int, ...], common: Array, effect: float = 0.0) -> Array:
@@ -152,12 +147,9 @@ def _steps(case: Case, random: np.random.Generator, shape: tuple[int, int, int],
     for evidence, rows in speed.parts:
         low, high = evidence.ends(np.full(len(rows), ALPHA / 2))
         covered += list((low <= true + 1e-9) & (true - 1e-9 <= high))
-    rank = np.full(shape[:2], np.nan)
-    if case.effect or case.n <= 10:
-        draws = random.random((_PERMUTATIONS, 2 * case.n))  # in any case: more sweeps are drawn after them
-        rank = _log_rank(x, y, last, draws) if rivals else rank
+    rank = _log_rank(x, y, last, random) if case.effect or case.n <= 10 else np.full(shape[:2], np.nan)
     a, b = (np.log(np.minimum(v, last + gap)) for v in (x, y))
-    return _rates(case, ratios.reshape(shape), a, b, rank, found, np.mean(covered), rivals)
+    return _rates(case, ratios.reshape(shape), a, b, rank, found, float(np.mean(covered)))
 
 
 def _times(steps: Array, end: float, gap: float) -> Times:
@@ -172,20 +164,12 @@ def _judged(parts: list[Part], shape: tuple[int, int, int], smallest: Array) -> 
 
 
 def _rates(
-    case: Case,
-    differences: Array,
-    x: Array,
-    y: Array,
-    permutation: Array,
-    found: Judgement,
-    coverage: np.floating[Any],
-    rivals: bool,
+    case: Case, differences: Array, x: Array, y: Array, permutation: Array, found: Judgement, coverage: float
 ) -> Rates:
     shape = x.shape[:2]
     flat = differences.reshape(-1, case.n)
-    unknown = np.full(shape, np.nan)
-    before, welch = (_sign_flips(flat).reshape(shape), _welch(x, y)) if rivals else (unknown, unknown)
-    ps = (before, paired(flat).p(np.zeros(len(flat))).reshape(shape), welch, permutation)
+    welch = _welch(x, y)
+    ps = (_sign_flips(flat).reshape(shape), paired(flat).p(np.zeros(len(flat))).reshape(shape), welch, permutation)
     rates = [_claimed(p, case.effect) for p in ps]
     mine = np.nan_to_num(found.budgets.adjusted[:, 0], nan=1.0) <= ALPHA + 1e-9
     over = np.nan_to_num(found.together.adjusted[:, 0], nan=1.0) <= ALPHA + 1e-9
@@ -229,8 +213,8 @@ def _sign_flips(differences: Array) -> Array:
     return p
 
 
-def _log_rank(x: Array, y: Array, end: float, draws: Array) -> Array:
-    """Two-sided p of the permutation log-rank test; each row of draws is a permutation."""
+def _log_rank(x: Array, y: Array, end: float, random: np.random.Generator, permutations: int = 999) -> Array:
+    """Two-sided p of the permutation log-rank test."""
     n = x.shape[2]
     both = np.concatenate([x, y], 2).reshape(-1, 2 * n)
     event = both <= end * (1 + 1e-9)
@@ -239,7 +223,7 @@ def _log_rank(x: Array, y: Array, end: float, draws: Array) -> Array:
     at_risk = (both[:, None, :] >= both[:, :, None] - 1e-9).sum(2)
     hazard = np.where(event, 1 / at_risk, 0.0)
     scores = event - ((both[:, None, :] <= both[:, :, None] + 1e-9) * hazard[:, None, :]).sum(2)
-    first = np.concatenate([np.arange(2 * n)[None] < n, draws.argsort(1) < n])
+    first = np.concatenate([np.arange(2 * n)[None] < n, random.random((permutations, 2 * n)).argsort(1) < n])
     statistic = np.abs((scores - scores.mean(1, keepdims=True)) @ first.T.astype(np.float64))
     return (statistic >= statistic[:, :1] - 1e-9).mean(1).reshape(x.shape[:2])
 

@@ -24,7 +24,7 @@ MOST = 0.05 + 3 * math.sqrt(0.05 * 0.95 / SWEEPS)
     ids=lambda case: f"{case.name}-{case.n}-{case.budgets}",
 )
 def test_without_an_effect_claims_are_rare(case: Case) -> None:
-    assert simulate(case, SWEEPS, rivals=False).any_claim <= MOST
+    assert simulate(case, SWEEPS).any_claim <= MOST
 
 
 @pytest.mark.parametrize(
@@ -42,4 +42,4 @@ def test_with_an_effect_it_is_found_as_often_as_by_the_best_of_the_others(measur
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [*nulls()], ids=lambda case: f"{case.name}-{case.n}-{case.budgets}")
 def test_in_no_world_without_an_effect_are_wrong_claims_frequent(case: Case) -> None:
-    assert simulate(case, 500, rivals=False).any_claim <= 0.055 + 3 * math.sqrt(0.05 * 0.95 / 500)
+    assert simulate(case, 500).any_claim <= 0.055 + 3 * math.sqrt(0.05 * 0.95 / 500)

@@ -157,7 +157,7 @@ def _plan_forward(
     out_shape = _out_shape(shape[0], extent)
     memory = memory_format(shape, strides)
     out_strides = Strides(*torch.empty(out_shape, device="meta", memory_format=memory).stride())
-    types = _Types(dtype, coarse, _wide(shape[0], extent, strides, out_strides))
+    types = _Types(dtype, coarse, wide(shape[0], extent, strides, out_strides))
 
     def new_output() -> Tensor:
         return torch.empty(out_shape, dtype=dtype, device=device, memory_format=memory)
@@ -203,7 +203,7 @@ def _plan_backward(
 ) -> Backward:
     """Plan a backward pass: the sums for the parameters come in parts, which one last kernel adds up."""
     extent, sizes = measure(shape, weight_shape, call)
-    types = _Types(dtype, coarse, _wide(shape[0], extent, strides, grad_strides))
+    types = _Types(dtype, coarse, wide(shape[0], extent, strides, grad_strides))
     if shape[0] == 0:
 
         def nothing(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -440,11 +440,6 @@ def _packing(extent: Extent, sizes: Sizes) -> tuple[Callable[[Tensor, Tensor], T
         return packed
 
     return pack, form
-
-
-def _wide(images: int, extent: Extent, strides: Sequence[int], others: Sequence[int]) -> bool:
-    """Whether the offsets of an input and an output with such strides need 64 bits."""
-    return wide(images, extent, [max(pair) for pair in zip(strides, others, strict=True)])
 
 
 def _out_shape(images: int, extent: Extent) -> tuple[int, int, int, int]:

@@ -91,7 +91,8 @@ def measure(shape: Sequence[int], weight_shape: Sequence[int], call: Call) -> tu
     return extent, sizes
 
 
-def wide(images: int, extent: Extent, strides: Sequence[int]) -> bool:
-    """Whether offsets in a channel with such strides, or the number of its pixels, need 64 bits."""
+def wide(images: int, extent: Extent, strides: Sequence[int], others: Sequence[int]) -> bool:
+    """Whether offsets in a channel of an input and an output with such strides, or its pixels' number, need 64 bits."""
     height, width = max(extent.height, extent.out_height), max(extent.width, extent.out_width)
-    return max(images * height * width, strides[2] * height + strides[3] * width) > FARTHEST
+    row, column = max(strides[2], others[2]), max(strides[3], others[3])
+    return max(images * height * width, row * height + column * width) > FARTHEST
