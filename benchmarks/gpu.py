@@ -11,11 +11,12 @@ It needs PyTorch, Triton and, for `--tests`, pytest with pytest-xdist. For each 
 - the share of its limit that a step reaches: the larger of the time that its bytes take at the speed of a large copy,
   and its FLOPs at the speed of a large matrix product in float32 without matrix units, both measured in the same run,
 - what is kept for backward beside the layer's input and parameters, in bytes,
-- the seconds of the first training step, with nothing compiled before but one layer of a single pixel.
+- the seconds of the first training step of this shape. A layer of a single pixel was trained before, whose own first
+  step is printed: it loads the compiler and whatever else a process needs once.
 
-With `--graphs`, the steps inside CUDA graphs too, as `torch.compile(mode="reduce-overhead")` makes them. `--network`
-times the first training step of a ResNet-18 of adaptive layers, in a process of its own. `--tests N` runs the tests of
-the kernels with N processes.
+With `--graphs`, the steps inside CUDA graphs too, as `torch.compile(mode="reduce-overhead")` makes them, and those of
+plain PyTorch. `--network` times the first training step of a ResNet-18 of adaptive layers, in a process of its own.
+`--tests N` runs the tests of the kernels with N processes.
 """
 
 from __future__ import annotations
@@ -205,13 +206,13 @@ def measure(name: str, precise: str, rounds: int, graphs: bool, speeds: dict[str
             "low rank, channels last": training([low_rank], x_last, grad_last),
             "adaptive, channels last": training([adaptive], x_last, grad_last),
         }
-        if graphs:
-            steps |= {f"{layer}, graph": captured(steps[layer]) for layer in IN_GRAPHS}
-        tasks = [Task(call) for call in steps.values()]
+        beside = ()
         if name in PLAIN and precise == "float32":
             steps["plain PyTorch"] = plain(step)
-            tasks.append(Task(steps["plain PyTorch"]))
-        times = dict(zip(steps, in_turns(tasks, rounds), strict=True))
+            beside = ("plain PyTorch",)
+        if graphs:
+            steps |= {f"{layer}, graph": captured(steps[layer]) for layer in (*IN_GRAPHS, *beside)}
+        times = dict(zip(steps, in_turns([Task(call) for call in steps.values()], rounds), strict=True))
         limits = {
             "bytes": shape.bytes(dtype) / speeds["bytes"],
             "arithmetic": shape.flops / speeds["FLOPs"],
@@ -231,7 +232,11 @@ def measure(name: str, precise: str, rounds: int, graphs: bool, speeds: dict[str
                 for key in times
                 if key in ("conv", "plain PyTorch")
             }
-            | ({"conv, graph": times["adaptive, graph"].over(times["conv, graph"])} if graphs else {})
+            | {
+                f"{other}, graph": times["adaptive, graph"].over(times[f"{other}, graph"])
+                for other in ("conv", *beside)
+                if graphs
+            }
             | {
                 f"low rank to two convs{how}": times[f"low rank, channels last{how}"].over(
                     times[f"two convs, channels last{how}"]
@@ -273,19 +278,21 @@ def limits() -> dict[str, float]:
 
 def table(rows: list[Row]) -> str:
     """One line a shape and precision: medians of ratios, times in milliseconds."""
-    columns = ("shape", "precision", "conv", "adaptive", "× conv", "graph", "× conv", "plain ×", "low rank × 2 conv",
-               "graph", "limit", "share", "first s", "kept", "error")  # fmt: skip
+    columns = ("shape", "precision", "conv", "adaptive", "× conv", "graph", "× conv", "plain ×", "graph",
+               "low rank × 2 conv", "graph", "limit", "share", "first s", "kept", "error")  # fmt: skip
     lines = [" | ".join(columns)]
     for row in rows:
         time_of = {key: value.median for key, value in row.milliseconds.items()}
         ratio = {key: value.median for key, value in row.ratios.items()}
         graph = ("–", "–") if "adaptive, graph" not in time_of else (
             f"{time_of['adaptive, graph']:.3f}", f"{ratio['conv, graph']:.2f}")  # fmt: skip
-        speedup = f"{1 / ratio['plain PyTorch']:.1f}" if "plain PyTorch" in ratio else "–"
+        speedups = [
+            f"{1 / ratio[key]:.1f}" if key in ratio else "–" for key in ("plain PyTorch", "plain PyTorch, graph")
+        ]
         lines.append(
             f"{row.shape} | {row.precision} | {time_of['conv']:.3f} | {time_of['adaptive']:.3f} | "
             f"{ratio['conv']:.2f} | "
-            f"{graph[0]} | {graph[1]} | {speedup} | {ratio['low rank to two convs']:.2f} | "
+            f"{graph[0]} | {graph[1]} | {' | '.join(speedups)} | {ratio['low rank to two convs']:.2f} | "
             f"{ratio.get('low rank to two convs, graph', float('nan')):.2f} | "
             f"{row.limit:.3f} ({row.limited_by}) | {row.share:.0%} | {row.first_step:.1f} | {row.kept} | "
             f"{max(row.errors):.0e}"
@@ -306,8 +313,17 @@ def run_tests(processes: int) -> dict[str, Any]:
     return {"seconds": seconds, "status": done.returncode, "last": done.stdout.splitlines()[-1:]}
 
 
+def first_step() -> None:
+    """Train a layer of a single pixel, with nothing compiled before, and say how long that took."""
+    begin = time.perf_counter()
+    layer = build(AdaptiveConv2d, Shape(1, 1, 1, 1, 1, 1, 1), torch.float32, generator_size=1)
+    layer(torch.zeros(1, 1, 1, 1, device="cuda")).sum().backward()
+    torch.cuda.synchronize()
+    print(f"the process's first training step: {time.perf_counter() - begin:.1f} s", flush=True)
+
+
 def network_first_step() -> float:
-    """Seconds of the first training step of a ResNet-18 of adaptive layers, with nothing compiled before."""
+    """Seconds of the first training step of a ResNet-18 of adaptive layers, with nothing else compiled before."""
     from lit_adaptconv.models.backbones import ResNet18
 
     network = ResNet18(3, 10, (32, 32), conv=AdaptiveConv2d).cuda()
@@ -337,9 +353,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         sys.exit("benchmarks/gpu.py needs a GPU that PyTorch can use.")
     os.environ["TRITON_CACHE_DIR"] = tempfile.mkdtemp()  # nothing is compiled yet
-    build(AdaptiveConv2d, Shape(1, 1, 1, 1, 1, 1, 1), torch.float32, generator_size=1)(
-        torch.zeros(1, 1, 1, 1, device="cuda")
-    )
+    first_step()
     if arguments.network:
         arguments.output.write_text(json.dumps({"network_first_step": network_first_step()}))
         return

@@ -4,8 +4,8 @@
                                  [--mnist FOLDER]
 
 Each round trains every kind's network (four blocks, 2,500 parameters) on the digits or MNIST, first alone, then so many
-at once; in the end so many processes train one each at the same time. Starts and evaluations are not counted. The ratio
-is that of networks a second, with the smallest and the largest of all rounds.
+at once; in the end so many processes train one each at the same time. Starts, evaluations and what is compiled are not
+counted. The ratio is that of networks a second, with the smallest and the largest of all rounds.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ import torch
 
 from lit_adaptconv.measure.environment import device_name, versions
 from lit_adaptconv.train.quiet import quieten
+from lit_adaptconv.train.stacked.network import StackedNetwork
+from lit_adaptconv.train.stacked.random_state import MemberRandom
 from lit_adaptconv.train.stacked.training import train_together
 from lit_adaptconv.train.training import Training
 
@@ -71,6 +73,20 @@ def alone(kind: str, options: argparse.Namespace) -> float:
     with tempfile.TemporaryDirectory() as folder:
         Training(config(folder, kind, 0, options))
         return 1.0 / seconds_of(folder)
+
+
+def warm(kind: str, options: argparse.Namespace) -> None:
+    """Compile what is compiled for a network alone and in a stack, for batches of every size that will come."""
+    with tempfile.TemporaryDirectory() as folder:
+        once = argparse.Namespace(**{**vars(options), "epochs": 1})
+        training = Training(config(folder, kind, 0, once))
+        network = training.model.network.to(options.device)
+        state = torch.cuda.get_rng_state() if options.device == "cuda" else torch.get_rng_state()
+        random = MemberRandom([state] * options.members, torch.device(options.device))
+        for size in {batch.indices.numel() for batch in training.datamodule.train_dataloader().planned()}:
+            images = torch.zeros(options.members, size, *training.model.image_shape, device=options.device)
+            stack = StackedNetwork([network] * options.members)
+            stack(images, random).sum().backward()  # type: ignore[no-untyped-call]
 
 
 def stacked(kind: str, options: argparse.Namespace) -> float:
@@ -143,7 +159,7 @@ def main() -> None:
     ways = {"alone": alone, "stacked": stacked}
     found: dict[str, dict[str, list[float]]] = {kind: {way: [] for way in ways} for kind in options.kinds}
     for kind in options.kinds:
-        alone(kind, options)  # compiles what is compiled
+        warm(kind, options)
     for _ in range(options.rounds):
         for kind, rates in found.items():
             for way, run in ways.items():

@@ -63,7 +63,7 @@ def sides(padding: Padding, kernel_size: tuple[int, int], stride: tuple[int, int
     if padding == "same":
         y, x = (dilation[i] * (kernel_size[i] - 1) for i in range(2))
         return (y // 2, y - y // 2, x // 2, x - x // 2)
-    y, x = (0, 0) if isinstance(padding, str) else two_ints(padding, "padding", least=0)
+    y, x = padding if isinstance(padding, tuple) else (0, 0)
     return (y, y, x, x)
 
 

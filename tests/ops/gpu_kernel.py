@@ -380,6 +380,7 @@ def test_operator_is_called_by_the_function() -> None:
 
 
 @pytest.mark.skipif(INTERPRETED, reason="needs a GPU")
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")  # advice of torch.compile
 def test_operator_is_captured_in_a_cuda_graph() -> None:
     layer = torch.compile(AdaptiveConv2d(3, 3, 3, padding=1, groups=3, device=DEVICE), mode="reduce-overhead")
     plain = [t.detach().clone() for t in layer.parameters()]

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 
 from lit_adaptconv.ops.gpu.input_kernels import landing_in_window, landing_on_tap
-from lit_adaptconv.ops.gpu.pixels import beside, generate, scalars, slope, under_tap, window, zeros
+from lit_adaptconv.ops.gpu.pixels import beside, generate, slope, under_tap, uniform, window, zeros
 
 
 @triton.jit
@@ -62,8 +62,8 @@ def depthwise_kernel(
     program = tl.program_id(0)
     channel = program % channels
     part = program // channels
-    weights = scalars(weight + channel * count, count, real)
-    biases = scalars(generator_bias + channel * sizes.taps, sizes.taps, real)
+    weights = uniform(weight + channel * count, count, block, real)
+    biases = uniform(generator_bias + channel * sizes.taps, sizes.taps, block, real)
     sums = zeros(count, block, real)
     bias_sums = zeros(taps + 1, block, real)
     own = maps + program.to(tl.int64) * (area * (sizes.seen if sizes.same else sizes.taps + sizes.seen))
@@ -104,9 +104,9 @@ def depthwise_kernel(
                 dz = slope(kernel, under, d, sizes)
                 new = ()
                 for s in tl.static_range(maps_of_window):
-                    total = spread[s] + weights[t * sizes.seen + s] * dz
+                    total = tl.fma(weights[t * sizes.seen + s], dz, spread[s])
                     if sizes.same and s == t:
-                        total += kernel * d
+                        total = tl.fma(kernel, d, total)
                     new += (total,)
                 spread = new
                 if needs_input and not sizes.same:
@@ -116,7 +116,7 @@ def depthwise_kernel(
                 dz = tl.where(mine, dz, 0.0)
                 new_bias_sums += (bias_sums[t] + dz,)
                 for s in tl.static_range(seen_pixels):
-                    new_sums += (sums[t * sizes.seen + s] + dz * seen[s],)
+                    new_sums += (tl.fma(dz, seen[s], sums[t * sizes.seen + s]),)
             sums = new_sums
             bias_sums = new_bias_sums + (bias_sums[taps] + tl.where(mine, d, 0.0),)
             for s in tl.static_range(maps_of_window):
@@ -157,8 +157,6 @@ def _collect(
     block: tl.constexpr,
 ):
     """Add up, for a strip from row `start` on, what a program's own maps have for it."""
-    taps: tl.constexpr = sizes.taps
-    seen_pixels: tl.constexpr = sizes.seen
     pixels = tl.minimum(rows, extent.height - start) * extent.width
     for from_pixel in range(0, pixels, block):
         p = (from_pixel + tl.arange(0, block)).to(index)
@@ -167,11 +165,11 @@ def _collect(
         total = tl.zeros([block], real)
         source = maps
         if not sizes.same:
-            for t in tl.static_range(taps):
+            for t in range(sizes.taps):
                 row, column, fits = landing_on_tap(y, x, t, extent, sizes)
                 total += tl.load(source + (row * extent.out_width + column), mask=valid & fits, other=0.0)
                 source += area
-        for s in tl.static_range(seen_pixels):
+        for s in range(sizes.seen):
             row, column, fits = landing_in_window(y, x, s, extent, sizes)
             total += tl.load(source + (row * extent.out_width + column), mask=valid & fits, other=0.0)
             source += area

@@ -7,7 +7,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from lit_adaptconv.ops.gpu.pixels import generate, place, scalars, under_tap, window, zeros
+from lit_adaptconv.ops.gpu.pixels import generate, place, under_tap, uniform, window, zeros
 
 
 @triton.jit
@@ -90,11 +90,12 @@ def _add(
     outputs: tl.constexpr,
 ):
     """Add tap `at` of a filter, counted over its input channels, to the sums of a few outputs."""
+    block: tl.constexpr = under.shape[0]
     new = ()
     for o in tl.static_range(outputs):
         # Beyond the last channel, the last one is computed once more, and not stored.
         tap = (row + tl.minimum(o, last)) * (extent.group_in * sizes.taps) + at
-        weights = scalars(weight + tap * sizes.seen, sizes.seen, real)
-        kernel = generate(seen, weights, tl.load(generator_bias + tap).to(real), sizes, how)
-        new += (sums[o] + kernel * under,)
+        weights = uniform(weight + tap * sizes.seen, sizes.seen, block, real)
+        kernel = generate(seen, weights, uniform(generator_bias + tap, 1, block, real)[0], sizes, how)
+        new += (tl.fma(kernel, under, sums[o]),)
     return new

@@ -12,7 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from lit_adaptconv.ops.gpu.pixels import generate, place, scalars, slope, under_tap, window, zeros
+from lit_adaptconv.ops.gpu.pixels import generate, place, slope, under_tap, uniform, window, zeros
 
 
 @triton.jit
@@ -96,16 +96,17 @@ def _spread(
 ):
     """What one tap has for the pixel under it, and for those in the window, which is added to `sums`."""
     count: tl.constexpr = sizes.seen
+    block: tl.constexpr = under.shape[0]
     along = under * 0
     for _ in range(extent.group_out):
-        weights = scalars(weight + at * sizes.seen, sizes.seen, real)
-        kernel = generate(seen, weights, tl.load(generator_bias + at).to(real), sizes, how)
+        weights = uniform(weight + at * sizes.seen, sizes.seen, block, real)
+        kernel = generate(seen, weights, uniform(generator_bias + at, 1, block, real)[0], sizes, how)
         d = tl.load(above, mask=valid, other=0.0).to(real)
-        along += kernel * d
+        along = tl.fma(kernel, d, along)
         dz = slope(kernel, under, d, sizes)
         new = ()
         for s in tl.static_range(count):
-            new += (sums[s] + weights[s] * dz,)
+            new += (tl.fma(weights[s], dz, sums[s]),)
         sums = new
         at += extent.group_in * sizes.taps
         above += channel_step

@@ -52,11 +52,11 @@ def window(plane, y, x, valid, extent: tl.constexpr, sizes: tl.constexpr, stride
 
 
 @triton.jit
-def scalars(start, count: tl.constexpr, real: tl.constexpr):
-    """`count` numbers from `start` on."""
+def uniform(start, count: tl.constexpr, block: tl.constexpr, real: tl.constexpr):
+    """`count` tiles, each of one number: those from `start` on."""
     out = ()
     for s in tl.static_range(count):
-        out += (tl.load(start + s).to(real),)
+        out += (tl.full([block], tl.load(start + s), real),)
     return out
 
 
@@ -100,9 +100,9 @@ def beside(tiles, first: tl.constexpr, count: tl.constexpr, size: tl.constexpr, 
 def generate(seen, weights, bias, sizes: tl.constexpr, how: tl.constexpr):
     """One tap of the kernels of a tile: from what it sees, and the weights for that."""
     count: tl.constexpr = sizes.seen
-    total = bias + weights[0] * seen[0]
-    for s in tl.static_range(1, count):
-        total += weights[s] * seen[s]
+    total = bias
+    for s in tl.static_range(count):
+        total = tl.fma(weights[s], seen[s], total)
     if sizes.applies_tanh:
         total = tanh(total, how)
     return total

@@ -48,8 +48,8 @@ def tanh(x, how: tl.constexpr):
         out = tl.inline_asm_elementwise("tanh.approx.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
     else:
         z = tl.minimum(x * x, LIMIT, propagate_nan=KEEP_NAN)
-        p = ((P3 * z + P2) * z + P1) * z + P0
-        q = (((Q4 * z + Q3) * z + Q2) * z + Q1) * z + Q0
+        p = tl.fma(tl.fma(tl.fma(P3, z, P2), z, P1), z, P0)
+        q = tl.fma(tl.fma(tl.fma(tl.fma(Q4, z, Q3), z, Q2), z, Q1), z, Q0)
         if how == "reciprocal":  # within one unit of the last digit, and q is between 1 and 100
             q = tl.inline_asm_elementwise(
                 "rcp.approx.ftz.f32 $0, $1;", "=f,f", [q], dtype=tl.float32, is_pure=True, pack=1

@@ -90,6 +90,7 @@ def matrix_backward(extent: Extent, sizes: Sizes) -> Tile:
         **threads(64 if INTERPRETED or outputs > 16 or sizes.seen > 15 else 128, 4),
         "outputs": outputs,
         "taps_at_once": matrices(extent, sizes)["taps"] // _tap_blocks(extent, sizes),
+        **({} if INTERPRETED else {"num_stages": 2}),  # with three, it takes longer to compile
     }
 
 

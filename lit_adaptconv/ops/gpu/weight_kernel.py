@@ -7,7 +7,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from lit_adaptconv.ops.gpu.pixels import generate, place, scalars, slope, under_tap, window, zeros
+from lit_adaptconv.ops.gpu.pixels import generate, place, slope, under_tap, uniform, window, zeros
 
 
 @triton.jit
@@ -48,8 +48,8 @@ def weight_kernel(
     for k in tl.static_range(taps_at_once):
         # Beyond the last tap, the last one is computed once more, and not stored.
         tap = tl.minimum(first + k, sizes.taps - 1)
-        weights += scalars(weight + (at + tap) * sizes.seen, sizes.seen, real)
-        biases += (tl.load(generator_bias + at + tap).to(real),)
+        weights += uniform(weight + (at + tap) * sizes.seen, sizes.seen, block, real)
+        biases += uniform(generator_bias + at + tap, 1, block, real)
     sums = zeros(taps_at_once * sizes.seen, block, real)
     bias_sums = zeros(taps_at_once + 1, block, real)
     p = (part * tiles_each).to(index) * block + tl.arange(0, block)
@@ -71,7 +71,7 @@ def weight_kernel(
             dz = tl.where(valid, slope(kernel, under, d, sizes), 0.0)
             new_bias_sums += (bias_sums[k] + dz,)
             for s in tl.static_range(seen_pixels):
-                new_sums += (sums[k * sizes.seen + s] + dz * seen[s],)
+                new_sums += (tl.fma(dz, seen[s], sums[k * sizes.seen + s]),)
         sums, bias_sums = new_sums, new_bias_sums + (bias_sums[taps_at_once] + d,)
         p += block
     row = parts + part.to(tl.int64) * each
