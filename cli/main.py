@@ -27,6 +27,7 @@ from .output import check_written, print_error, survive_closed_output
 from .short_help import short_help, without_all
 
 INTERRUPTED = 130
+SOME_FAILED = 3
 TERMINATED = 143
 
 TRAINING = {

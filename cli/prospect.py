@@ -39,8 +39,6 @@ def spread_for(plan: Plan, steps: bool, like: Path | None) -> tuple[float | None
     if like is None:
         sd = STEPS_SD if steps else SHARE_SD if plan.metric.percent else None
         return sd, "assumed; --like FOLDER takes it from an earlier sweep"
-    if not like.is_dir():
-        raise UserError(f"{like} is not the folder of a sweep: there is no such folder")
     made, results, curves = read_sweep(like)
     if (made.metric.name, made.metric.mode) != (plan.metric.name, plan.metric.mode):
         raise UserError(f"{like} was judged by {made.metric.name}, the plan is by {plan.metric.name}")

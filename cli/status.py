@@ -10,9 +10,8 @@ from lit_adaptconv.sweep.store import RESULTS, Store, read_curves, read_results
 
 from .display import render
 from .fitted import text
+from .main import SOME_FAILED
 from .verdict import print_failures, print_verdict
-
-SOME_FAILED = 3
 
 
 def status(given: Namespace) -> int:

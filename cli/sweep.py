@@ -29,11 +29,9 @@ from .dry_run import print_dry_run
 from .extras import missing_extra
 from .fitted import text
 from .latency import print_latency
-from .main import INTERRUPTED
+from .main import INTERRUPTED, SOME_FAILED
 from .prospect import print_prospect
 from .verdict import print_verdict
-
-SOME_FAILED = 3
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,6 @@ SHORT = {
     "python benchmarks/kills.py": ["--fit", "0", "--checkpoint", "0", "--others", "0"],  # tests/cli/test_kills.py
     "python benchmarks/latency_order.py": ["--rounds", "1", "--busy", "0", "--networks", "2"],
     "python benchmarks/memory_layout.py": ["--rounds", "1"],
-    "python benchmarks/onnx_latency.py": ["--rounds", "1", "--seconds", "0.01"],
     "python benchmarks/overhead.py": ["--epochs", "1", "--rounds", "1"],
     "python benchmarks/streaming.py": ["--images", "60", "--rounds", "1"],
     "python benchmarks/stacked.py": ["--members", "2", "--epochs", "1", "--rounds", "1", "--kinds", "standard"],

@@ -84,7 +84,7 @@ def median_curves(content: SweepContent, budget: Limits | None) -> dict[str, Med
 
 
 def curves_figure(
-    content: SweepContent, budget: Limits | None, measure: Measure, medians: dict[str, MedianCurve] | None = None
+    content: SweepContent, budget: Limits | None, measure: Measure, medians: dict[str, MedianCurve]
 ) -> Drawing | None:
     """The metric in validation over what was spent, a line and a band an arm; None where there is no evaluation.
 
@@ -92,9 +92,8 @@ def curves_figure(
         content: The sweep.
         budget: The budget.
         measure: What is counted.
-        medians: What `median_curves` gives, if it is known already.
+        medians: What `median_curves` gives.
     """
-    medians = median_curves(content, budget) if medians is None else medians
     lines = {arm: curve for arm, curve in medians.items() if np.isfinite(curve.spent[measure]).all()}
     if not lines:
         return None

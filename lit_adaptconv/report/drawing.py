@@ -68,11 +68,6 @@ class Drawing:
         settings = {"xref": "paper", "showarrow": False, "font": {"color": colour, "size": size}, **place}
         self.layout["annotations"].append({"text": text, **settings})
 
-    @property
-    def title(self) -> str:
-        """The title."""
-        return str(self.layout["title"]["text"])
-
     def plotly(self) -> go.Figure:
         """The figure as plotly's object, for a picture or Weights & Biases.
 

@@ -17,7 +17,7 @@ from lit_adaptconv.sweep.engines import Engine, Job, Outcome
 from lit_adaptconv.sweep.engines.worker import begin_anew
 from lit_adaptconv.sweep.interrupt import Interruption
 from lit_adaptconv.sweep.progress import Monitor
-from lit_adaptconv.sweep.stacks import STACKS, End, Stack, Stacker
+from lit_adaptconv.sweep.stacks import STACKS, Stack, Stacker
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.train.result import RunResult
@@ -169,7 +169,7 @@ class Driver:
 
     def _end_stack(self, stack: Stack, job: Job, outcome: Outcome, trials: Sequence[Trial], follow: Follow) -> None:
         """Settle how each trial of a stack ended."""
-        ends: dict[str, End] = {}
+        ends: dict[str, Outcome] = {}
         with contextlib.suppress(UserError):
             stack = Stack.read(job.folder)
             ends = stack.ends
@@ -181,7 +181,7 @@ class Driver:
             end = ends.get(self._stacker.name(trial))
             if end is not None:
                 seconds = None if outcome.seconds is None else outcome.seconds / len(trials)
-                self._settle(trial, Outcome(end.status, end.reason, seconds), follow)
+                self._settle(trial, replace(end, seconds=seconds), follow)
             elif outcome.status == "done":  # the file is damaged
                 self._settle(trial, Outcome("failed", "its stack does not say how it ended"), follow)
             else:

@@ -16,7 +16,7 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import OptimizerCallable
 
-from lit_adaptconv.errors import UsageError, UserError
+from lit_adaptconv.errors import UserError
 from lit_adaptconv.layers.built_in import resolve
 from lit_adaptconv.measure.budget import Budget, plain_limits
 from lit_adaptconv.models.network import ConvertOptions
@@ -71,15 +71,7 @@ def parse_plan(parser: OneLineParser, args: Sequence[str]) -> tuple[Plan, dict[s
         UsageError: They are not valid.
         UserError: A value is out of its range.
     """
-    try:
-        given = parse_args(parser, _without_former_budgets(args), tuple(DEFAULTS))
-    except UsageError as error:
-        if gone := re.search(r"--tuning: option '(storage|parallel)'", str(error)):
-            raise UsageError(
-                f"tuning.{gone[1]} is no more: leave it out; tuning's values are drawn once, its memory is the sweep's "
-                "folder, and its trials run on all workers"
-            ) from None
-        raise
+    given = parse_args(parser, _without_former_budgets(args), tuple(DEFAULTS))
     content = _plain(given)
     del content["config"]
     options = {name: content.pop(name) for name in [*content] if name not in Plan.__dataclass_fields__}

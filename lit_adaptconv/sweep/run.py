@@ -36,7 +36,7 @@ from lit_adaptconv.sweep.stacks import Stacker
 from lit_adaptconv.sweep.step_costs import STEP_COSTS, read_step_costs
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial, TrialMaker
-from lit_adaptconv.sweep.tuning import Tuner, check_search
+from lit_adaptconv.sweep.tuning import Tuner
 from lit_adaptconv.sweep.tuning_table import TUNING, write_tuning
 from lit_adaptconv.train.beginning import check_trainer
 from lit_adaptconv.train.runs import is_plain
@@ -197,7 +197,7 @@ def run_sweep(
             return LocalEngine(run_trial, slots)
         if engine == "slurm":
             asked = job_of(plan, slurm or SlurmOptions(), workers_per_gpu)
-            return SlurmEngine(run_trial, folder.path.absolute(), asked, workers)
+            return SlurmEngine(run_trial, folder.path, asked, workers)
         from lit_adaptconv.sweep.engines.ray import RayEngine
 
         share = partial(gpus_of_trial, plan, workers_per_gpu)
@@ -234,7 +234,6 @@ class _Run:
     def run(self, make_engine: Callable[[], Engine], slots: Slots | None, stack: Asked) -> SweepOutcome:
         """Run it, on this machine if it has been divided into slots."""
         if self._plan.tuning is not None:
-            check_search(self._folder)
             self._tuner = Tuner(self._maker, self._plan.tuning, self._adopt)
         numbers = {} if slots is None else self._stack_sizes(slots, stack)
         self._data.prepare_data()

@@ -20,10 +20,10 @@ import wandb
 
 from lit_adaptconv.errors import DivergedError, UserError
 from lit_adaptconv.sweep.devices import processes
-from lit_adaptconv.sweep.engines import Job
+from lit_adaptconv.sweep.engines import Job, Outcome
 from lit_adaptconv.sweep.engines.worker import LOG, begin_anew, last_line, reason_of, run_job
 from lit_adaptconv.sweep.stacks import FILE as STACK
-from lit_adaptconv.sweep.stacks import End, Stack, commit, recover
+from lit_adaptconv.sweep.stacks import Stack, commit, recover
 from lit_adaptconv.train.config_file import read_yaml
 from lit_adaptconv.train.quiet import quieten
 from lit_adaptconv.train.result import RunResult
@@ -89,7 +89,7 @@ def _train_stack(folder: Path) -> None:
         if stack.alone is None:
             names = stack.active
 
-            def ends_of(errors: Mapping[int, BaseException | None]) -> dict[str, End]:
+            def ends_of(errors: Mapping[int, BaseException | None]) -> dict[str, Outcome]:
                 return {names[number]: _end_of(error) for number, error in errors.items()}
 
             errors = train_together(
@@ -107,7 +107,7 @@ def _train_stack(folder: Path) -> None:
             outcome = run_job(Job(name, sweep / name, resume=True), run_trial)
             if outcome.status == "interrupted":
                 raise KeyboardInterrupt
-            stack.ends[name] = End(outcome.status, outcome.reason)
+            stack.ends[name] = outcome
             stack.write(folder)
     for name, end in stack.ends.items():
         if end.status == "done":
@@ -115,10 +115,10 @@ def _train_stack(folder: Path) -> None:
     stack.write(folder)
 
 
-def _end_of(error: BaseException | None) -> End:
+def _end_of(error: BaseException | None) -> Outcome:
     if error is None:
-        return End("done")
-    return End("diverged" if isinstance(error, DivergedError) else "failed", reason_of(error))
+        return Outcome("done")
+    return Outcome("diverged" if isinstance(error, DivergedError) else "failed", reason_of(error))
 
 
 def _run_command(folder: Path) -> None:

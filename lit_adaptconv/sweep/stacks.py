@@ -15,11 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lit_adaptconv.errors import UserError
 from lit_adaptconv.files import read_text, write_text
 from lit_adaptconv.records import record
+from lit_adaptconv.sweep.engines import Outcome
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.train.checkpoint import STAGED
 from lit_adaptconv.train.runs import CHECKPOINTS
@@ -28,14 +29,6 @@ STACKS = "stacks"
 FILE = "stack.json"
 MAY_DIFFER = ("lr", "weight_decay")
 """Arguments of the optimizer in which the trials of a stack may differ."""
-
-
-@dataclass(frozen=True)
-class End:
-    """How a trial of a stack ended, as a job's outcome tells it of a trial alone."""
-
-    status: Literal["done", "failed", "diverged", "interrupted", "lost"]
-    reason: str | None = None
 
 
 @dataclass
@@ -52,7 +45,7 @@ class Stack:
     members: tuple[str, ...]
     staged: tuple[str, ...] = ()
     alone: str | None = None
-    ends: dict[str, End] = field(default_factory=dict)
+    ends: dict[str, Outcome] = field(default_factory=dict)
 
     @property
     def active(self) -> tuple[str, ...]:
@@ -102,7 +95,7 @@ def unfinished(folder: Path) -> list[Stack]:
     return found
 
 
-def commit(folder: Path, sweep: Path, stack: Stack, ends: Mapping[str, End]) -> None:
+def commit(folder: Path, sweep: Path, stack: Stack, ends: Mapping[str, Outcome]) -> None:
     """Let the new checkpoints of all trials take the place of the old ones: those of all, or of none after a kill.
 
     Args:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import yaml
-
-from lit_adaptconv.errors import UserError
 from lit_adaptconv.measure.budget import limits_text
 from lit_adaptconv.sweep.drawing import draw, edge
 from lit_adaptconv.sweep.folder import SweepFolder
@@ -145,36 +142,13 @@ def foreseen(maker: TrialMaker, folder: SweepFolder, accept_old: bool = False) -
         maker: Makes the trials.
         folder: The sweep's folder.
         accept_old: Whether trials that other code of the package finished are taken as they are.
-
-    Raises:
-        UserError: The folder's sweep was tuned by an earlier version.
     """
     adopt: Adopt = folder.adopted if accept_old else lambda trials: trials
     if maker.plan.tuning is None:
         trials = [*adopt([*maker.all()])]
         return trials, folder.done(trials)
-    check_search(folder)
     tuner = Tuner(maker, maker.plan.tuning, adopt)
     compared = tuner.recall(folder)
     places = {ArmBudget(trial.arm, trial.budget) for trial in compared}
     others = [trial for trial in maker.all() if ArmBudget(trial.arm, trial.budget) not in places]
     return [*tuner.trials, *compared, *others], folder.done(tuner.trials) | folder.done(compared)
-
-
-def check_search(folder: SweepFolder) -> None:
-    """Check that no earlier version has tuned in this folder: its values came from a search with a memory of its own.
-
-    Raises:
-        UserError: One has.
-    """
-    try:
-        plan: Any = yaml.safe_load((folder.path / "plan.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError):
-        plan = None
-    tuning = plan.get("tuning") if isinstance(plan, Mapping) else None
-    searched = isinstance(tuning, Mapping) and not {"storage", "parallel"}.isdisjoint(tuning)
-    if searched or (folder.path / "optuna.db").exists():
-        raise UserError(
-            f"{folder.path} was tuned by an earlier version of lit-adaptconv, whose search can't be continued: give "
-            "another --output; status, report and choose read the folder as it is"
-        )

@@ -8,7 +8,7 @@ import pytest
 from report_cases import made_up_sweep
 
 from lit_adaptconv.report.content import read_content
-from lit_adaptconv.report.curves import MOST_POINTS, curves_figure, median_curve
+from lit_adaptconv.report.curves import MOST_POINTS, curves_figure, median_curve, median_curves
 from lit_adaptconv.sweep.schema import CURVES_SCHEMA
 from lit_adaptconv.verdict.metric import ACCURACY
 
@@ -55,7 +55,7 @@ def test_a_long_curve_is_thinned_to_its_ends_and_evenly_between() -> None:
 def test_the_band_encloses_the_line_and_every_target_has_a_rule(tmp_path: Path) -> None:
     made_up_sweep(tmp_path)
     content = read_content(tmp_path)
-    drawing = curves_figure(content, 600, "epochs")
+    drawing = curves_figure(content, 600, "epochs", median_curves(content, 600))
     assert drawing is not None
     band, line = (t for t in drawing.data if t["name"] == "standard")
     n = len(line["x"])
@@ -63,4 +63,4 @@ def test_the_band_encloses_the_line_and_every_target_has_a_rule(tmp_path: Path) 
     assert band["x"] == line["x"] + line["x"][::-1]
     assert all(low <= y <= high for high, y, low in zip(band["y"][:n], line["y"], band["y"][n:][::-1], strict=True))
     assert [shape["name"] for shape in drawing.layout["shapes"]] == ["target 0.8", "target 0.9"]
-    assert curves_figure(content, 12345, "epochs") is None
+    assert curves_figure(content, 12345, "epochs", median_curves(content, 12345)) is None

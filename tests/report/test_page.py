@@ -127,7 +127,7 @@ def test_a_sweep_without_budgets_has_every_figure_at_the_usual_width(tmp_path: P
         "survival-0.9-steps-usual",
     ]
     assert {figure.place for figure in made} == set(PLACES)
-    assert made[1].drawing.title == "Learning curves, usual width"
+    assert made[1].drawing.layout["title"]["text"] == "Learning curves, usual width"
 
 
 def test_a_running_sweep_is_said_to_be_running(tmp_path: Path) -> None:

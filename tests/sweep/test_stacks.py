@@ -32,7 +32,7 @@ from lit_adaptconv.sweep.progress import Listener, Monitor
 from lit_adaptconv.sweep.run import prepare, run_sweep
 from lit_adaptconv.sweep.running import run_trial
 from lit_adaptconv.sweep.stack_sizes import stack_sizes, told
-from lit_adaptconv.sweep.stacks import STACKS, End, Stack, Stacker, commit, recover
+from lit_adaptconv.sweep.stacks import STACKS, Stack, Stacker, commit, recover
 from lit_adaptconv.sweep.store import Store
 from lit_adaptconv.sweep.trial import Trial
 from lit_adaptconv.train.checkpoint import STAGED
@@ -119,7 +119,7 @@ def test_after_a_kill_at_any_operation_all_have_the_same_checkpoint(
                 place.with_name(place.name + STAGED).write_text(f"{epoch}")
             if leaves and len(active) > 1:
                 active.pop()
-            commit(folder, sweep, stack, {name: End("done") for name in names if name not in active})
+            commit(folder, sweep, stack, {name: Outcome("done") for name in names if name not in active})
     except Killed:
         pass
     finally:
@@ -136,7 +136,7 @@ class Ending:
 
     slots = 1
 
-    def __init__(self, ends: dict[str, End], outcomes: list[Outcome], folder: SweepFolder) -> None:
+    def __init__(self, ends: dict[str, Outcome], outcomes: list[Outcome], folder: SweepFolder) -> None:
         self.jobs: list[Job] = []
         self._ends, self._outcomes, self._folder = ends, outcomes, folder
 
@@ -160,7 +160,7 @@ def test_each_trial_of_a_stack_ends_in_its_own_way_also_after_its_process_was_ki
     of = plan(arms={"standard": plan().arms["standard"]}, budgets=[300])
     trials = list(maker(of).all())
     store = Store(SweepFolder(tmp_path), sweep(of, trials))
-    ways = (End("done"), End("diverged", "the loss is nan"), End("failed", "a reason"))
+    ways = (Outcome("done"), Outcome("diverged", "the loss is nan"), Outcome("failed", "a reason"))
     ends = {f"trials/{trial.id}": end for trial, end in zip(trials, ways, strict=True)}
     engine = Ending(ends, [Outcome("lost"), Outcome("done", seconds=3.0)], store.folder)
     chooser = stacker(tmp_path, 3)
@@ -253,7 +253,7 @@ def test_a_stack_whose_trials_were_taken_away_begins_anew(tmp_path: Path) -> Non
     trials = list(maker(of).all())
     store = Store(SweepFolder(tmp_path), sweep(of, trials))
     names = tuple(f"trials/{trial.id}" for trial in trials)
-    before = Stack(names, ends=dict.fromkeys(names, End("done")))
+    before = Stack(names, ends=dict.fromkeys(names, Outcome("done")))
     before.write(tmp_path / STACKS / before.name)
     engine = Ending({}, [Outcome("failed", "a reason")], store.folder)
     monitor = Monitor(store, dict.fromkeys(of.arm_budgets, 3), 2, 1, Listener())

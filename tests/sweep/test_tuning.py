@@ -582,30 +582,6 @@ def test_a_data_module_is_given_one_split_by_the_argument_that_it_has(
         assert "split_seed" not in init or data in (Digits, Passes)
 
 
-def test_an_earlier_versions_search_is_refused_in_one_line_and_read_as_it_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    of = tuned_plan()
-    for trace in ("plan", "database"):
-        folder = tmp_path / trace
-        run(of, folder, judged)
-        path = folder / "plan.yaml"
-        old = yaml.safe_load(path.read_text())
-        del old["tuning"]["seeds"]
-        if trace == "plan":
-            old["tuning"] |= {"storage": None, "parallel": 1}
-        else:
-            (folder / "optuna.db").write_bytes(b"SQLite format 3\0")
-        path.write_text(yaml.safe_dump(old))
-        for refused in (lambda: run(of, folder, judged), lambda: foreseen(maker(of), SweepFolder(folder))):  # noqa: B023
-            with pytest.raises(UserError, match="tuned by an earlier version.*give another --output") as caught:
-                refused()
-            assert "\n" not in str(caught.value)
-        assert main(["status", str(folder)]) == 0
-        assert "12 of 12 trials done" in capsys.readouterr().out
-        assert read_content(folder).statuses == {"done": 12}
-
-
 def test_what_is_foreseen_is_what_runs(tmp_path: Path) -> None:
     of = tuned_plan()
     made, folder = maker(of), SweepFolder(tmp_path)
@@ -658,15 +634,6 @@ def test_a_dry_run_counts_the_tuning_and_says_so(
 @pytest.mark.parametrize(
     ("tuning", "says"),
     [
-        (
-            {"trials": 2, "storage": "sqlite:///x", "space": {"optimizer.lr": {"choices": [0.1]}}},
-            "tuning.storage is no",
-        ),
-        ({"trials": 2, "parallel": 3, "space": {"optimizer.lr": {"choices": [0.1]}}}, "tuning.parallel is no more"),
-        (
-            {"trials": 2, "parallel": 1, "storage": None, "space": {"optimizer.lr": {"choices": [1]}}},
-            "is no more: leave",
-        ),
         ({"space": {"optimizer.lr": {"low": 0.1, "high": 1.0}}}, "tuning.trials is needed"),
         ({"trials": 2, "seeds": 0, "space": {"optimizer.lr": {"choices": [0.1]}}}, "tuning.seeds must be at least 1"),
         ({"space": {"optimizer.lr": {"choices": [0.1, 0.1]}}}, "a choice twice"),
@@ -681,12 +648,6 @@ def test_a_tuning_that_can_not_be_is_told_in_one_line(
     err = capsys.readouterr().err
     assert says in err
     assert err.count("\n") == 1
-
-
-def test_what_is_no_more_is_told_on_the_command_line_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    space = {"optimizer.lr": {"choices": [0.1]}}
-    assert dry(tmp_path, {"trials": 2, "space": space}, "--tuning.storage", "sqlite:///x") == 2
-    assert "tuning.storage is no more: leave it out" in capsys.readouterr().err
 
 
 @pytest.mark.slow
