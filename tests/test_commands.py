@@ -231,7 +231,7 @@ def folder(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def make_runs(words: list[str], run: Path) -> None:
-    """Make the runs and the sweeps in `runs/` that a command names or, with `last`, means."""
+    """Make the runs and the sweeps in `runs/` that a command names or, with `last` or `best`, means."""
     for word in words:
         parts = Path(word).parts
         if parts[:1] != ("runs",) or len(parts) < 2:
@@ -249,7 +249,7 @@ def make_runs(words: list[str], run: Path) -> None:
                 latencies([SimpleNamespace(arm="a", budget=None, kind="", parameters=1, flops=1)]).write(
                     Path(word) / "1"
                 )
-    if "last" in words:
+    if {"last", "best"} & {*words}:
         copy = Path("runs", words[words.index("--run.name") + 1], "1")
         shutil.copytree(run, copy)
         config = copy / "config.yaml"

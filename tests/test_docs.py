@@ -62,10 +62,6 @@ def test_the_tutorial_runs_from_end_to_end(photos: Path, capsys: pytest.CaptureF
     for program, *arguments in (command.words for command in commands(ROOT / "docs" / "tutorial.md")):
         if program != "adaptconv":  # what is to be installed
             continue
-        arguments = [
-            str(max(runs.glob("low_rank/*")) / word.split("/<id>/")[1]) if "/<id>/" in word else word
-            for word in arguments
-        ]
         if "executorch" in arguments and importlib.util.find_spec("executorch") is None:
             continue
         status = main([*arguments, *TINY.get(arguments[0], [])])

@@ -222,7 +222,8 @@ def _try(
 def _start_from(layer: nn.Module, convolution: nn.Conv2d, kind: str) -> None:
     start = getattr(layer, "start_from", None)
     if start is None:
-        able = ["standard", *(known.name for known in BUILT_IN if hasattr(known.layer, "start_from"))]
+        classes = {known.name: getattr(known.layer, "func", known.layer) for known in BUILT_IN}
+        able = ["standard", *(name for name, layer in classes.items() if hasattr(layer, "start_from"))]
         raise UserError(f"conv kind {kind!r} cannot start from trained weights; these can: {', '.join(able)}")
     start(convolution)
 
