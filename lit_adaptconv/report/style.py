@@ -90,7 +90,7 @@ def label_ends(made: Drawing, ends: Sequence[tuple[ArmStyle, float]], low: float
     """
     places = spread_apart([y for _, y in ends], _LABEL_HEIGHT * (high - low), low, high)
     for (style, _), y in zip(ends, places, strict=True):
-        made.note(style.label, name=f"arm {style.number}", x=1.01, y=round(y, 4), xanchor="left", colour=style.colour)
+        made.note(style.label, name=f"arm {style.number}", x=1.01, y=float(y), xanchor="left", colour=style.colour)
     longest = max((len(style.name[:LONGEST_NAME]) for style, _ in ends), default=0)
     made.layout["margin"]["r"] = 24 + 7 * longest
     made.layout["showlegend"] = False
@@ -113,7 +113,7 @@ def spread_apart(values: Sequence[float], gap: float, low: float = -inf, high: f
             groups[-1][0] += total - n * groups[-1][1] * gap
             groups[-1][1] += n
     placed = [total / n + k * gap for total, n in groups for k in range(int(n))]
-    placed = [max(low + k * gap, min(place, high - (last - k) * gap)) for k, place in enumerate(placed)]
+    placed = [min(high, max(low + k * gap, min(place, high - (last - k) * gap))) for k, place in enumerate(placed)]
     moved = [0.0] * len(values)
     for i, place in zip(order, placed, strict=True):
         moved[i] = place

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lit_adaptconv.report.style import COLOURS, SYMBOLS, arm_styles, plain, spread_apart
+from lit_adaptconv.report.drawing import Drawing
+from lit_adaptconv.report.style import COLOURS, SYMBOLS, arm_styles, label_ends, plain, spread_apart
 
 VALUES = st.lists(st.integers(0, 30).map(float), max_size=8)
 
@@ -46,9 +47,19 @@ def test_labels_stay_on_the_axis(values: list[float], gap: float) -> None:
     moved = spread_apart(values, gap, low, high)
     order = sorted(range(len(values)), key=lambda i: moved[i])
     assert [values[i] for i in order] == sorted(values)
-    assert all(low - 1e-9 <= place <= high + 1e-9 for place in moved)
+    assert all(low <= place <= high for place in moved)
     room = (high - low) / max(len(values) - 1, 1)
     assert all(moved[b] - moved[a] >= min(gap, room) - 1e-9 for a, b in pairwise(order))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(-100, 100), st.floats(1e-3, 100))
+def test_every_arms_name_is_within_the_axis_and_so_drawn(ends: list[float], low: float, length: float) -> None:
+    made = Drawing("ends", {}, {})
+    styles = arm_styles([f"arm {i}" for i in range(len(ends))]).values()
+    label_ends(made, [(style, low + length * end) for style, end in zip(styles, ends, strict=True)], low, low + length)
+    names, (bottom, top) = made.layout["annotations"], made.layout["yaxis"]["range"]
+    assert len(names) == len(ends)
+    assert all(bottom <= name["y"] <= top for name in names)
 
 
 def test_labels_with_room_stay_where_they_are() -> None:
