@@ -268,6 +268,7 @@ def write_tables(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made.cast_column("image", datasets.Image()).to_parquet(folder / "tables" / "train.parquet")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("command", called("adaptconv"))

@@ -23,6 +23,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     return errors[0]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [

@@ -230,6 +230,7 @@ def left_behind(folder: Path) -> list[str]:
 FILES = ("empty", "text", "bytes.yaml", "list.yaml", "nul.yaml", "plan.yaml", "networks.py", "home")
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("line", "status", "words"),
     [*((f"fit {line}", status, words) for line, status, words in FIT), *OTHERS],

@@ -82,6 +82,7 @@ def test_a_student_that_was_stopped_ends_as_the_undisturbed_one(
     assert_same_end(Path("runs/a/1"), Path("runs/b/1"))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -143,6 +143,7 @@ geometries = st.builds(
 )
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("kind", KINDS)
 @given(g=geometries)
 @settings(max_examples=10, deadline=None)

@@ -137,6 +137,7 @@ def variances(make: Callable[..., nn.Module], seed: int, depth: int = 10) -> lis
     return found
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", SCALES)
 def test_activations_keep_their_variance_through_depths_one_to_ten(name: str) -> None:
     make, factor = SCALES[name]

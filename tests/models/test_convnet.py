@@ -21,6 +21,7 @@ def test_the_default_has_1196_parameters() -> None:
     assert count_parameters(ConvNet()) == 1196
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("kind", kinds())
 def test_every_kind_maps_any_image_to_logits_and_learns_from_it(kind: str) -> None:
     for padding, activation in itertools.product(("same", "valid"), ("relu", "leaky_relu", "identity")):
@@ -44,6 +45,7 @@ def test_pooling_halves_the_image_where_told() -> None:
     assert network.blocks(torch.randn(1, 1, 28, 28)).shape == (1, 2, 14, 14)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("kind", kinds())
 def test_the_memory_layout_changes_speed_and_nothing_else(kind: str) -> None:
     networks = []

@@ -34,6 +34,7 @@ def test_the_released_network_drops_whole_maps_in_training_alone() -> None:
     assert torch.equal(network(images), network(images))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("backbone", [LeNet5, CaffeLeNet, DropoutLeNet])
 @pytest.mark.parametrize("kind", kinds())
 def test_every_kind_maps_any_image_to_logits_and_learns_from_it(

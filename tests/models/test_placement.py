@@ -134,6 +134,7 @@ def test_layers_that_share_find_each_other_where_they_stand() -> None:
     assert count_parameters(made) < alone
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("kind", ["adaptive", "adaptive_low_rank", "separable", "kernel_warehouse", "involution"])
 @pytest.mark.parametrize("where", ["first", "last", ["layer2", "conv1"]])
 def test_a_budget_is_met_with_the_kind_in_some_places(kind: str, where: AdaptiveIn) -> None:

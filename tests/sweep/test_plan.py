@@ -165,6 +165,7 @@ def test_the_sweep_configs_ship() -> None:
     assert {file.stem for file in SHIPPED} >= {"digits", "mnist_lenet", "mnist_small", "cifar10_resnet", "own_images"}
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
 def test_every_sweep_config_that_ships_can_claim_and_compares_each_arm(file: Path) -> None:
     shipped = read_plan(file)

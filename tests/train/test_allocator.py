@@ -58,6 +58,7 @@ def test_so_it_is_in_a_training(usual: int, tmp_path: os.PathLike[str], monkeypa
     assert faults(TRAIN) < usual / 10
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "value"),
     [("MALLOC_MMAP_THRESHOLD_", "131072"), ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=131072")],
