@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections import Counter
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -33,14 +33,14 @@ def unchecked() -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)  # before slow ones are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a test that is `sampled`, one in so many cases is run by default, and the others with the slow tests."""
-    seen = Counter[str]()
+    """Of a test that is `sampled`, about one in so many cases is run by default, and the others with the slow tests.
+
+    Which they are follows from their names alone: a case is slow or not, whatever else is there.
+    """
     for item in items:
-        if sampled := item.get_closest_marker("sampled"):
-            test = item.nodeid.partition("[")[0]
-            if seen[test] % sampled.args[0]:
-                item.add_marker(pytest.mark.slow)
-            seen[test] += 1
+        sampled = item.get_closest_marker("sampled")
+        if sampled and zlib.crc32(item.nodeid.encode()) % sampled.args[0]:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_collection_finish() -> None:

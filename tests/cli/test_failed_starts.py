@@ -120,7 +120,6 @@ PAIRS = [
 ]
 
 
-@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("start", "how"), PAIRS)
 def test_a_start_that_fails_leaves_every_run_as_it_was(
     runs: None, start: str, how: str, capsys: pytest.CaptureFixture[str]

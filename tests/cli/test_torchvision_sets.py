@@ -19,7 +19,6 @@ NAMES = [
 ]
 
 
-@pytest.mark.sampled(4)
 @pytest.mark.parametrize("kind", ["standard", "adaptive_low_rank"])
 @pytest.mark.parametrize("name", NAMES)
 def test_fit_trains_and_tests_a_network_on_every_set(

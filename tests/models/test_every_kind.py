@@ -116,7 +116,6 @@ def family_of(network: type[Backbone]) -> Family:
     return Family(lambda conv, width: network(3, 10, (32, 32), conv, width))
 
 
-@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("network", "kind"), pairs())
 def test_a_budget_is_used_to_98_percent_or_by_a_network_that_no_wider_one_fits(
     network: type[Backbone], kind: str

@@ -278,7 +278,6 @@ def test_flops_need_the_shape_of_an_image() -> None:
         convert(built("convnet", nn.Conv2d, 1.0), "adaptive", budget=Budget(flops=1e6))
 
 
-@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", ["adaptive_low_rank", "separable", "condconv"])
 def test_a_conversion_swaps_what_its_flops_allow(kind: str) -> None:
     network, sample = built("resnet8", nn.Conv2d, 0.5), torch.zeros(2, *SHAPE)

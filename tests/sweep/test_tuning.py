@@ -302,8 +302,7 @@ def test_a_steps_cost_is_that_of_the_network_that_was_timed(
     assert (read_step_costs(tmp_path) is not None) == stays
 
 
-@pytest.mark.sampled(5)
-@pytest.mark.parametrize("lasts", [0, 1, 19, 20, 23])
+@pytest.mark.parametrize("lasts", [*(pytest.param(lasts, marks=pytest.mark.slow) for lasts in (0, 1, 23)), 19, 20])
 def test_a_sweep_that_gets_another_arm_keeps_its_results_while_that_is_tuned(tmp_path: Path, lasts: int) -> None:
     of = tuned_plan()
     more = dataclasses.replace(of, arms={"separable": Arm("separable"), **of.arms})
@@ -369,9 +368,8 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.sampled(3)
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("tuned", [False, True])
+@pytest.mark.parametrize("tuned", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_what_is_changed_after_results_were_there_is_noted_for_good(tmp_path: Path, change: str, tuned: bool) -> None:
     of = tuned_plan() if tuned else plan(wandb=False)
     other = dataclasses.replace(of, **CHANGES[change])
