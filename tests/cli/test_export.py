@@ -44,6 +44,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
+@pytest.mark.slow
 def test_onnxruntime_alone_reaches_the_accuracy_that_the_file_tells(
     checkpoint: Path,
     exported_once: Callable[..., Any],

@@ -137,10 +137,11 @@ def test_a_run_killed_at_many_moments_ends_as_the_undisturbed_one(network: Path)
     assert_same_end(Path("runs/a/1"), Path("runs/b/1"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
 @pytest.mark.parametrize(
     ("sent", "status"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
 )
 def test_interrupted_it_says_so_and_can_go_on(network: Path, sent: signal.Signals, status: int) -> None:
     process = command(network, *arguments("b"))

@@ -153,6 +153,7 @@ def logged_run(log: Path) -> dict[str, Any]:
     return run
 
 
+@pytest.mark.slow
 def test_every_trial_and_the_summary_are_runs_of_weights_and_biases(finished: Finished) -> None:
     offline = [path.name for path in finished.folder.glob("trials/*/wandb/offline-run-*")]
     assert len(offline) == 4

@@ -80,6 +80,7 @@ def test_without_a_login_everything_is_logged_offline(capsys: pytest.CaptureFixt
     assert (run["run_group"], run["job_type"], run["project"]) == ("the group", "arm", "lit-adaptconv")
 
 
+@pytest.mark.slow
 def test_a_continued_run_has_the_same_id() -> None:
     assert main([*ARGUMENTS, "--run.test", "false"]) == 0
     wandb.teardown()

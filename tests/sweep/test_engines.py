@@ -40,6 +40,7 @@ def engine() -> Iterator[LocalEngine]:
     made.close()
 
 
+@pytest.mark.slow
 def test_workers_are_warm_single_threaded_and_log_to_the_trials_folder(engine: LocalEngine, tmp_path: Path) -> None:
     outcomes = run(engine, [job(tmp_path, str(i), "note") for i in range(6)])
     assert {outcome.status for outcome in outcomes.values()} == {"done"}

@@ -56,6 +56,7 @@ def test_each_different_network_is_timed_once_and_all_of_its_trials_have_its_lat
     assert sorted(summary["torch_latency"]) == sorted(n.torch.image.median for n in networks)
 
 
+@pytest.mark.slow
 def test_with_onnxruntime_a_kind_that_cannot_be_exported_has_the_reason(tmp_path: Path) -> None:
     arms = {"standard": {"kind": "standard"}, "uncertain": {"kind": "foreign_conv.UncertainConv"}}
     content = {"name": "small", "arms": arms, "budgets": [300], "seeds": 1, "wandb": False}

@@ -138,6 +138,7 @@ def test_the_network_is_the_widest_within_all_limits(
             return
 
 
+@pytest.mark.slow
 def test_a_sweep_that_continues_never_measures_anew(clock: Clock, tmp_path: Path) -> None:
     first = prepare(limited("250us", budgets=[300]), tmp_path)
     assert first.limited is not None

@@ -21,6 +21,7 @@ def judged(differences: np.ndarray, alpha: float = 0.05, margin: float = 1e-9, t
     return judge(parts, shape, np.zeros(shape), alpha, np.full(shape[0], margin), together)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 4))
 @settings(max_examples=12, deadline=None)
 def test_the_budgets_are_corrected_by_holms_method_and_agree_with_their_intervals(

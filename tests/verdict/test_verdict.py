@@ -649,7 +649,8 @@ def test_under_no_effect_a_claim_over_all_budgets_is_made_at_most_5_times_of_100
     assert max(rates.values()) <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 400)  # two standard errors of the simulation
 
 
-@pytest.mark.parametrize(("budgets", "seeds"), [(333, 10), pytest.param(2, 1667, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("budgets", "seeds"), [(333, 10), (2, 1667)])
 def test_ten_thousand_trials_take_about_ten_times_as_long_as_a_thousand(budgets: int, seeds: int) -> None:
     def seconds(budgets: int, seeds: int) -> float:
         rng = np.random.default_rng(0)
