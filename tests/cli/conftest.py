@@ -18,11 +18,14 @@ Command = Callable[..., int]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """An empty working directory, with no login of Weights & Biases's and no seed left by another test."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
+    home = tmp_path_factory.mktemp("home")  # elsewhere: libraries write there when they please
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("NETRC", str(home / "netrc"))
     for name in ("WANDB_MODE", "WANDB_API_KEY", "PL_GLOBAL_SEED"):
         monkeypatch.delenv(name, raising=False)
     yield tmp_path
