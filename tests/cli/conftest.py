@@ -18,9 +18,7 @@ Command = Callable[..., int]
 
 
 @pytest.fixture
-def folder(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
+def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working directory, with no login of Weights & Biases's and no seed left by another test."""
     monkeypatch.chdir(tmp_path)
     home = tmp_path_factory.mktemp("home")  # elsewhere: libraries write there when they please

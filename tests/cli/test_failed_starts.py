@@ -107,7 +107,7 @@ def runs(folder: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 HOWS = ("new", "with an id", "another name", "continued")
 QUICK = ("learning rate", "constructor", "callback at on_train_batch_start")
-"""What is tried in every way by default; the others are, in turn, in one of them."""
+"""What is tried in every way, and about half of it by default; the others are, in turn, in one of them."""
 PAIRS = [
     pytest.param(
         start,
@@ -120,6 +120,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("start", "how"), PAIRS)
 def test_a_start_that_fails_leaves_every_run_as_it_was(
     runs: None, start: str, how: str, capsys: pytest.CaptureFixture[str]

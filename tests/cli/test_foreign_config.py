@@ -46,6 +46,7 @@ def test_a_checkpoint_that_runs_code_is_refused_whatever_its_configuration_says(
     assert not Path("was_here").exists()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "section",
     [

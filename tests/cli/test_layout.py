@@ -52,7 +52,8 @@ def state(run: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[:3]), KINDS[3]])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_checkpoints_are_the_same_with_and_without(fit: Command, kind: str) -> None:
     names = ["--model.kind", kind, "--run.id", "1"]
     assert fit(*SMALL, *names, "--run.name", "a", "--trainer.precision", "64-true") == 0

@@ -60,6 +60,7 @@ def test_an_error_sends_nothing_that_a_terminal_obeys(folder: Path, capsys: pyte
         assert not set(capsys.readouterr().err) & {*"\x1b\x9b\x07\u202e"}
 
 
+@pytest.mark.slow
 def test_new_photos_without_class_folders_are_predicted_as_in_training(
     fit: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

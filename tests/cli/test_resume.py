@@ -164,6 +164,7 @@ def test_what_a_killed_writer_left_is_removed(network: Path) -> None:
     assert not list(Path("runs").rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_last_is_the_newest_run_of_a_name_or_of_an_id(network: Path) -> None:
     short = ["--trainer.limit_train_batches", "1", "--trainer.max_epochs", "1", "--trainer.val_check_interval", "1.0"]
     for name, id in (("x", "1"), ("x", "2"), ("y", "3")):

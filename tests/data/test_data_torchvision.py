@@ -34,6 +34,7 @@ SHAPES = {  # channels, classes, images outside the test part, test images
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_images_are_those_that_torchvision_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -208,6 +208,7 @@ class Deformed(nn.Module):
         return out.flatten(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("groups", "offset_groups", "masked", "geometry"),
     [

@@ -61,6 +61,7 @@ def letters(name: str, case: Case, in_channels: int, out_channels: int, chosen: 
     return {}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", LAYERS)
 @settings(max_examples=40)
 @given(case=cases(), wider=st.integers(1, 12), data=st.data())

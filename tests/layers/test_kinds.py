@@ -45,6 +45,7 @@ def test_the_known_kinds_include_both_arms_and_their_separable_forms() -> None:
         assert type(layer.depthwise) is depthwise
 
 
+@pytest.mark.sampled(4)
 @every_kind
 @settings(max_examples=15)
 @given(cases())

@@ -44,6 +44,7 @@ def images() -> Tensor:
     return torch.randn(2, 4, 7, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", kinds())
 @pytest.mark.parametrize(

@@ -140,6 +140,7 @@ def test_its_first_and_second_derivatives_equal_finite_differences(name: str) ->
     assert torch.autograd.gradgradcheck(along, (x, step), check_fwd_over_rev=True, check_rev_over_rev=True)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in ("fdconv", "lsconv") else []) for name in LAYERS]
 )

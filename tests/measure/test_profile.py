@@ -61,6 +61,7 @@ def test_an_adaptive_layer_is_what_a_hand_counts() -> None:
     assert measured.layers[0].activation_bytes == 4 * 3 * 100 * FLOAT  # the fused kernel keeps the input alone
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("kind", kinds())
 def test_the_parts_add_up_to_the_whole(kind: str) -> None:
     network = ConvNet(3, 5, (12, 12), conv_kind(kind), channels=(4, 6), pool_after=(0,))

@@ -56,6 +56,7 @@ def test_the_others_are_not_linear(backbone: Any, activation: str) -> None:
     assert bend(average_pooled(backbone(3, 10, (32, 32), activation=activation))) > 1e-3
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("activation", get_args(BlockActivation))
 @pytest.mark.parametrize("network", SHORT)
 def test_every_backbone_has_the_activation_in_every_place_and_computes_as_much(network: Any, activation: Any) -> None:

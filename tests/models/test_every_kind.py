@@ -24,7 +24,7 @@ WIDTH = 0.1
 
 
 QUICK = {("ResNet8", kind) for kind in kinds()} | {(network.__name__, "adaptive_low_rank") for network in BACKBONES}
-"""What runs by default: every kind once, and every network once but the deepest."""
+"""What a sample of runs by default: every kind once, and every network once but the deepest."""
 ONE_EACH = (
     "LeNet5",
     "CaffeLeNet",
@@ -116,6 +116,7 @@ def family_of(network: type[Backbone]) -> Family:
     return Family(lambda conv, width: network(3, 10, (32, 32), conv, width))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("network", "kind"), pairs())
 def test_a_budget_is_used_to_98_percent_or_by_a_network_that_no_wider_one_fits(
     network: type[Backbone], kind: str

@@ -223,6 +223,7 @@ def test_a_dry_run_shows_the_share_of_each_limit(
     assert "at most 9 FLOPs: the narrowest (widths 1-1-1) has" in out
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("budgets", "message"),
     [

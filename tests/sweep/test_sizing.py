@@ -169,6 +169,7 @@ def test_a_module_that_needs_numbers_or_builds_itself_late_is_sized_too() -> Non
     assert late.parameters == early.parameters > 0
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("model", "width", "arguments", "message"),
     [
@@ -202,6 +203,7 @@ def test_what_can_not_be_sized_is_one_line(
     assert "\n" not in line
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("arm", "message"),
     [

@@ -263,9 +263,8 @@ def test_a_stack_whose_trials_were_taken_away_begins_anew(tmp_path: Path) -> Non
     assert {found.status for found in map(store.result, trials) if found} == {"failed"}
 
 
-@pytest.mark.parametrize(
-    "error", [pytest.param(KeyboardInterrupt(), marks=pytest.mark.slow), OSError("no space is left")], ids=repr
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("no space is left")], ids=repr)
 def test_a_stack_that_an_error_ends_leaves_trials_that_say_so_and_no_thread_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:

@@ -555,6 +555,7 @@ class Passes(Digits):
         super().__init__(**kwargs)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("data", "arguments", "given"),
     [

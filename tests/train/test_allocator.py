@@ -58,11 +58,12 @@ def test_so_it_is_in_a_training(usual: int, tmp_path: os.PathLike[str], monkeypa
     assert faults(TRAIN) < usual / 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("MALLOC_MMAP_THRESHOLD_", "131072"),
-        pytest.param("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=131072", marks=pytest.mark.slow),
+        ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=131072"),
     ],
 )
 def test_settings_of_ones_own_stay(usual: int, name: str, value: str) -> None:

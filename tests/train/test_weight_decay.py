@@ -187,6 +187,7 @@ SCHEDULES: dict[str, Any] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize(("began", "goes_on"), [("all", "weights"), ("weights", "all")])
 def test_a_training_that_is_continued_goes_on_as_it_began(

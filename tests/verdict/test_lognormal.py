@@ -98,6 +98,7 @@ def test_the_estimate_is_not_drawn_towards_1_where_most_are_cut_off(end: float) 
     assert np.exp(np.median(model.estimate)) == pytest.approx(1.25, abs=0.03)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("n", [5, 8, 15])
 @pytest.mark.parametrize("end", [375.0, 450.0])
 def test_its_interval_covers_a_known_ratio(n: int, end: float) -> None:
