@@ -48,6 +48,7 @@ def usual() -> int:
     return faults("")
 
 
+@pytest.mark.slow
 def test_what_a_step_frees_is_there_for_the_next(usual: int) -> None:
     assert faults(KEEP) < usual / 10
 
