@@ -313,7 +313,7 @@ def run_tests(processes: int) -> dict[str, Any]:
     return {"seconds": seconds, "status": done.returncode, "last": done.stdout.splitlines()[-1:]}
 
 
-def first_step() -> None:
+def warm_up() -> None:
     """Train a layer of a single pixel, with nothing compiled before, and say how long that took."""
     begin = time.perf_counter()
     layer = build(AdaptiveConv2d, Shape(1, 1, 1, 1, 1, 1, 1), torch.float32, generator_size=1)
@@ -353,7 +353,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         sys.exit("benchmarks/gpu.py needs a GPU that PyTorch can use.")
     os.environ["TRITON_CACHE_DIR"] = tempfile.mkdtemp()  # nothing is compiled yet
-    first_step()
+    warm_up()
     if arguments.network:
         arguments.output.write_text(json.dumps({"network_first_step": network_first_step()}))
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -126,11 +126,13 @@ class Store:
     def results(self) -> pa.Table:
         """The table of `results.parquet`."""
         rows, begun = [], self.begun()
+        columns = ("flops", "training_flops", *(to_target("flops", target) for target in self.sweep.targets))
+        two = counted_in_two_ways(result for _, result in begun)
         for trial, result in begun:
             row = self._rows.get(trial.id) or self.row(trial, result)
             if trial.id in self._results:
                 self._rows[trial.id] = row
-            rows.append(row)
+            rows.append(row | dict.fromkeys(columns) if two and counted_before(result) else row)
         costs, limited = self._step_costs(), limit_columns(self.folder.path)
         latencies = latency_columns(read_latencies(self.folder.path))
         places = [(trial.arm, trial.budget) for trial, _ in begun]
@@ -255,6 +257,7 @@ def _timed(row: dict[str, Any], cost: float | None, targets: Sequence[float]) ->
 
 def _curves(results: Sequence[tuple[Trial, RunResult]], costs: Mapping[tuple[str, Limits | None], float]) -> pa.Table:
     rows = [(trial, evaluation, result) for trial, result in results for evaluation in result.curve]
+    two = counted_in_two_ways(result for _, result in results)
     columns: dict[str, list[Any]] = {name: [] for name in CURVES_SCHEMA.names}
     for trial, evaluation, result in rows:
         columns["trial"].append(trial.id)
@@ -263,12 +266,24 @@ def _curves(results: Sequence[tuple[Trial, RunResult]], costs: Mapping[tuple[str
         for name, value in to_columns(trial.budget).items():
             columns[name].append(value)
         for name, attribute in _MEASURED.items():
-            value = getattr(evaluation, attribute)
+            left_out = name == "flops" and two and counted_before(result)
+            value = None if left_out else getattr(evaluation, attribute)
             if name == "seconds" and result.stacked is not None:  # its own are those of all that it was trained with
                 cost = costs.get((trial.arm, trial.budget))
                 value = None if cost is None else cost * evaluation.step
             columns[name].append(value)
     return pa.table(columns, schema=CURVES_SCHEMA)
+
+
+def counted_before(result: RunResult) -> bool:
+    """Whether its FLOPs are those of earlier versions: without activations, and training as three forward passes."""
+    return result.training_flops_per_sample is None and any(e.flops is not None for e in result.curve)
+
+
+def counted_in_two_ways(results: Iterable[RunResult]) -> bool:
+    """Whether some FLOPs are counted as earlier versions did and others are not: those are left out of the tables."""
+    old = [counted_before(result) for result in results if result.curve]
+    return any(old) and not all(old)
 
 
 def _write(path: Path, table: pa.Table) -> None:

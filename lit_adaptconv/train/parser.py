@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lit_adaptconv import data
 from lit_adaptconv.measure.budget import UNITS
 from lit_adaptconv.models import backbones
+from lit_adaptconv.train import moved as moved  # configurations may have the names that classes had
 from lit_adaptconv.train.plain_parser import PlainParser
 
 LIMIT = re.compile(rf"(--(?:[\w.]+\.)?budget)\.(?:{'|'.join((*UNITS, 'dtype'))})(?=$|=)")

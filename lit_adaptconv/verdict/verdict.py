@@ -181,7 +181,10 @@ def _notes(results: pa.Table, cells: Sequence[Sequence[Cell | None]]) -> tuple[s
         known = np.array([v is not None for v in results["training_flops_per_sample"].to_pylist()])
         steps = np.array([bool(v) for v in results["steps"].to_pylist()])
         if known.any() and (left_out := int((steps & ~known).sum())):
-            notes.append(f"FLOPs of {left_out:,} trials are left out: they are not known.")
+            notes.append(
+                f"FLOPs of {left_out:,} trials are left out: they are not known, or an earlier version counted them "
+                "otherwise."
+            )
     return tuple(note for note in notes if note)
 
 

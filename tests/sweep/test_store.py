@@ -315,3 +315,35 @@ def test_the_status_of_a_sweep_that_is_kept_without_its_trials_leaves_its_tables
     assert main(["status", str(tmp_path)]) == 0
     assert "finished, 80 of 80 trials done" in capsys.readouterr().out
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
+def counted(trial: Trial, per_sample: int | None) -> RunResult:
+    made = result(trial, [0.5, 0.8])
+    made.flops, made.training_flops_per_sample = 7, per_sample
+    return made
+
+
+@pytest.mark.parametrize("order", [(None, 21), (21, None)])
+def test_flops_of_an_earlier_version_and_of_this_one_never_stand_in_one_table(
+    store: Store, order: tuple[int | None, int | None]
+) -> None:
+    for trial, per_sample in zip(store.sweep.trials, order, strict=False):
+        counted(trial, per_sample).write(store.folder.trial(trial) / "result.json")
+        store.results()  # the first row is kept in memory before the second comes
+    store.write()
+    rows, curves = read_results(store.folder.path).to_pylist(), read_curves(store.folder.path).to_pylist()
+    for trial, row, per_sample in zip(store.sweep.trials, rows, order, strict=False):
+        numbers = [row[name] for name in ("flops", "training_flops", "flops_to_0.5")]
+        numbers += [curve["flops"] for curve in curves if curve["trial"] == trial.id]
+        assert all((number is None) == (per_sample is None) for number in numbers)
+        assert row["steps_to_0.5"] == 10
+        assert row["training_flops_per_sample"] == per_sample
+
+
+@pytest.mark.parametrize("per_sample", [None, 21])
+def test_flops_that_are_all_counted_alike_stay(store: Store, per_sample: int | None) -> None:
+    for trial in store.sweep.trials[:2]:
+        counted(trial, per_sample).write(store.folder.trial(trial) / "result.json")
+    store.write()
+    assert read_results(store.folder.path)["flops"].to_pylist() == [7, 7]
+    assert read_curves(store.folder.path)["flops"].null_count == 0

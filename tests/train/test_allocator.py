@@ -62,10 +62,7 @@ def test_so_it_is_in_a_training(usual: int, tmp_path: os.PathLike[str], monkeypa
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
-    [
-        ("MALLOC_MMAP_THRESHOLD_", "131072"),
-        ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=131072"),
-    ],
+    [("MALLOC_MMAP_THRESHOLD_", "131072"), ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=131072")],
 )
 def test_settings_of_ones_own_stay(usual: int, name: str, value: str) -> None:
     assert faults(KEEP, **{name: value}) > usual / 2
